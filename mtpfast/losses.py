@@ -1,0 +1,341 @@
+"""Margin losses, and the one objective that everything else refers to.
+
+The victim's training problem, written once:
+
+    minimise over theta    sum_i c_i * phi(y_i theta . x~_i)  +  (k / 2) * theta' R theta
+
+with rows ``x~ = (x, 1)``, ``theta = (w, b)``, row weights ``c_i`` (a row that occurs twice has
+weight 2), ``R = diag(1, ..., 1, r)`` and
+
+* ``k = alpha * sum_i c_i`` in the ``alpha`` convention (mean loss plus weight decay: the penalty
+  grows with every poisoning point), or ``k = 1 / C`` in the ``C`` convention (summed loss: the
+  penalty is fixed);
+* ``r = 1`` if the intercept is penalised like any other weight (LIBLINEAR, hence LinearSVC),
+  ``r = 0`` if it is free (LogisticRegression with lbfgs, SGDClassifier). Without an intercept,
+  ``b = 0`` throughout.
+
+``phi`` is convex, non-increasing and non-negative. This module is plain NumPy; the compiled twins
+of the three built-in losses are in ``_core.pyx``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import Callable
+
+import numpy as np
+
+__all__ = [
+    "HINGE",
+    "LOG_LOSS",
+    "LOSSES",
+    "SQUARED_HINGE",
+    "Loss",
+    "Objective",
+    "custom",
+    "get_loss",
+    "make_objective",
+]
+
+
+class Loss:
+    """A convex, non-increasing, non-negative margin loss ``phi``.
+
+    Attributes
+    ----------
+    name : str
+        ``"hinge"``, ``"squared_hinge"``, ``"log_loss"``, or the name of a custom loss.
+    lipschitz : float
+        ``sup |phi'|``; ``inf`` where there is none.
+    smooth : bool
+        Whether ``phi`` is differentiable everywhere.
+    """
+
+    name: str
+    lipschitz: float = math.inf
+    smooth: bool = True
+
+    def value(self, margin) -> np.ndarray:
+        """``phi(margin)``, elementwise."""
+        raise NotImplementedError
+
+    def derivative(self, margin) -> np.ndarray:
+        """``phi'(margin) <= 0``, elementwise; one subgradient where ``phi`` has a kink."""
+        raise NotImplementedError
+
+    def second_derivative(self, margin) -> np.ndarray:
+        """``phi''(margin) >= 0``, elementwise."""
+        raise NotImplementedError
+
+    def fenchel_gap(self, margin, shrink: float) -> np.ndarray:
+        """``phi(m) + phi*(-s) + s m`` at the dual value ``s = (1 - shrink) * -phi'(m)``.
+
+        This is what one row adds to the duality gap when its dual variable is taken a little
+        below the optimal one. By convexity of the conjugate and ``phi >= 0`` it is at most
+        ``shrink * phi(m)``, which is what a loss without a known conjugate returns.
+        """
+        return shrink * self.value(margin)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Hinge(Loss):
+    """``phi(m) = max(0, 1 - m)``, the loss of the linear SVM."""
+
+    name = "hinge"
+    lipschitz = 1.0
+    smooth = False
+
+    def value(self, margin):
+        return np.maximum(0.0, 1.0 - np.asarray(margin, dtype=float))
+
+    def derivative(self, margin):
+        return np.where(np.asarray(margin, dtype=float) < 1.0, -1.0, 0.0)
+
+    def second_derivative(self, margin):
+        return np.zeros_like(np.asarray(margin, dtype=float))
+
+
+class SquaredHinge(Loss):
+    """``phi(m) = max(0, 1 - m)^2``."""
+
+    name = "squared_hinge"
+
+    def value(self, margin):
+        return np.maximum(0.0, 1.0 - np.asarray(margin, dtype=float)) ** 2
+
+    def derivative(self, margin):
+        return -2.0 * np.maximum(0.0, 1.0 - np.asarray(margin, dtype=float))
+
+    def second_derivative(self, margin):
+        return np.where(np.asarray(margin, dtype=float) < 1.0, 2.0, 0.0)
+
+    def fenchel_gap(self, margin, shrink):
+        # phi*(-s) = -s + s^2 / 4, so the sum is (2 (1 - m) - s)^2 / 4 with s = 2 (1 - shrink) (1 - m).
+        return shrink**2 * self.value(margin)
+
+
+class LogLoss(Loss):
+    """``phi(m) = log(1 + exp(-m))``, the loss of logistic regression."""
+
+    name = "log_loss"
+    lipschitz = 1.0
+
+    def value(self, margin):
+        return np.logaddexp(0.0, -np.asarray(margin, dtype=float))
+
+    def derivative(self, margin):
+        return -_sigmoid(-np.asarray(margin, dtype=float))
+
+    def second_derivative(self, margin):
+        s = _sigmoid(-np.asarray(margin, dtype=float))
+        return s * (1.0 - s)
+
+    def fenchel_gap(self, margin, shrink):
+        # The Kullback-Leibler divergence of Bernoulli(s) from Bernoulli(p), p = -phi'(m).
+        p = _sigmoid(-np.asarray(margin, dtype=float))
+        s = (1.0 - shrink) * p
+        q = np.maximum(_sigmoid(np.asarray(margin, dtype=float)), np.finfo(float).tiny)
+        return np.maximum(0.0, s * np.log1p(-shrink) + (1.0 - s) * np.log1p(shrink * p / q))
+
+
+def _sigmoid(z):
+    """``1 / (1 + exp(-z))`` without overflow."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+
+
+HINGE = Hinge()
+SQUARED_HINGE = SquaredHinge()
+LOG_LOSS = LogLoss()
+LOSSES = {loss.name: loss for loss in (HINGE, SQUARED_HINGE, LOG_LOSS)}
+
+
+class CustomLoss(Loss):
+    """A loss given by the user's own functions; made by :func:`custom`."""
+
+    def __init__(self, value, derivative, second_derivative=None, *, name="custom"):
+        self._functions = (value, derivative, second_derivative)
+        self.name = name
+        self._value, self._derivative = _compiled(value), _compiled(derivative)
+        self._second = None if second_derivative is None else _compiled(second_derivative)
+
+    def value(self, margin):
+        return np.asarray(self._value(np.asarray(margin, dtype=float)), dtype=float)
+
+    def derivative(self, margin):
+        return np.asarray(self._derivative(np.asarray(margin, dtype=float)), dtype=float)
+
+    def second_derivative(self, margin):
+        margin = np.asarray(margin, dtype=float)
+        if self._second is not None:
+            return np.asarray(self._second(margin), dtype=float)
+        h = 1e-4  # only steers Newton's step; the gap, not this, decides when a refit is done
+        return np.maximum(0.0, self.derivative(margin + h) - self.derivative(margin - h)) / (2 * h)
+
+    def __repr__(self):
+        value, derivative, second = self._functions
+        return f"custom({value!r}, {derivative!r}, {second!r}, name={self.name!r})"
+
+    def __reduce__(self):
+        # Compiled functions do not pickle; the Python ones they came from do.
+        return _rebuild_custom, (*self._functions, self.name)
+
+
+def _rebuild_custom(value, derivative, second_derivative, name):
+    return CustomLoss(value, derivative, second_derivative, name=name)
+
+
+def _compiled(function):
+    """The function as a NumPy ufunc if numba is there and can compile it, else as it is."""
+    try:
+        import numba
+    except ImportError:
+        return function
+    try:
+        return numba.vectorize([numba.float64(numba.float64)])(function)
+    except Exception:  # numba refuses what it cannot type, with many classes of error
+        return function
+
+
+def custom(
+    value: Callable,
+    derivative: Callable,
+    second_derivative: Callable | None = None,
+    *,
+    name: str = "custom",
+) -> Loss:
+    """A loss of the user's own, usable wherever a loss is named.
+
+    Parameters
+    ----------
+    value, derivative : callable
+        ``phi`` and ``phi'``: elementwise functions of a float array of margins, made of NumPy
+        operations. ``phi`` must be convex, non-increasing and non-negative: every proof in the
+        package leans on this. It is checked on a grid of margins in [-50, 50].
+    second_derivative : callable, optional
+        ``phi''``; a difference quotient of ``derivative`` stands in where it is not given.
+    name : str
+        Shown in representations and saved with results.
+
+    Returns
+    -------
+    Loss
+
+    Notes
+    -----
+    With numba installed the functions are compiled to ufuncs; without it they run as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtpfast.losses import custom
+    >>> exponential = custom(lambda m: np.exp(-m), lambda m: -np.exp(-m), name="exponential")
+    >>> float(exponential.value(0.0))
+    1.0
+    """
+    for label, function in (("value", value), ("derivative", derivative)):
+        if not callable(function):
+            raise TypeError(f"{label} must be a function of an array of margins, got {function!r}")
+    loss = CustomLoss(value, derivative, second_derivative, name=name)
+    grid = np.linspace(-50.0, 50.0, 2001)
+    try:
+        v, g = loss.value(grid), loss.derivative(grid)
+    except Exception as error:
+        raise ValueError(f"the functions of loss {name!r} failed on an array of margins: {error}") from error
+    if v.shape != grid.shape or g.shape != grid.shape:
+        raise ValueError(f"the functions of loss {name!r} must return one number per margin")
+    scale = 1e-9 * (1.0 + np.abs(v))
+    if not (np.all(np.isfinite(v)) and np.all(np.isfinite(g))):
+        raise ValueError(f"loss {name!r} is not finite on [-50, 50]")
+    if np.any(v < 0) or np.any(g > 1e-12) or np.any(np.diff(g) < -1e-9 * (1.0 + np.abs(g[1:]))):
+        raise ValueError(f"loss {name!r} must be non-negative, non-increasing and convex; it is not on [-50, 50]")
+    if np.any(np.diff(v) < g[:-1] * np.diff(grid) - scale[:-1]) or np.any(np.diff(v) > g[1:] * np.diff(grid) + scale[1:]):
+        raise ValueError(f"the derivative of loss {name!r} does not belong to its value")
+    return loss
+
+
+def get_loss(loss) -> Loss:
+    """The loss of that name, or the loss itself."""
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]
+    choices = ", ".join(map(repr, LOSSES))
+    raise ValueError(f"loss must be one of {choices} or a loss made by mtpfast.losses.custom, got {loss!r}")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The victim's training objective (see the head of this module).
+
+    ``k(total_weight)`` and ``r`` name the regulariser; ``theta`` is always ``(w, b)`` in one
+    array of length ``n_features + 1``.
+    """
+
+    loss: Loss
+    alpha: float | None = None
+    C: float | None = None
+    fit_intercept: bool = True
+    penalize_intercept: bool = True
+
+    @property
+    def r(self) -> float:
+        """Weight of ``b^2`` in the penalty: 1 if the intercept is penalised, else 0."""
+        return 1.0 if self.fit_intercept and self.penalize_intercept else 0.0
+
+    @property
+    def k_per_point(self) -> float:
+        """How much one more row adds to ``k``: ``alpha``, or 0 in the ``C`` convention."""
+        return 0.0 if self.alpha is None else self.alpha
+
+    def k(self, total_weight: float) -> float:
+        """Weight of the penalty when the rows weigh ``total_weight`` together."""
+        return 1.0 / self.C if self.alpha is None else self.alpha * total_weight
+
+    def penalty(self, theta) -> float:
+        """``theta' R theta``."""
+        w, b = theta[:-1], theta[-1]
+        return float(w @ w + self.r * b * b)
+
+    def margins(self, theta, X, y) -> np.ndarray:
+        """``y_i * (w . x_i + b)`` for every row of a dense or sparse X."""
+        return y * (X @ theta[:-1] + theta[-1])
+
+    def value(self, theta, X, y, sample_weight=None, total_weight=None) -> float:
+        """The objective at theta; ``total_weight`` (default: the rows' own) sets ``k``."""
+        losses = self.loss.value(self.margins(theta, X, y))
+        if sample_weight is None:
+            summed, weight = float(np.sum(losses)), float(len(y))
+        else:
+            summed, weight = float(np.dot(sample_weight, losses)), float(np.sum(sample_weight))
+        k = self.k(weight if total_weight is None else total_weight)
+        return summed + 0.5 * k * self.penalty(theta)
+
+
+def make_objective(loss="hinge", alpha=None, C=None, fit_intercept=True, penalize_intercept=True) -> Objective:
+    """An :class:`Objective` from the parameters that users give.
+
+    At most one of ``alpha`` and ``C`` may be given; with neither, ``alpha=0.01``.
+    """
+    if alpha is not None and C is not None:
+        raise ValueError(f"at most one of alpha and C may be given, got alpha={alpha!r} and C={C!r}")
+    if alpha is None and C is None:
+        alpha = 0.01
+    for name, value in (("alpha", alpha), ("C", C)):
+        if value is None:
+            continue
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.number)):
+            raise TypeError(f"{name} must be a positive number, got {value!r}")
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    return Objective(
+        get_loss(loss),
+        None if alpha is None else float(alpha),
+        None if C is None else float(C),
+        bool(fit_intercept),
+        bool(penalize_intercept),
+    )
