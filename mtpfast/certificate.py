@@ -1,0 +1,657 @@
+"""What a result proves, and the check of it that needs no solver.
+
+Training on clean rows plus poison ends at ``theta_p`` exactly when
+
+    G + sum_k g_k + sum_i t_i (-c_i y_i x~_i) = 0,        g_k = -s_k y_k x~_k + a R theta_p,
+
+with ``G`` the gradient of the clean rows whose ``s = -phi'`` is known, the last sum over the clean
+rows that may lie on the margin of the hinge (``t_i`` in [0, 1]), ``a = alpha`` (0 in the ``C``
+convention). Multiply by any direction ``v``: with N points,
+
+    N * max_F v.g  >=  -G.v - sum_i c_i max(0, -y_i x~_i . v).                            (1)
+
+So **every** direction proves a lower bound, and if the left maximum is not positive while the right
+side is, no poisoning of any size reaches ``theta_p``. A certificate is such a direction. The check
+evaluates (1) with one pass over the data and one maximum over the feasible set; it uses NumPy
+alone, and every floating-point sum in it comes with the standard bound ``gamma_n * sum |terms|`` of
+its own rounding error (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section
+3.1), so that the number it reports is never above what it proves.
+
+**Within a tolerance.** For "some model within l2 distance ``tol`` of ``theta_p``" the same proof
+holds with three changes: rows whose margin is within ``tol |x~_i|`` of the kink are free (for smooth
+losses ``s_i`` ranges over an interval), poison margins move by up to ``tol |x~|``, and ``v.R theta``
+differs from ``v.R theta_p`` by up to ``tol |R v|``, which costs ``k tol |R v|``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from .losses import Objective
+
+__all__ = ["Certificate", "CertificateCheck", "CleanGradient", "Rounding", "bound", "clean_gradient"]
+
+UNIT = 2.0**-53  # unit roundoff of float64
+BLOCK_BYTES = 32 * 2**20  # a block of rows as float64; a handful of such arrays live at a time
+LARGEST = 2**63 - 1  # what n_poison says for "no number of points suffices"
+
+
+def gamma(n: int) -> float:
+    """``n u / (1 - n u)``: the relative error of any n-term sum or product, in any order."""
+    return n * UNIT / (1.0 - n * UNIT)
+
+
+class Rounding(NamedTuple):
+    """How a bound was rounded: both parts of the quotient, and the error subtracted or added."""
+
+    numerator: float
+    numerator_error: float
+    denominator: float
+    denominator_error: float
+
+
+class CertificateCheck(NamedTuple):
+    """What a check proved.
+
+    ``value``: no fewer points suffice (a real number, rounded down; ``inf`` if none do).
+    ``n_poison``: the same as a whole number, rounded up; ``2**63 - 1`` for ``inf``.
+    ``holds``: whether the certificate's own claim is not above it. ``rounding``: see there.
+    """
+
+    value: float
+    n_poison: int
+    holds: bool
+    rounding: Rounding
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A direction that proves how many points any attack needs, and everything needed to check it
+    except the data.
+
+    Attributes
+    ----------
+    kind : {"direction", "model", "farkas"}
+        ``"direction"``: equation (1) of this module with ``direction``. ``"model"``: the same with the
+        direction ``theta - theta_target``, for the model ``theta`` at which Theorem 2 of Suya et al. was
+        evaluated; by convexity the direction proves at least as much as the model does.
+        ``"farkas"``: the direction proves that no poisoning reaches the target.
+    theta_target : ndarray of shape (n_features + 1,)
+    objective : Objective
+        The victim's.
+    feasible_set : FeatureSpace or CandidatePool
+        Explicit, even if the attack took it from the data.
+    direction : ndarray of shape (n_features + 1,)
+    theta : ndarray of shape (n_features + 1,) or None
+        The model, for ``kind="model"``.
+    value : float
+        The bound as a real number, rounded down; ``inf`` for "no number of points suffices".
+    tol : float
+        The bound holds for every model within this l2 distance of ``theta_target``; 0: exactly that one.
+    margin_tol : float
+        Clean rows this near to the margin of the hinge counted as lying on it, which only lowers the bound.
+    rounding : Rounding or None
+        How ``value`` was rounded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtpfast.certificate import Certificate
+    >>> from mtpfast.feasible import FeatureSpace
+    >>> from mtpfast.losses import make_objective
+    >>> X, y = np.array([[0.0], [1.0]]), np.array([-1.0, 1.0])
+    >>> claim = Certificate("direction", np.array([-1.0, 0.5]), make_objective("hinge", C=1.0),
+    ...                     FeatureSpace(0.0, 1.0), direction=np.array([2.0, -1.0]), value=4.49)
+    >>> report = claim.check(X, y)
+    >>> report.n_poison, report.holds
+    (5, True)
+    """
+
+    kind: str
+    theta_target: np.ndarray
+    objective: Objective
+    feasible_set: object
+    direction: np.ndarray | None = None
+    theta: np.ndarray | None = None
+    value: float = 0.0
+    tol: float = 0.0
+    margin_tol: float = 0.0
+    rounding: Rounding | None = None
+
+    def __post_init__(self):
+        if self.kind not in ("direction", "model", "farkas"):
+            raise ValueError(f"kind must be 'direction', 'model' or 'farkas', got {self.kind!r}")
+        if (self.theta is None) == (self.kind == "model"):
+            raise ValueError(f"theta must be given for kind 'model' and no other, got kind {self.kind!r}")
+        _freeze(self, "theta_target", np.asarray(self.theta_target))
+        if self.kind == "model":
+            _freeze(self, "theta", np.asarray(self.theta))
+            _freeze(self, "direction", np.subtract(self.theta, self.theta_target))
+        elif self.direction is None:
+            raise ValueError(f"direction must be given for kind {self.kind!r}, got None")
+        else:
+            _freeze(self, "direction", np.asarray(self.direction))
+        if self.direction.shape != self.theta_target.shape:
+            raise ValueError(
+                f"direction has shape {self.direction.shape}, theta_target has {self.theta_target.shape}"
+            )
+        if self.rounding is not None:
+            object.__setattr__(self, "rounding", Rounding(*self.rounding))
+
+    @property
+    def n_poison(self) -> int:
+        """The bound as a whole number of points."""
+        return whole(self.value)
+
+    def check(self, X, y, sample_weight=None) -> CertificateCheck:
+        """Recompute the bound from the direction alone.
+
+        Parameters
+        ----------
+        X : ndarray, memmap or CSR of shape (n_samples, n_features)
+            The clean data. Read in blocks, once.
+        y : array of shape (n_samples,), -1 and +1
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        CertificateCheck
+            ``value`` and ``n_poison`` are what these data and this direction prove; ``holds`` says
+            whether the certificate claims no more.
+        """
+        X = X if sp.issparse(X) else np.asanyarray(X)
+        if X.ndim != 2 or X.shape[1] != len(self.theta_target) - 1:
+            raise ValueError(f"X has shape {X.shape}, expected (n_samples, {len(self.theta_target) - 1})")
+        if len(y) != X.shape[0]:
+            raise ValueError(f"y has {len(y)} labels, X has {X.shape[0]} rows")
+        clean = clean_gradient(
+            X.tocsr() if sp.issparse(X) else X,
+            np.asarray(y),
+            self.theta_target,
+            self.objective,
+            sample_weight,
+            margin_tol=self.margin_tol,
+            tol=self.tol,
+            direction=self.direction,
+        )
+        value, rounding = bound(
+            clean, self.direction, self.theta_target, self.objective, self.feasible_set, self.tol
+        )
+        n_poison = whole(value)
+        return CertificateCheck(value, n_poison, self.n_poison <= n_poison, rounding)
+
+
+def _freeze(owner, name, array):
+    """Set a field of a frozen object to a read-only float64 copy."""
+    array = np.array(array, dtype=np.float64)
+    array.flags.writeable = False
+    object.__setattr__(owner, name, array)
+
+
+def whole(value: float) -> int:
+    """The least whole number that is not below ``value``."""
+    return LARGEST if value >= 2.0**62 else max(0, math.ceil(value))
+
+
+@dataclass(frozen=True)
+class CleanGradient:
+    """What one pass over the clean data leaves behind: the rest does not depend on their number.
+
+    ``gradient`` (d + 1,) with an error bound per entry; the rows whose ``s`` is not determined, with
+    the most each may weigh; the box that holds the data.
+    """
+
+    gradient: np.ndarray
+    error: np.ndarray
+    free_rows: object  # (m, d) ndarray or CSR
+    free_labels: np.ndarray
+    free_weights: np.ndarray
+    free_index: np.ndarray
+    n_rows: int
+    weight: float
+    k: float
+    lower: np.ndarray
+    upper: np.ndarray
+    clean_loss: float
+    slack: float = 0.0  # sum over free rows that were reduced against a direction instead of kept
+    slack_error: float = 0.0
+
+
+def blocks(X, y, sample_weight=None):
+    """Yield (start, rows, labels, weights): float64 blocks of a dense array, memory map or CSR."""
+    n, step = X.shape[0], _block_rows(X)
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        rows = X if step == n else X[start:stop]
+        if not sp.issparse(rows):
+            rows = np.asarray(rows, dtype=np.float64)
+        elif rows.dtype != np.float64:
+            rows = rows.astype(np.float64)
+        labels = np.asarray(y[start:stop], dtype=np.float64)
+        weights = None if sample_weight is None else np.asarray(sample_weight[start:stop], dtype=np.float64)
+        yield start, rows, labels, weights
+
+
+def _block_rows(X):
+    """How many rows make a block."""
+    n, d = X.shape
+    row_bytes = 16.0 * X.nnz / max(1, n) if sp.issparse(X) else 8.0 * d
+    return max(1, min(n, int(BLOCK_BYTES / max(8.0, row_bytes))))
+
+
+def clean_gradient(
+    X, y, theta, objective: Objective, sample_weight=None, *, margin_tol=0.0, tol=0.0, direction=None
+) -> CleanGradient:
+    """The gradient of the clean objective at theta, in one blocked pass, with its rounding error.
+
+    Parameters
+    ----------
+    X : ndarray, memmap or CSR of shape (n_samples, n_features); any float or integer dtype
+        Read a block of rows at a time; a block is all that is ever converted to float64.
+    y : array of shape (n_samples,), -1 and +1
+    theta : ndarray of shape (n_features + 1,)
+    margin_tol : float
+        Hinge: rows with ``|margin - 1| <= margin_tol`` (plus ``tol |x~|``, plus the rounding error of
+        the margin) are returned as free rows and are not in the gradient.
+    tol : float
+        Radius of the ball of models (see the head of this module).
+    direction : ndarray of shape (n_features + 1,), optional
+        Reduce the free rows to ``slack = sum c_i max(0, -y_i x~_i . v)`` instead of keeping them.
+
+    Complexity: one pass, O(n d) time, O(block + free rows) memory.
+    """
+    n, d = X.shape
+    loss = objective.loss
+    w, b = theta[:-1], theta[-1]
+    sparse = sp.issparse(X)
+    hinge = loss.name == "hinge"
+    one = 1.0 if objective.fit_intercept else 0.0
+    G, Gerr = np.zeros(d + 1), np.zeros(d + 1)
+    lower, upper = np.full(d, np.inf), np.full(d, -np.inf)
+    kept, kept_y, kept_c, kept_i = [], [], [], []
+    weight = clean_loss = slack = slack_err = 0.0
+    n_blocks = -(-n // _block_rows(X))
+    dot = gamma(d + 4)
+    for start, rows, labels, c in blocks(X, y, sample_weight):
+        low, high = _extent(rows)
+        if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
+            raise ValueError("X must be finite, got NaN or infinity")
+        np.minimum(lower, low, out=lower)
+        np.maximum(upper, high, out=upper)
+        size = rows if np.all(low >= 0) else abs(rows)  # |X|, for error bounds
+        margin = labels * (rows @ w + b)
+        clean_loss += float(np.sum(loss.value(margin)) if c is None else np.dot(c, loss.value(margin)))
+        error = dot * (size @ np.abs(w) + abs(b)) + 2 * UNIT * np.abs(margin - 1.0)
+        reach = error
+        if tol > 0.0:
+            squares = rows.multiply(rows).sum(axis=1) if sparse else np.einsum("ij,ij->i", rows, rows)
+            reach = error + tol * np.sqrt(np.asarray(squares).ravel() + one) * (1.0 + gamma(d + 6))
+        if hinge:
+            free = np.abs(margin - 1.0) <= reach + margin_tol
+            s = np.where(free | (margin > 1.0), 0.0, 1.0)
+            s_error = None
+            free = np.flatnonzero(free)
+            width = np.ones(len(free))
+        else:
+            s, s_high, s_error = _slopes(loss, margin, reach, error, tol > 0.0)
+            free = np.flatnonzero(s_high > s) if tol > 0.0 else np.empty(0, dtype=np.intp)
+            width = (s_high - s)[free]
+        weights = np.ones(len(labels)) if c is None else c
+        weight += float(len(labels)) if c is None else math.fsum(c)
+        active = weights * s
+        G[:-1] -= (active * labels) @ rows
+        G[-1] -= one * float(np.dot(active, labels))
+        # Products c s y and y x, the sum inside the block, and one addition per block.
+        doubt = gamma(len(labels) + n_blocks + 4) * active
+        if s_error is not None:
+            doubt = doubt + weights * s_error
+        Gerr[:-1] += doubt @ size
+        Gerr[-1] += one * float(np.sum(doubt))
+        if len(free):
+            c_free = weights[free] * width
+            if direction is None:
+                kept.append(rows[free])
+                kept_y.append(labels[free])
+                kept_c.append(c_free)
+                kept_i.append(start + free)
+            else:
+                add, add_err = _slack(rows[free], labels[free], c_free, direction, one)
+                slack, slack_err = slack + add, slack_err + add_err + gamma(n_blocks) * add
+    k = objective.k(weight)
+    penalty = k * _R(objective, d) * theta
+    G += penalty
+    Gerr += gamma(n_blocks + 6) * np.abs(penalty) + 2 * UNIT * np.abs(G)
+    Gerr *= 1.0 + gamma(2 * n + d)  # the bound's own sums, all of non-negative terms
+    if kept:
+        free_rows = sp.vstack(kept, format="csr") if sparse else np.concatenate(kept)
+        free_y, free_c, free_i = map(np.concatenate, (kept_y, kept_c, kept_i))
+    else:
+        free_rows = sp.csr_matrix((0, d)) if sparse else np.empty((0, d))
+        free_y, free_c, free_i = np.empty(0), np.empty(0), np.empty(0, dtype=np.intp)
+    return CleanGradient(
+        G, Gerr, free_rows, free_y, free_c, free_i, n, weight, k, lower, upper, clean_loss, slack, slack_err
+    )
+
+
+def _R(objective, d):
+    """The diagonal of R."""
+    R = np.ones(d + 1)
+    R[-1] = objective.r
+    return R
+
+
+def _extent(rows):
+    """Per-feature minimum and maximum of a block."""
+    if sp.issparse(rows):
+        return rows.min(axis=0).toarray().ravel(), rows.max(axis=0).toarray().ravel()
+    return rows.min(axis=0), rows.max(axis=0)
+
+
+def _slope_above(loss, margin):
+    """No less than ``s`` at any margin from ``margin`` on (16 units for evaluating ``phi'``)."""
+    margin = np.asarray(margin, dtype=float)
+    if loss.name == "hinge":
+        return np.where(margin <= 1.0, 1.0, 0.0)
+    return -loss.derivative(margin) * (1.0 + 16 * UNIT) + 1e-300
+
+
+def _slope_below(loss, margin):
+    """No more than ``s`` at any margin up to ``margin``."""
+    margin = np.asarray(margin, dtype=float)
+    if loss.name == "hinge":
+        return np.where(margin < 1.0, 1.0, 0.0)
+    return np.maximum(0.0, -loss.derivative(margin) * (1.0 - 16 * UNIT) - 1e-300)
+
+
+def _slopes(loss, margin, reach, error, in_ball):
+    """``s`` of a smooth loss per row: (s, s_high, error of s).
+
+    In a ball of models ``s`` and ``s_high`` enclose what the row can reach; at one model they are
+    equal and ``error`` covers the rounding of the margin and of ``phi'``.
+    """
+    if in_ball:
+        return _slope_below(loss, margin + reach), _slope_above(loss, margin - reach), None
+    s = -loss.derivative(margin)
+    s_error = np.maximum(_slope_above(loss, margin - error) - s, s - _slope_below(loss, margin + error))
+    return s, s, s_error
+
+
+def _slack(rows, labels, weights, v, one):
+    """``sum c_i max(0, -y_i x~_i . v)`` and a bound of its rounding error."""
+    d = rows.shape[1]
+    push = np.maximum(0.0, -labels * (rows @ v[:-1] + one * v[-1]))
+    size = abs(rows) @ np.abs(v[:-1]) + one * abs(v[-1])
+    total = float(np.dot(weights, push))
+    error = gamma(d + 4) * float(np.dot(weights, size)) + gamma(len(labels) + 4) * total
+    return total, error * (1.0 + gamma(len(labels) + d + 8))
+
+
+def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible_set, tol=0.0):
+    """Equation (1) for one direction: (value, Rounding). ``value`` is never above what is proved.
+
+    The direction may be any; ``value`` is 0 if it proves nothing and ``inf`` if it proves that no
+    number of points suffices. Complexity: O((free rows) d + d log d), or one pass over the pool.
+    """
+    d = len(theta) - 1
+    one = 1.0 if objective.fit_intercept else 0.0
+    v = np.array(direction, dtype=np.float64)
+    scale = float(np.max(np.abs(v)))
+    if not (math.isfinite(scale) and scale > 0.0):
+        return 0.0, Rounding(0.0, 0.0, math.inf, 0.0)
+    v = v / scale  # only a choice of units: the quotient does not see it
+    if not objective.fit_intercept:
+        v[-1] = 0.0
+    slack, slack_error = clean.slack / scale, clean.slack_error / scale
+    if len(clean.free_labels):
+        more, more_error = _slack(clean.free_rows, clean.free_labels, clean.free_weights, v, one)
+        slack, slack_error = slack + more, slack_error + more_error + 2 * UNIT * slack
+    G = clean.gradient
+    spread = clean.k * tol * float(np.linalg.norm(_R(objective, d) * v))
+    numerator = -float(G @ v) - slack - spread
+    error = float(clean.error @ np.abs(v)) + gamma(d + 8) * (float(np.abs(G) @ np.abs(v)) + slack + spread)
+    error = (error + slack_error) * (1.0 + gamma(2 * d + 16))
+    maximum, maximum_error = poison_maximum(v, theta, objective, feasible_set, tol)
+    rounding = Rounding(numerator, error, maximum, maximum_error)
+    proved, most = numerator - error, maximum + maximum_error
+    if not proved > 0.0:
+        return 0.0, rounding
+    if most <= 0.0:
+        return math.inf, rounding
+    return proved / most * (1.0 - 4 * UNIT), rounding
+
+
+def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
+    """``max_F v.g`` over one poisoning point, as (value, error): value + error is an upper bound.
+
+    Box: per label the point only enters through ``p = -y v.x~`` and its margin ``m``; the upper
+    frontier of (m, p) is concave, and ``1 / s`` convex, so one line separates the frontier from the
+    level curve of ``s p`` at the maximum. The line is found on the sorted frontier; the bound is then
+    the maximum of one linear function over the box, rigorous whatever line was found. Pool: a scan.
+    """
+    d = len(theta) - 1
+    a = objective.k_per_point
+    Rv = _R(objective, d) * v
+    drift = a * tol * float(np.linalg.norm(Rv))
+    weight = a * float(Rv @ theta) + drift
+    weight_error = gamma(d + 12) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
+    if hasattr(feasible_set, "bounds"):
+        lower, upper = feasible_set.bounds(d)
+        parts = [
+            _box_maximum(sign, v, theta, objective, lower, upper, tol, weight > -weight_error)
+            for sign in (1.0, -1.0)
+        ]
+    else:
+        parts = _pool_maximum(v, theta, objective, feasible_set, tol)
+    value, error = max(parts, key=sum)
+    total = weight + value
+    return total, (weight_error + error + 2 * UNIT * abs(total)) * (1.0 + 4 * UNIT)
+
+
+def _pool_maximum(v, theta, objective, pool, tol):
+    """Per label, the largest ``s p`` over the candidates, as (value, error)."""
+    loss, w, b = objective.loss, theta[:-1], theta[-1]
+    one = 1.0 if objective.fit_intercept else 0.0
+    X, signs = pool.X, pool.signs()
+    d = X.shape[1]
+    sparse = sp.issparse(X)
+    size = abs(X)
+    q, m = X @ v[:-1] + one * v[-1], X @ w + b
+    q_error = gamma(d + 4) * (size @ np.abs(v[:-1]) + one * abs(v[-1]))
+    reach = gamma(d + 4) * (size @ np.abs(w) + abs(b))
+    if tol > 0.0:
+        squares = X.multiply(X).sum(axis=1) if sparse else np.einsum("ij,ij->i", X, X)
+        reach = reach + tol * np.sqrt(np.asarray(squares).ravel() + one) * (1.0 + gamma(d + 6))
+    parts = []
+    for sign in (1.0, -1.0):
+        allowed = slice(None) if signs is None else signs == sign
+        p, p_error, margin, r = (z[allowed] for z in (-sign * q, q_error, sign * m, reach))
+        if len(p) == 0:
+            continue
+        top = p + p_error
+        r = r + 2 * UNIT * np.abs(margin)
+        s = np.where(top > 0.0, _slope_above(loss, margin - r), _slope_below(loss, margin + r))
+        best = float(np.max(s * top))
+        parts.append((best, 2 * UNIT * abs(best)))
+    return parts
+
+
+def _box_maximum(sign, v, theta, objective, lower, upper, tol, sharp):
+    """The largest ``s p`` over the box for one label, as (value, error).
+
+    ``sharp`` asks for the exact value where it is negative; otherwise 0 will do there.
+    """
+    loss, one = objective.loss, 1.0 if objective.fit_intercept else 0.0
+    P, p0 = -sign * v[:-1], -sign * one * v[-1]
+    A, a0 = sign * theta[:-1], sign * theta[-1]
+    if tol == 0.0:
+        margins = [(A, a0, np.abs(A), abs(a0))]
+    else:
+        # |x~| <= sqrt(q(x)) <= (q0 + q(x)) / (2 sqrt(q0)), with the linear
+        # q(x) = one + sum (l + u) x - l u, which is at least |x~|^2 in the box.
+        slope, level = lower + upper, one - float(lower @ upper)
+        span = (
+            np.maximum(slope * lower, slope * upper).sum() + level,
+            np.minimum(slope * lower, slope * upper).sum() + level,
+        )
+        margins = []
+        for q0 in np.geomspace(max(span[1], 1e-3 * span[0], 1e-12), max(span[0], 1e-12), 9):
+            c = 0.5 * tol / math.sqrt(q0)
+            size = abs(a0) + c * (q0 + one + float(np.abs(lower) @ np.abs(upper)))
+            margins.append((A - c * slope, a0 - c * (q0 + level), np.abs(A) + c * np.abs(slope), size))
+    parts = [_separate(loss, P, p0, *m, lower, upper, sharp and tol == 0.0) for m in margins]
+    return min(parts, key=sum)
+
+
+def _linear_maximum(coefficients, constant, sizes, size, lower, upper):
+    """Maximum of a linear function over the box, and a bound of its rounding error.
+
+    ``sizes`` and ``size`` bound the terms whose sums the coefficients and the constant are.
+    """
+    n = len(coefficients) + 12
+    far = np.maximum(np.abs(lower), np.abs(upper))
+    value = float(np.sum(np.maximum(coefficients * lower, coefficients * upper))) + constant
+    return value, gamma(n) * (float(sizes @ far) + size) * (1.0 + gamma(n))
+
+
+def _separate(loss, P, p0, A, a0, A_size, a0_size, lower, upper, sharp):
+    """Upper bound of ``s(m(x)) p(x)`` over the box, with ``m(x) = A.x + a0`` and ``p(x) = P.x + p0``."""
+    P_size = np.abs(P)
+    m_low, m_low_error = _linear_maximum(-A, -a0, A_size, a0_size, lower, upper)
+    m_low = -m_low - m_low_error
+    m_high = sum(_linear_maximum(A, a0, A_size, a0_size, lower, upper))
+    if loss.name == "hinge":
+        if m_low > 1.0:
+            return 0.0, 0.0  # every point has zero loss
+        slope = 0.0
+        if m_high > 1.0:
+            m, _, slopes = _frontier(P, p0, A, a0, lower, upper)
+            edge = np.searchsorted(m, 1.0) - 1  # the edge that holds margin 1
+            slope = max(0.0, float(slopes[min(max(edge, 0), len(slopes) - 1)])) if len(slopes) else 0.0
+        best, error = _linear_maximum(
+            P - slope * A,
+            p0 - slope * a0 + slope,
+            P_size + slope * A_size,
+            abs(p0) + slope * (a0_size + 1),
+            lower,
+            upper,
+        )
+        return (0.0, 0.0) if m_high >= 1.0 and best + error < 0.0 else (best, error)
+    m, p, slopes = _frontier(P, p0, A, a0, lower, upper)
+    if np.max(p) <= 0.0 and not sharp:
+        best, error = _linear_maximum(P, p0, P_size, abs(p0), lower, upper)
+        most = max(0.0, best + error)
+        return 0.0, most * float(_slope_above(loss, m_low))
+    if np.max(p) <= 0.0 or loss.name not in ("squared_hinge", "log_loss"):
+        return _subdivide(loss, P, p0, A, a0, A_size, a0_size, lower, upper, m_low, m_high)
+    best, at = _best_on_frontier(loss, m, p, slopes)
+    if best <= 0.0:
+        return _subdivide(loss, P, p0, A, a0, A_size, a0_size, lower, upper, m_low, m_high)
+    # A tangent of h = 1/s with slope kappa: h(m) >= constant + kappa m, whatever kappa > 0 is.
+    if loss.name == "log_loss":
+        kappa = math.exp(min(at, 700.0))
+        constant = 1.0 + kappa * (1.0 - math.log(kappa))
+        doubt = 16 * UNIT * (1.0 + kappa * (1.0 + abs(math.log(kappa))))
+    else:
+        kappa = 0.5 / (1.0 - at) ** 2
+        constant = math.sqrt(2.0 * kappa) - kappa
+        doubt = 16 * UNIT * (math.sqrt(2.0 * kappa) + kappa)
+    slope = best * kappa
+    above, error = _linear_maximum(
+        P - slope * A,
+        p0 - slope * a0 - best * constant,
+        P_size + slope * A_size,
+        abs(p0) + slope * a0_size + best * (abs(constant) + doubt / gamma(len(A) + 12)),
+        lower,
+        upper,
+    )
+    return best, max(0.0, above + error) * float(_slope_above(loss, m_low)) + 4 * UNIT * best
+
+
+def _frontier(P, p0, A, a0, lower, upper):
+    """Upper frontier of (m, p) over the box: vertices (m, p) by increasing m, slopes of the edges."""
+    rise = np.abs(A) * (upper - lower)
+    moving = rise > 0.0
+    start = np.where(A > 0.0, lower, np.where(A < 0.0, upper, np.where(P > 0.0, upper, lower)))
+    slopes = P[moving] / A[moving]
+    order = np.argsort(-slopes, kind="stable")
+    slopes, rise = slopes[order], rise[moving][order]
+    m = np.concatenate(([0.0], np.cumsum(rise))) + (float(A @ start) + a0)
+    p = np.concatenate(([0.0], np.cumsum(slopes * rise))) + (float(P @ start) + p0)
+    return m, p, slopes
+
+
+def _best_on_frontier(loss, m, p, slopes):
+    """Largest ``s(m) p(m)`` along the frontier, and where (a search: nothing is proved here).
+
+    ``p`` is concave and ``1 / s`` convex, so ``s p`` has one hill where ``p > 0``.
+    """
+    values = -loss.derivative(m) * p
+    k = int(np.argmax(values))
+    best, at = float(values[k]), float(m[k])
+    for e in (k - 1, k):
+        if not 0 <= e < len(slopes):
+            continue
+        low, high, sigma = float(m[e]), float(m[e + 1]), float(slopes[e])
+        for _ in range(60):
+            mid = 0.5 * (low + high)
+            here = float(p[e]) + sigma * (mid - float(m[e]))
+            if loss.name == "log_loss":
+                uphill = (
+                    sigma * (1.0 + math.exp(-mid)) > here
+                    if mid > 0
+                    else sigma * (1.0 + math.exp(mid)) > here * math.exp(mid)
+                )
+            else:
+                uphill = mid < 1.0 and sigma * (1.0 - mid) > here
+            low, high = (mid, high) if uphill else (low, mid)
+        mid = 0.5 * (low + high)
+        value = float(-loss.derivative(mid)) * (float(p[e]) + sigma * (mid - float(m[e])))
+        if value > best:
+            best, at = value, mid
+    return best, at
+
+
+def _subdivide(loss, P, p0, A, a0, A_size, a0_size, lower, upper, m_low, m_high, pieces=128):
+    """Upper bound of ``s p`` for any falling ``s``, of either sign: intervals of the margin.
+
+    On each, ``p`` lies below a line whose slope is that of the frontier there, and ``s`` between its
+    values at the ends. The interval with the largest bound is cut again until it is short.
+    """
+    P_size = np.abs(P)
+
+    def piece(low, high):
+        mid = 0.5 * (low + high)
+        edge = min(max(int(np.searchsorted(m, mid)) - 1, 0), len(slopes) - 1) if len(slopes) else -1
+        slope = float(slopes[edge]) if edge >= 0 else 0.0
+        top, error = _linear_maximum(
+            P - slope * A,
+            p0 - slope * a0,
+            P_size + abs(slope) * A_size,
+            abs(p0) + abs(slope) * a0_size,
+            lower,
+            upper,
+        )
+        ends = top + error + slope * low, top + error + slope * high
+        most = max(ends) + 4 * UNIT * (abs(top) + abs(slope) * max(abs(low), abs(high)))
+        s = _slope_above(loss, low) if most > 0.0 else _slope_below(loss, high)
+        return float(s) * most
+
+    m, _, slopes = _frontier(P, p0, A, a0, lower, upper)
+    grid = np.linspace(m_low, m_high, pieces + 1)
+    heap = [(-piece(a, b), a, b) for a, b in pairwise(grid)]
+    heapq.heapify(heap)
+    for _ in range(4 * pieces):
+        _, low, high = heap[0]
+        mid = 0.5 * (low + high)
+        if not low < mid < high:
+            break
+        heapq.heapreplace(heap, (-piece(low, mid), low, mid))
+        heapq.heappush(heap, (-piece(mid, high), mid, high))
+    return -heap[0][0], 0.0
