@@ -28,7 +28,7 @@ _HOME = {
     "ModelTargetedPoisoner": "estimator",
     "PoisoningResult": "result",
     "TargetModel": "targets",
-    "VerificationError": "result",
+    "VerificationError": "verification",
     "make_target": "targets",
     "max_loss_difference": "oracle",
     "minimum_poisoning": "minimum",

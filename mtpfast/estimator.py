@@ -1,0 +1,531 @@
+"""The attacks as scikit-learn estimators: parameters, labels and columns, and no mathematics."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from .attack import poison
+from .feasible import CandidatePool, FeatureSpace
+from .losses import make_objective
+from .minimum import minimum_poisoning
+from .refit import refit
+from .result import PoisoningResult
+from .targets import binary_linear_model
+
+__all__ = ["MinimumPoisoner", "ModelTargetedPoisoner"]
+
+
+class _Poisoner(ClassifierMixin, BaseEstimator):
+    """The clean victim, and what both attacks share: it is a linear classifier like any other."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Train the clean victim.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
+            Kept by reference for :meth:`attack` where it is a C-contiguous float64 array or a CSR
+            matrix already, and converted once otherwise. Never changed.
+        y : array-like of shape (n_samples,)
+            Two classes; the larger label is the positive one.
+        sample_weight : array-like of shape (n_samples,), optional
+            Row i counts as ``sample_weight[i]`` rows.
+
+        Returns
+        -------
+        self
+        """
+        objective = self._objective()
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=np.float64, order="C", accept_large_sparse=False
+        )
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind not in ("binary",):
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(f"y must hold two classes, got one class: {classes[0]!r}")
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            present = np.unique(y[sample_weight > 0])
+            if len(present) < 2:
+                raise ValueError(
+                    f"y must hold two classes of positive weight, got {len(present)}: {present.tolist()} "
+                    f"(sample_weight is zero on the other class)"
+                )
+        signs = np.where(y == classes[1], 1.0, -1.0)
+        trained = refit(X, signs, objective, sample_weight=sample_weight)
+        self.classes_ = classes
+        self.coef_, self.intercept_ = trained.theta[None, :-1].copy(), trained.theta[-1:].copy()
+        self.dual_gap_ = float(trained.gap)
+        self.n_iter_ = int(trained.n_iter)
+        self._X, self._signs, self._sample_weight = X, signs, sample_weight
+        return self
+
+    def decision_function(self, X):
+        """``w . x + b`` under the clean victim: ndarray of shape (n_samples,)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        return X @ self.coef_[0] + self.intercept_[0]
+
+    def predict(self, X):
+        """The clean victim's labels: ndarray of shape (n_samples,)."""
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+    @classmethod
+    def from_estimator(cls, estimator, **params):
+        """An attacker on a victim trained as this scikit-learn estimator is.
+
+        Parameters
+        ----------
+        estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression or SGDClassifier
+            Fitted or not. Its loss, its C or alpha, and what it does with the intercept are taken
+            over:
+
+            ===================  ==============================  ============  ====================
+            estimator            loss                            penalty       intercept
+            ===================  ==============================  ============  ====================
+            LinearSVC            hinge, squared hinge            ``C``         penalised
+            SVC(linear)          hinge                           ``C``         free
+            LogisticRegression   log loss                        ``C``         free; penalised with
+                                                                               solver="liblinear"
+            SGDClassifier        hinge, squared hinge, log loss  ``alpha``     free
+            ===================  ==============================  ============  ====================
+        **params
+            Everything else that the attacker takes (``feasible_set``, ``tol``, ...).
+
+        Returns
+        -------
+        attacker
+            Not fitted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the estimator does not minimise a margin loss with an l2 penalty.
+
+        Examples
+        --------
+        >>> from sklearn.svm import LinearSVC
+        >>> from mtpfast import ModelTargetedPoisoner
+        >>> ModelTargetedPoisoner.from_estimator(LinearSVC(C=0.5, loss="hinge"), tol=0.05)
+        ModelTargetedPoisoner(C=0.5, tol=0.05)
+        """
+        taken = _training_of(estimator)
+        clash = sorted(set(taken) & set(params))
+        if clash:
+            raise ValueError(
+                f"{', '.join(clash)}: taken over from {type(estimator).__name__}, and given once more"
+            )
+        return cls(**taken, **params)
+
+    def _objective(self):
+        return make_objective(self.loss, self.alpha, self.C, self.fit_intercept, self.penalize_intercept)
+
+    def _call(self, target):
+        """The arguments that both attacks share, in the terms of the layers below."""
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        theta = binary_linear_model(target, self.n_features_in_, self.classes_, names)
+        shared = {
+            "loss": self.loss,
+            "alpha": self.alpha,
+            "C": self.C,
+            "fit_intercept": self.fit_intercept,
+            "penalize_intercept": self.penalize_intercept,
+            "feasible_set": self._feasible_set(),
+            "sample_weight": self._sample_weight,
+        }
+        return (self._X, self._signs, theta), shared
+
+    def _feasible_set(self):
+        """The feasible set, checked, its labels as -1. and +1."""
+        space = self.feasible_set
+        if space is None:
+            return FeatureSpace.from_data(self._X)
+        if isinstance(space, FeatureSpace):
+            space.bounds(self.n_features_in_)
+            return space
+        if isinstance(space, CandidatePool):
+            space.check(self.n_features_in_)
+            return (
+                space if space.y is None else CandidatePool(space.X, self._to_signs(space.y, "y of the pool"))
+            )
+        raise TypeError(
+            f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}"
+        )
+
+    def _to_signs(self, y, name):
+        y = np.asarray(y)
+        known = np.isin(y, self.classes_)
+        if not np.all(known):
+            raise ValueError(
+                f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel()[0]!r}"
+            )
+        return np.where(y == self.classes_[1], 1.0, -1.0)
+
+    def _in_user_terms(self, result: PoisoningResult) -> PoisoningResult:
+        """The result with the labels and columns of the data given to fit."""
+        space = result.feasible_set if self.feasible_set is None else self.feasible_set
+        return dataclasses.replace(
+            result,
+            labels=self.classes_[(result.labels > 0).astype(int)],
+            feasible_set=space,
+            classes=self.classes_,
+            feature_names=getattr(self, "feature_names_in_", None),
+        )
+
+    def _in_signs(self, result: PoisoningResult) -> PoisoningResult:
+        """The reverse, for a result that an attack goes on from."""
+        if not isinstance(result, PoisoningResult):
+            raise TypeError(f"resume must be a PoisoningResult, got {type(result).__name__}")
+        if not np.array_equal(result.classes, self.classes_):
+            raise ValueError(
+                f"resume has labels {result.classes.tolist()}, the victim was trained with {self.classes_.tolist()}"
+            )
+        signs = self._to_signs(result.labels, "resume.labels")
+        classes = np.array([-1.0, 1.0])
+        return dataclasses.replace(result, labels=signs, classes=classes, feasible_set=self._feasible_set())
+
+    def _evaluation_sets(self, eval_sets):
+        if eval_sets is None:
+            return None
+        if not isinstance(eval_sets, Mapping):
+            raise TypeError(f"eval_sets must map names to pairs (X, y), got {type(eval_sets).__name__}")
+        converted = {}
+        for name, pair in eval_sets.items():
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ValueError(f"eval_sets[{name!r}] must be a pair (X, y), got {type(pair).__name__}")
+            X = validate_data(self, pair[0], accept_sparse="csr", dtype=np.float64, order="C", reset=False)
+            signs = self._to_signs(pair[1], f"y of eval_sets[{name!r}]")
+            if signs.shape != (X.shape[0],):
+                raise ValueError(
+                    f"eval_sets[{name!r}] has {X.shape[0]} rows and labels of shape {signs.shape}"
+                )
+            converted[name] = (X, signs)
+        return converted
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.sparse = True
+        return tags
+
+
+class ModelTargetedPoisoner(_Poisoner):
+    r"""Algorithm 1: poisoning points, one by one, until the victim learns the target.
+
+    The victim trains on the clean rows and the poisoning points,
+
+    .. math:: \theta_t = \arg\min_\theta \sum_i c_i \varphi(y_i \theta \cdot \tilde x_i)
+              + \frac{k}{2} \theta^\top R \theta,
+
+    and the next point is where its loss exceeds the target's most,
+
+    .. math:: (x_t, y_t) = \arg\max_{(x, y) \in F} \varphi(y \theta_t \cdot \tilde x)
+              - \varphi(y \theta_p \cdot \tilde x).
+
+    Parameters
+    ----------
+    loss : {"hinge", "squared_hinge", "log_loss"} or Loss, default="hinge"
+        The victim's loss; :func:`mtpfast.losses.custom` makes others.
+    alpha : float, optional
+        Mean loss plus ``alpha / 2`` times the squared norm: k is alpha times the number of rows,
+        poison included, as in SGDClassifier and in the paper. 0.01 where C is not given either.
+    C : float, optional
+        Summed loss: k is 1 / C whatever the number of rows, as in LinearSVC and
+        LogisticRegression. At most one of alpha and C is given.
+    fit_intercept : bool, default=True
+    penalize_intercept : bool, default=True
+        Whether the penalty includes the intercept, as in LIBLINEAR.
+    feasible_set : FeatureSpace or CandidatePool, optional
+        Where a poisoning point may lie; by default between the minimum and maximum of every
+        feature in the clean data.
+    stop : {"loss_difference", "distance"}, default="loss_difference"
+        What must fall to ``tol``: the largest loss difference over the feasible set, or the l2
+        distance of (w, b) to the target.
+    tol : float, default=0.01
+    max_points : int, optional
+        Stop, with status "budget", after so many points.
+    repeats : int, default=1
+        Copies of the point added in each step.
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (1, n_features)
+    intercept_ : ndarray of shape (1,)
+        The clean victim.
+    classes_ : ndarray of shape (2,)
+    dual_gap_ : float
+        Proved: the summed objective at the clean victim exceeds its minimum by no more.
+    n_iter_ : int
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features,)
+        Only where X had names for its columns.
+
+    See Also
+    --------
+    MinimumPoisoner : the fewest points, with the proof.
+    poison : the same attack as a function.
+
+    References
+    ----------
+    Algorithm 1 of Suya, Mahloujifar, Suri, Evans, Tian, "Model-Targeted Poisoning Attacks with
+    Provable Convergence", ICML 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import minmax_scale
+    >>> from mtpfast import ModelTargetedPoisoner, make_target
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = minmax_scale(X).clip(0, 1)
+    >>> target = make_target(X, y, quantiles=[0.2], repeats=[5], goal=0.05)
+    >>> result = ModelTargetedPoisoner(tol=0.05).fit(X, y).attack(target)
+    >>> result.status, bool(result.loss_difference <= 0.05)
+    ('reached', True)
+    """
+
+    def __init__(
+        self,
+        loss="hinge",
+        alpha=None,
+        C=None,
+        fit_intercept=True,
+        penalize_intercept=True,
+        feasible_set=None,
+        stop="loss_difference",
+        tol=0.01,
+        max_points=None,
+        repeats=1,
+        verbose=0,
+    ):
+        self.loss = loss
+        self.alpha = alpha
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.penalize_intercept = penalize_intercept
+        self.feasible_set = feasible_set
+        self.stop = stop
+        self.tol = tol
+        self.max_points = max_points
+        self.repeats = repeats
+        self.verbose = verbose
+
+    def attack(
+        self,
+        target,
+        *,
+        resume: PoisoningResult | None = None,
+        callback: Callable[[dict], bool | None] | None = None,
+        eval_sets: Mapping | None = None,
+    ) -> PoisoningResult:
+        """Poison the data given to :meth:`fit` until the victim is close to the target.
+
+        Parameters
+        ----------
+        target : TargetModel, fitted linear classifier, or (coef, intercept)
+            From :func:`make_target`; or LinearSVC, LogisticRegression, SGDClassifier,
+            RidgeClassifier, Perceptron, with the victim's labels and columns; or two arrays.
+        resume : PoisoningResult, optional
+            Go on from this attack on the same data and target.
+        callback : callable, optional
+            Called after each step with a dict of what the history records; returning True stops
+            the attack with status "budget".
+        eval_sets : mapping of str to (X, y), optional
+            The history then holds ``accuracy_<name>`` of every model visited.
+
+        Returns
+        -------
+        PoisoningResult
+            In the labels and columns of the data given to fit.
+        """
+        data, shared = self._call(target)
+        result = poison(
+            *data,
+            **shared,
+            stop=self.stop,
+            tol=self.tol,
+            max_points=self.max_points,
+            repeats=self.repeats,
+            eval_sets=self._evaluation_sets(eval_sets),
+            callback=callback,
+            resume=None if resume is None else self._in_signs(resume),
+            verbose=self.verbose,
+        )
+        return self._in_user_terms(result)
+
+
+class MinimumPoisoner(_Poisoner):
+    r"""The fewest poisoning points that induce the target, with the proof that fewer cannot.
+
+    .. math:: \min_{\nu \ge 0} \; \nu(F) \quad \text{such that} \quad
+              \theta_p = \arg\min_\theta \sum_i c_i \varphi(y_i \theta \cdot \tilde x_i)
+              + \int_F \varphi(y \theta \cdot \tilde x) \, d\nu + \frac{k}{2} \theta^\top R \theta
+
+    Parameters
+    ----------
+    loss, alpha, C, fit_intercept, penalize_intercept, feasible_set
+        As in :class:`ModelTargetedPoisoner`.
+    integer : bool, default=True
+        Whole points. Otherwise points may weigh fractions, which is what the dual proves tight.
+    tol : float, default=0.0
+        The model may lie within this l2 distance of the target; 0 asks for exactly the target.
+    max_points : int, optional
+        Return the closest model found for so many points.
+    rescale : bool, default=False
+        Also search over c > 0 for the cheapest ``c * target``, which makes the same decisions.
+
+    Attributes
+    ----------
+    coef_, intercept_, classes_, dual_gap_, n_iter_, n_features_in_, feature_names_in_
+        As in :class:`ModelTargetedPoisoner`: the clean victim.
+
+    See Also
+    --------
+    minimum_poisoning : the same as a function, with the mathematics and its references.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import minmax_scale
+    >>> from mtpfast import MinimumPoisoner, make_target
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = minmax_scale(X).clip(0, 1)
+    >>> target = make_target(X, y, quantiles=[0.2], repeats=[5], goal=0.05, alpha=0.01)
+    >>> result = MinimumPoisoner(alpha=0.01).fit(X, y).attack(target)
+    >>> result.status, result.n_points, result.lower_bound
+    ('reached', 52, 52)
+    """
+
+    def __init__(
+        self,
+        loss="hinge",
+        alpha=None,
+        C=None,
+        fit_intercept=True,
+        penalize_intercept=True,
+        feasible_set=None,
+        integer=True,
+        tol=0.0,
+        max_points=None,
+        rescale=False,
+    ):
+        self.loss = loss
+        self.alpha = alpha
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.penalize_intercept = penalize_intercept
+        self.feasible_set = feasible_set
+        self.integer = integer
+        self.tol = tol
+        self.max_points = max_points
+        self.rescale = rescale
+
+    def attack(self, target) -> PoisoningResult:
+        """The fewest points for the data given to :meth:`fit`.
+
+        Parameters
+        ----------
+        target : TargetModel, fitted linear classifier, or (coef, intercept)
+            As in :meth:`ModelTargetedPoisoner.attack`.
+
+        Returns
+        -------
+        PoisoningResult
+            In the labels and columns of the data given to fit. ``status`` is "unattainable", with
+            the proof in ``certificate``, where no number of points suffices.
+        """
+        return self._minimum(target, self.tol)
+
+    def tradeoff(self, target, tols) -> list[PoisoningResult]:
+        """How the number of points, and what is proved of it, fall with the tolerance.
+
+        Parameters
+        ----------
+        target : TargetModel, fitted linear classifier, or (coef, intercept)
+        tols : sequence of float
+            l2 distances within which the model must come, in place of the parameter ``tol``.
+
+        Returns
+        -------
+        list of PoisoningResult
+            One per tolerance, in the order given.
+        """
+        return [self._minimum(target, tol) for tol in np.atleast_1d(tols).tolist()]
+
+    def _minimum(self, target, tol):
+        data, shared = self._call(target)
+        result = minimum_poisoning(
+            *data, **shared, integer=self.integer, tol=tol, max_points=self.max_points, rescale=self.rescale
+        )
+        return self._in_user_terms(result)
+
+
+def _training_of(estimator) -> dict:
+    """The parameters of an attacker whose victim is trained as a scikit-learn estimator is."""
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
+    from sklearn.svm import SVC, LinearSVC
+
+    kind = type(estimator).__name__
+    if hasattr(estimator, "steps"):
+        raise TypeError(
+            "estimator is a Pipeline, expected its last step: fit the attacker to the data as the first steps of the "
+            "pipeline transform it, where the feasible set must be stated too"
+        )
+    if isinstance(estimator, type):
+        raise TypeError(f"estimator is the class {estimator.__name__}, expected an instance of it")
+    if not isinstance(estimator, (LinearSVC, SVC, LogisticRegression, SGDClassifier)) or hasattr(
+        estimator, "Cs"
+    ):
+        raise TypeError(
+            f"estimator is a {kind}, expected LinearSVC, SVC(kernel='linear'), LogisticRegression or SGDClassifier: "
+            f"the victim must minimise a hinge, squared hinge or log loss with an l2 penalty"
+        )
+    params = estimator.get_params(deep=False)
+
+    def must(name, expected, got):
+        raise ValueError(f"{kind} has {name}={got!r}, expected {expected}")
+
+    if params.get("class_weight") is not None:
+        must("class_weight", "None: pass sample_weight to fit instead", params["class_weight"])
+    if isinstance(estimator, SVC):
+        if params["kernel"] != "linear":
+            must("kernel", "'linear'", params["kernel"])
+        return {"loss": "hinge", "C": params["C"], "penalize_intercept": False}
+    # Versions differ in how they say "l2": penalty="l2", or penalty="deprecated" with l1_ratio 0.
+    penalty = params.get("penalty", "l2")
+    if penalty not in ("l2", "deprecated") or (
+        penalty == "deprecated" and params.get("l1_ratio") not in (None, 0)
+    ):
+        if penalty == "deprecated":
+            must("l1_ratio", "0, an l2 penalty", params["l1_ratio"])
+        must("penalty", "'l2'", penalty)
+    if params.get("intercept_scaling", 1) != 1 and params["fit_intercept"]:
+        must(
+            "intercept_scaling",
+            "1: elsewhere the intercept has a penalty of its own",
+            params["intercept_scaling"],
+        )
+    taken = {"fit_intercept": params["fit_intercept"]}
+    if isinstance(estimator, LinearSVC):
+        if params["multi_class"] != "ovr":
+            must("multi_class", "'ovr'", params["multi_class"])
+        taken |= {"loss": params["loss"], "C": params["C"]}
+    elif isinstance(estimator, LogisticRegression):
+        if not np.isfinite(params["C"]):
+            must("C", "a finite number: without a penalty the model need not be unique", params["C"])
+        taken |= {"loss": "log_loss", "C": params["C"], "penalize_intercept": params["solver"] == "liblinear"}
+    else:
+        if params["loss"] not in ("hinge", "squared_hinge", "log_loss"):
+            must("loss", "'hinge', 'squared_hinge' or 'log_loss'", params["loss"])
+        taken |= {"loss": params["loss"], "alpha": params["alpha"], "penalize_intercept": False}
+    return taken

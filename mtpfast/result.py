@@ -1,0 +1,489 @@
+"""What an attack returns: the points, the induced model, and what is proved about their number."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import scipy.sparse as sp
+
+from .certificate import Certificate
+from .feasible import CandidatePool, FeatureSpace
+from .losses import LOSSES, Loss, Objective
+from .verification import VerificationReport, verify
+
+__all__ = ["PoisoningResult"]
+
+_FORMAT = 1  # of the saved files
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PoisoningResult:
+    """The outcome of an attack.
+
+    The victim minimises, over ``theta = (w, b)``,
+
+        ``sum_i c_i phi(y_i theta . x~_i) + (k / 2) theta' R theta``
+
+    on the clean rows and the poisoning points (``k`` is ``N alpha`` or ``1 / C``; see
+    :mod:`mtpfast.losses`). A result holds the points, the model so induced, and a lower bound on
+    the number of points that any attack on this target within this feasible set needs.
+
+    Attributes
+    ----------
+    points : ndarray or CSR matrix of shape (n_distinct, n_features)
+        The distinct poisoning points; each lies in ``feasible_set``.
+    labels : ndarray of shape (n_distinct,)
+        Their labels, among ``classes``.
+    sequence : ndarray of int, shape (n_points,)
+        Row of ``points`` that was added first, second, and so on.
+    theta, theta_target : ndarray of shape (n_features + 1,)
+        ``(w, b)`` of the induced and of the target model.
+    objective : Objective
+        What the victim minimises.
+    status : str
+        ``"reached"``, ``"budget"``, ``"stalled"``, ``"interrupted"`` or ``"unattainable"``.
+    lower_bound : int
+        Proved by ``certificate``: no smaller set of points in the feasible set induces the target.
+    loss_difference : float
+        ``max phi(y theta . x~) - phi(y theta_target . x~)`` over the feasible set and both labels.
+    stop : str
+        Which measure ``tol`` belongs to: ``"loss_difference"``, ``"distance"``, or ``"exact"``.
+    tol : float
+        The attack counts as successful when that measure is at most ``tol``.
+    history : dict of str to ndarray
+        One entry per model visited, the clean model first: ``n_points``, ``loss_difference``,
+        ``distance``, ``clean_loss``, ``lower_bound``, ``gap``, ``accuracy_<name>``.
+    path : ndarray of shape (n_models, n_features + 1) or None
+        ``theta`` of every model visited, the clean model first.
+    certificate : Certificate or None
+        What proves ``lower_bound`` (or that the target cannot be attained).
+    feasible_set : FeatureSpace or CandidatePool
+        Where the points may lie.
+    classes : ndarray of shape (2,)
+        The labels that stand for -1 and +1.
+    feature_names : ndarray of shape (n_features,) or None
+        Names of the columns; with them, ``X_poison`` is a DataFrame.
+    n_clean : int
+        Number of clean rows.
+    clean_weight : float
+        Their total weight.
+    message : str
+        The status in words.
+
+    Notes
+    -----
+    Arrays are read-only views. Results are made by :meth:`ModelTargetedPoisoner.attack`,
+    :meth:`MinimumPoisoner.attack`, :func:`poison` and :func:`minimum_poisoning`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from mtpfast import ModelTargetedPoisoner
+    >>> X, y = load_digits(n_class=2, return_X_y=True)
+    >>> attacker = ModelTargetedPoisoner(alpha=0.09, max_points=5).fit(X / 16, y)
+    >>> result = attacker.attack((-attacker.coef_, -attacker.intercept_))
+    >>> result.status, result.n_points, result.X_poison.shape
+    ('budget', 5, (5, 64))
+    """
+
+    points: Any
+    labels: np.ndarray
+    sequence: np.ndarray
+    theta: np.ndarray
+    theta_target: np.ndarray
+    objective: Objective
+    status: str
+    lower_bound: int
+    loss_difference: float
+    tol: float
+    stop: str
+    history: dict[str, np.ndarray]
+    feasible_set: Any
+    classes: np.ndarray
+    n_clean: int
+    clean_weight: float
+    path: np.ndarray | None = None
+    certificate: Any = None
+    feature_names: np.ndarray | None = None
+    message: str = ""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, field.name, _read_only(value))
+        history = {name: _read_only(np.asarray(values)) for name, values in self.history.items()}
+        object.__setattr__(self, "history", history)
+
+    # -- the points ---------------------------------------------------------------------------
+
+    @property
+    def n_points(self) -> int:
+        """Number of poisoning points, repeats included."""
+        return len(self.sequence)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each row of ``points`` was added: int array of shape (n_distinct,)."""
+        return np.bincount(self.sequence, minlength=self.points.shape[0])
+
+    @property
+    def X_poison(self):
+        """Every poisoning point in the order of insertion, repeats included.
+
+        ndarray, CSR matrix or (where the clean data was one) DataFrame of shape
+        (n_points, n_features).
+        """
+        return self._in_columns(self.points[self.sequence])
+
+    @property
+    def y_poison(self) -> np.ndarray:
+        """The label of every row of ``X_poison``, among ``classes``."""
+        return self.labels[self.sequence]
+
+    def poisoned(self, X, y):
+        """The clean data with the poisoning points appended.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or DataFrame of shape (n_clean, n_features)
+        y : array-like of shape (n_clean,)
+            The data that was attacked, in the user's labels. Neither is changed.
+
+        Returns
+        -------
+        X_mod : ndarray, CSR matrix or DataFrame of shape (n_clean + n_points, n_features)
+            Of the same kind as X.
+        y_mod : ndarray of shape (n_clean + n_points,)
+        poison_mask : ndarray of bool, shape (n_clean + n_points,)
+            True for the poisoning points, which are the last rows.
+        """
+        labels = np.asarray(y)
+        shape = X.shape if hasattr(X, "shape") else np.shape(X)
+        d = self.theta.size - 1
+        if len(shape) != 2 or shape[1] != d:
+            raise ValueError(f"X must have shape (n_clean, {d}), got {tuple(shape)}")
+        if labels.shape != (shape[0],):
+            raise ValueError(f"y must have shape ({shape[0]},), one label per row of X, got {labels.shape}")
+        added = self.points[self.sequence]
+        if sp.issparse(X):
+            X_mod = sp.vstack([X, sp.csr_matrix(added)], format="csr")
+        else:
+            added = added.toarray() if sp.issparse(added) else added
+            if hasattr(X, "columns") and hasattr(X, "iloc"):
+                import pandas as pd
+
+                frame = pd.DataFrame(added, columns=X.columns)
+                X_mod = pd.concat([X, frame], ignore_index=True) if len(added) else X.reset_index(drop=True)
+            else:
+                X_mod = np.vstack([np.asarray(X), added])
+        y_mod = np.concatenate(
+            [labels, self.y_poison.astype(np.result_type(labels, self.labels), copy=False)]
+        )
+        return X_mod, y_mod, np.arange(len(y_mod)) >= len(labels)
+
+    def _in_columns(self, rows):
+        if self.feature_names is None:
+            return rows
+        try:
+            import pandas as pd
+        except ImportError:  # named columns from another data frame library
+            return rows
+        if sp.issparse(rows):
+            return pd.DataFrame.sparse.from_spmatrix(rows, columns=list(self.feature_names))
+        return pd.DataFrame(rows, columns=list(self.feature_names))
+
+    # -- the model ----------------------------------------------------------------------------
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Weights of the induced model: ndarray of shape (1, n_features)."""
+        return self.theta[None, :-1]
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """Intercept of the induced model: ndarray of shape (1,)."""
+        return self.theta[-1:]
+
+    @property
+    def distance(self) -> float:
+        """l2 norm of the difference between the induced and the target ``(w, b)``."""
+        return float(np.linalg.norm(self.theta - self.theta_target))
+
+    # -- prefixes -----------------------------------------------------------------------------
+
+    def at_budget(self, k: int) -> PoisoningResult:
+        """The attack as it stood after ``k`` points.
+
+        Points are added one after the other, so every prefix is the attack of that size. Models
+        are known at the sizes in ``history["n_points"]``; with ``repeats`` above 1 those are
+        multiples, and the result is the largest of at most ``k`` points.
+
+        Parameters
+        ----------
+        k : int
+            Number of points, at least 0. At or above ``n_points``, the result itself.
+
+        Returns
+        -------
+        PoisoningResult
+            Its ``lower_bound`` is the one that was known at that size.
+        """
+        if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, np.integer)):
+            raise TypeError(f"k must be an integer, got {k!r}")
+        if k < 0:
+            raise ValueError(f"k must be at least 0, got {k}")
+        if k >= self.n_points:
+            return self
+        sizes = np.asarray(self.history.get("n_points", ()))
+        if self.path is None or len(self.path) != len(sizes) or not np.any(sizes <= k):
+            raise ValueError(
+                f"k must be {self.n_points} or more: this attack is not incremental, so it has no prefixes; got {k}"
+            )
+        # The last model of that size: a polish without a new point is part of it.
+        last = int(np.flatnonzero(sizes <= k)[-1])
+        size = int(sizes[last])
+        history = {
+            name: values[: last + 1] if len(values) == len(sizes) else values
+            for name, values in self.history.items()
+        }
+        sequence = self.sequence[:size]
+        used, sequence = np.unique(sequence, return_inverse=True)
+        prefix = dataclasses.replace(
+            self,
+            points=self.points[used],
+            labels=self.labels[used],
+            sequence=sequence,
+            theta=self.path[last],
+            path=self.path[: last + 1],
+            history=history,
+            loss_difference=float(history["loss_difference"][last]),
+            status="budget",
+            message=f"the first {size} of {self.n_points} points",
+        )
+        measure = prefix.loss_difference if self.stop == "loss_difference" else prefix.distance
+        if measure <= self.tol:
+            object.__setattr__(prefix, "status", "reached")
+        _bound_of_prefix(prefix, self)
+        return prefix
+
+    # -- checks -------------------------------------------------------------------------------
+
+    def verify(self, X, y, sample_weight=None) -> VerificationReport:
+        """Check every claim of this result independently of the code that made it.
+
+        Retrains the victim from scratch with scikit-learn (SciPy where scikit-learn has no such
+        estimator) on the clean rows and the poisoning points, and compares the models; recomputes
+        the loss difference and the distance in plain NumPy; checks that every point lies in the
+        feasible set; recomputes the lower bound from ``certificate``.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or DataFrame of shape (n_clean, n_features)
+        y : array-like of shape (n_clean,)
+        sample_weight : array-like of shape (n_clean,), optional
+            The clean data as it was attacked.
+
+        Returns
+        -------
+        VerificationReport
+
+        Raises
+        ------
+        VerificationError
+            If a claim does not hold; the message says which, and ``error.report`` has them all.
+
+        Notes
+        -----
+        What separates two solvers is bounded by strong convexity: a reference model ``theta_ref``
+        whose objective is ``e`` above the minimum lies within ``sqrt(2 e / k)`` of the optimum.
+        A reference with a *lower* objective than the result's therefore gets no allowance beyond
+        1e-6, and one with a higher objective gets exactly what its own error explains.
+        """
+        return verify(self, X, y, sample_weight)
+
+    # -- files --------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike | BinaryIO) -> None:
+        """Write the result to an ``.npz`` file that holds no pickled object.
+
+        A custom loss is stored by its name only and must be handed to :meth:`load`.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        tree = {field.name: _encode(getattr(self, field.name), arrays) for field in dataclasses.fields(self)}
+        text = json.dumps({"format": _FORMAT, "result": tree})
+        if hasattr(path, "write"):
+            np.savez_compressed(path, json=np.array(text), **arrays)
+        else:
+            with open(path, "wb") as file:
+                np.savez_compressed(file, json=np.array(text), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike | BinaryIO, *, loss: Loss | None = None) -> PoisoningResult:
+        """Read a result written by :meth:`save`; the round trip is exact.
+
+        Parameters
+        ----------
+        path : path or binary file
+        loss : Loss, optional
+            The custom loss of the attack, if it had one.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if "json" not in file.files:
+                raise ValueError(f"path must name a file written by PoisoningResult.save, got {path!r}")
+            document = json.loads(str(file["json"]))
+            if document.get("format") != _FORMAT:
+                raise ValueError(f"path holds format {document.get('format')!r}, expected {_FORMAT}")
+            values = {name: _decode(value, file, loss) for name, value in document["result"].items()}
+        return cls(**values)
+
+    # -- pictures -----------------------------------------------------------------------------
+
+    def plot(self, axes=None):
+        """Draw loss difference, distance and lower bound against the number of points.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        if axes is None:
+            try:
+                from matplotlib import pyplot as plt
+            except ImportError as error:
+                raise ImportError('plot needs matplotlib: pip install "mtpfast[plot]"') from error
+            axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")[1]
+        left, right = axes
+        n = self.history["n_points"]
+        for name, label in (("loss_difference", "loss difference"), ("distance", "distance")):
+            if name in self.history:
+                values = np.asarray(self.history[name], dtype=float)
+                left.plot(n, np.where(values > 0, values, np.nan), label=label)
+        if self.tol > 0:
+            left.axhline(self.tol, color="0.5", linewidth=0.8, linestyle=":", label=f"tol ({self.stop})")
+        left.set(xlabel="poisoning points", yscale="log", title="to the target")
+        left.legend(frameon=False)
+        right.plot(n, n, color="0.5", linewidth=0.8, label="points added")
+        if "lower_bound" in self.history:
+            bound = np.asarray(self.history["lower_bound"], dtype=float)
+            right.plot(n, np.where(np.isfinite(bound), bound, np.nan), label="lower bound along the path")
+        right.axhline(
+            self.lower_bound, color="C3", linewidth=0.8, linestyle="--", label=f"proved: {self.lower_bound}"
+        )
+        right.set(xlabel="poisoning points", title="points needed")
+        right.legend(frameon=False)
+        return left.figure
+
+    def __repr__(self) -> str:
+        return (
+            f"<PoisoningResult: {self.status}, {self.n_points} points ({self.points.shape[0]} distinct), "
+            f"lower bound {self.lower_bound}, loss difference {self.loss_difference:.4g}, "
+            f"distance {self.distance:.4g}, for {self.stop} <= {self.tol:g}>"
+        )
+
+
+def _bound_of_prefix(prefix, whole):
+    """Give the prefix the bound that was known at its size, with the model that proves it."""
+    certificate = whole.certificate
+    known = prefix.history.get("lower_bound")
+    if known is None or getattr(certificate, "kind", None) != "model":
+        return  # a bound that was proved apart from the path holds for the target as it is
+    known = np.where(np.isfinite(known), known, 0.0)
+    best = int(np.argmax(known))
+    if known[best] <= 0:
+        certificate = None
+    else:
+        certificate = dataclasses.replace(
+            certificate, theta=prefix.path[best], value=float(known[best]), rounding=None
+        )
+    object.__setattr__(prefix, "lower_bound", int(np.ceil(known[best])))
+    object.__setattr__(prefix, "certificate", certificate)
+
+
+def _read_only(array):
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _encode(value, arrays):
+    """The value as JSON; arrays go to ``arrays``, and a reference takes their place."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return _encode(value.item(), arrays)
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            return {"objects": [_encode(item, arrays) for item in value.tolist()]}
+        name = f"array_{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if sp.issparse(value):
+        value = value.tocsr()
+        parts = {part: _encode(getattr(value, part), arrays) for part in ("data", "indices", "indptr")}
+        return {"csr": parts, "shape": [int(n) for n in value.shape]}
+    if isinstance(value, Loss):
+        return {"loss": value.name}
+    if isinstance(value, dict):
+        return {"dict": [[key, _encode(item, arrays)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return {
+            type(value).__name__ if type(value) in (list, tuple) else "tuple": [
+                _encode(v, arrays) for v in value
+            ]
+        }
+    for kind, names in _PARTS.items():
+        if type(value) is kind:
+            return {
+                "object": kind.__name__,
+                "fields": {name: _encode(getattr(value, name), arrays) for name in names},
+            }
+    raise TypeError(f"a result that holds a {type(value).__name__} cannot be saved")
+
+
+def _decode(value, arrays, loss):
+    if not isinstance(value, dict):
+        return value
+    if "objects" in value:
+        items = np.empty(len(value["objects"]), dtype=object)
+        items[:] = [_decode(item, arrays, loss) for item in value["objects"]]
+        return items
+    if "array" in value:
+        return arrays[value["array"]]
+    if "csr" in value:
+        parts = {part: _decode(item, arrays, loss) for part, item in value["csr"].items()}
+        return sp.csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=value["shape"])
+    if "loss" in value:
+        if value["loss"] in LOSSES and loss is None:
+            return LOSSES[value["loss"]]
+        if loss is None or loss.name != value["loss"]:
+            raise ValueError(
+                f"the result was saved with loss {value['loss']!r}: hand it to load(path, loss=...)"
+            )
+        return loss
+    if "dict" in value:
+        return {key: _decode(item, arrays, loss) for key, item in value["dict"]}
+    if "list" in value:
+        return [_decode(item, arrays, loss) for item in value["list"]]
+    if "tuple" in value:
+        return tuple(_decode(item, arrays, loss) for item in value["tuple"])
+    make = next(kind for kind in _PARTS if kind.__name__ == value["object"])
+    return make(**{name: _decode(item, arrays, loss) for name, item in value["fields"].items()})
+
+
+# The classes that may be part of a result, and the arguments that make one.
+_PARTS = {
+    Objective: ("loss", "alpha", "C", "fit_intercept", "penalize_intercept"),
+    FeatureSpace: ("lower", "upper"),
+    CandidatePool: ("X", "y"),
+    Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),
+}

@@ -1,0 +1,369 @@
+"""Results: what they hold, how they are cut, saved and drawn, and what verification catches."""
+
+import dataclasses
+import io
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mtpfast import CandidatePool, FeatureSpace, PoisoningResult, VerificationError, make_target, poison
+from mtpfast.losses import LOG_LOSS, custom
+from mtpfast.verification import max_loss_difference
+
+BOX = FeatureSpace(0.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def target(cancer):
+    return make_target(*cancer, quantiles=[0.2], repeats=[2], goal=0.0, alpha=0.05)
+
+
+@pytest.fixture(scope="module")
+def result(cancer, target):
+    return poison(*cancer, target, alpha=0.05, feasible_set=BOX, tol=0.05)
+
+
+def same(a, b):
+    """Equality of everything that a result may hold."""
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if sp.issparse(a):
+        return sp.issparse(b) and a.shape == b.shape and same(a.toarray(), b.toarray())
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, float) and np.isnan(a):
+        return np.isnan(b)
+    if isinstance(a, (FeatureSpace, CandidatePool)):
+        return type(a) is type(b) and same(vars(a), vars(b))
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    return type(a) is type(b) and a == b
+
+
+# -- what it holds ---------------------------------------------------------------------------------
+
+
+def test_points_and_counts_belong_together(result):
+    assert result.status == "reached"
+    assert result.counts.sum() == result.n_points == len(result.X_poison) == len(result.y_poison)
+    assert_array_equal(result.X_poison, result.points[result.sequence])
+    assert_array_equal(np.repeat(np.arange(len(result.points)), result.counts), np.sort(result.sequence))
+    assert result.coef_.shape == (1, 30)
+    assert result.intercept_.shape == (1,)
+    assert result.distance == np.linalg.norm(result.theta - result.theta_target)
+    assert isinstance(result.n_points, int)
+    assert isinstance(result.lower_bound, int)
+
+
+def test_a_result_is_frozen(result):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.status = "reached"
+    for array in (result.theta, result.points, result.sequence, result.path, result.history["distance"]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_repr_is_one_short_line(result):
+    text = repr(result)
+    assert len(text) < 250
+    assert "\n" not in text
+    assert f"{result.n_points} points" in text
+    assert "loss_difference <= 0.05" in text
+
+
+def test_poisoned_appends_the_points(cancer, result):
+    X, y = cancer
+    X_mod, y_mod, mask = result.poisoned(X, y)
+    assert_array_equal(X_mod[~mask], X)
+    assert_array_equal(X_mod[mask], result.X_poison)
+    assert_array_equal(y_mod, np.concatenate([y, result.y_poison]))
+    sparse = result.poisoned(sp.csr_matrix(X), y)[0]
+    assert sparse.format == "csr"
+    assert_array_equal(sparse.toarray(), X_mod)
+    frame = pd.DataFrame(X, columns=[f"f{j}" for j in range(30)])
+    as_frame = result.poisoned(frame, y)[0]
+    assert list(as_frame.columns) == list(frame.columns)
+    assert_array_equal(as_frame.to_numpy(), X_mod)
+    assert_array_equal(result.poisoned(X.tolist(), y.tolist())[0], X_mod)
+
+
+@pytest.mark.parametrize(
+    "X, y, message",
+    [
+        (np.ones((3, 4)), np.ones(3), r"X must have shape \(n_clean, 30\), got \(3, 4\)"),
+        (np.ones((3, 30)), np.ones(4), r"y must have shape \(3,\), one label per row of X, got \(4,\)"),
+    ],
+)
+def test_poisoned_names_what_is_wrong(result, X, y, message):
+    with pytest.raises(ValueError, match=message):
+        result.poisoned(X, y)
+
+
+# -- prefixes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [0, 1, 7, 20])
+def test_a_prefix_is_the_attack_of_that_size(cancer, target, result, k):
+    """Algorithm 1 is incremental: stopping it at k points gives the first k points."""
+    prefix = result.at_budget(k)
+    assert prefix.n_points == k
+    if k == 0:
+        assert prefix.X_poison.shape == (0, 30)
+        return
+    short = poison(*cancer, target, alpha=0.05, feasible_set=BOX, tol=0.05, max_points=k)
+    assert_array_equal(prefix.X_poison, short.X_poison)
+    assert_array_equal(prefix.y_poison, short.y_poison)
+    assert_allclose(prefix.theta, short.theta, atol=1e-12)  # the same operations in the same order
+    assert (prefix.status, prefix.lower_bound) == (short.status, short.lower_bound)
+    assert prefix.loss_difference == pytest.approx(short.loss_difference, rel=1e-9)
+    assert len(prefix.history["n_points"]) == len(prefix.path)
+
+
+def test_prefixes_hold_up(cancer, result):
+    assert result.at_budget(result.n_points) is result
+    assert result.at_budget(10**9) is result
+    for k in (0, 3, result.n_points // 2):
+        assert result.at_budget(k).verify(*cancer).ok
+
+
+def test_a_prefix_counts_repeats(cancer, target):
+    result = poison(*cancer, target, alpha=0.05, feasible_set=BOX, tol=1e-9, max_points=24, repeats=5)
+    assert result.at_budget(14).n_points == 10
+    assert_array_equal(result.at_budget(14).X_poison, result.X_poison[:10])
+
+
+@pytest.mark.parametrize(
+    "k, error, message",
+    [
+        (-1, ValueError, "k must be at least 0, got -1"),
+        (1.5, TypeError, r"k must be an integer, got 1\.5"),
+        (True, TypeError, "k must be an integer, got True"),
+    ],
+)
+def test_a_prefix_needs_a_count(result, k, error, message):
+    with pytest.raises(error, match=message):
+        result.at_budget(k)
+
+
+def test_a_result_without_a_path_has_no_prefixes(result):
+    with pytest.raises(ValueError, match="this attack is not incremental"):
+        dataclasses.replace(result, path=None).at_budget(3)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["path", "file"])
+def test_round_trip_is_exact(result, tmp_path, where):
+    place = tmp_path / "attack.result" if where == "path" else io.BytesIO()
+    result.save(place)
+    if where == "file":
+        place.seek(0)
+    else:
+        assert [entry.name for entry in tmp_path.iterdir()] == ["attack.result"]  # no suffix of its own
+    assert same(PoisoningResult.load(place), result)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": np.array(["no", "yes"]), "labels": np.array(["yes"])},
+        {"classes": np.array(["no", "yes"], dtype=object), "labels": np.array(["yes"], dtype=object)},
+        {"feature_names": np.array([f"f{j}" for j in range(30)], dtype=object)},
+        {"feasible_set": CandidatePool(sp.csr_matrix(np.eye(30)), y=["no"] * 30)},
+        {"feasible_set": CandidatePool(np.eye(30))},
+        {"feasible_set": FeatureSpace(np.zeros(30), 1.0)},
+        {"points": sp.csr_matrix((3, 30))},
+        {"path": None, "certificate": None, "message": "é ≤ 1"},
+        {"loss_difference": float("nan"), "tol": np.float64(0.1), "lower_bound": np.int64(3)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_round_trip_of_every_kind(result, change):
+    changed, file = dataclasses.replace(result, **change), io.BytesIO()
+    changed.save(file)
+    file.seek(0)
+    loaded = PoisoningResult.load(file)
+    for name in change:
+        a, b = getattr(changed, name), getattr(loaded, name)
+        assert a == b if isinstance(a, np.generic) else same(a, b)
+
+
+def test_the_file_holds_no_pickle(result):
+    file = io.BytesIO()
+    result.save(file)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype != object for name in arrays.files)
+
+
+def test_a_custom_loss_is_handed_in_again(result):
+    loss = custom(lambda m: np.logaddexp(0, -m), lambda m: -1 / (1 + np.exp(np.minimum(m, 700))), name="mine")
+    objective = dataclasses.replace(result.objective, loss=loss)
+    changed, file = dataclasses.replace(result, objective=objective, certificate=None), io.BytesIO()
+    changed.save(file)
+    file.seek(0)
+    with pytest.raises(ValueError, match="saved with loss 'mine'"):
+        PoisoningResult.load(file)
+    file.seek(0)
+    with pytest.raises(ValueError, match="saved with loss 'mine'"):
+        PoisoningResult.load(file, loss=LOG_LOSS)
+    file.seek(0)
+    assert PoisoningResult.load(file, loss=loss).objective == objective
+
+
+def test_other_files_are_refused(result, tmp_path):
+    np.savez(tmp_path / "other.npz", a=np.ones(3))
+    with pytest.raises(ValueError, match="path must name a file written by PoisoningResult"):
+        PoisoningResult.load(tmp_path / "other.npz")
+    with pytest.raises(TypeError, match="a result that holds a set cannot be saved"):
+        dataclasses.replace(result, feasible_set={1}).save(tmp_path / "broken.npz")
+    assert not (tmp_path / "broken.npz").exists()
+
+
+def test_pickle_keeps_a_result(result):
+    assert same(pickle.loads(pickle.dumps(result)), result)
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def test_plot_draws_on_given_axes(result):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    assert result.plot(axes) is figure
+    assert {line.get_label() for line in axes[0].lines} >= {"loss difference", "distance"}
+    figure.savefig(io.BytesIO())
+
+
+def test_plot_makes_a_figure(result):
+    from matplotlib import pyplot as plt
+
+    figure = result.plot()
+    assert len(figure.axes) == 2
+    plt.close(figure)
+
+
+# -- verification ----------------------------------------------------------------------------------
+
+
+def test_an_honest_result_passes(cancer, result):
+    report = result.verify(*cancer)
+    assert report.ok
+    assert report.solver == "sklearn LinearSVC"
+    assert report.lower_bound >= result.lower_bound > 0
+    assert report.loss_difference == pytest.approx(result.loss_difference, abs=1e-5)
+    assert "FAILED" not in repr(report)
+
+
+def lie(result, **change):
+    return dataclasses.replace(result, **change)
+
+
+@pytest.mark.parametrize(
+    "tamper, claim",
+    [
+        (lambda r: lie(r, theta=r.theta + 1e-3), "l2 distance to the retrained model"),
+        (lambda r: lie(r, theta=r.theta * (1 + 1e-4)), "l2 distance to the retrained model"),
+        (lambda r: lie(r, points=r.points + 2.0), "points outside the feasible set"),
+        (lambda r: lie(r, points=np.nextafter(r.points, 2)), "points outside the feasible set"),
+        (lambda r: lie(r, labels=-r.labels), "l2 distance to the retrained model"),
+        (lambda r: lie(r, sequence=r.sequence[:-2]), "l2 distance to the retrained model"),
+        (lambda r: lie(r, loss_difference=r.loss_difference / 2), "loss difference"),
+        (lambda r: lie(r, loss_difference=r.loss_difference * 2), "loss difference"),
+        (lambda r: lie(r, tol=r.loss_difference / 2), "reached: loss difference <= tol"),
+        (lambda r: lie(r, stop="distance", tol=r.distance / 2), "reached: distance <= tol"),
+        (lambda r: lie(r, lower_bound=r.lower_bound + 1), "lower bound"),
+        (lambda r: lie(r, certificate=None), "lower bound"),
+        (lambda r: lie(r, status="unattainable"), "unattainable: points needed"),
+        (lambda r: lie(r, feasible_set=FeatureSpace(0.0, 1.5)), "certificate of another problem"),
+        (lambda r: lie(r, theta_target=1.01 * r.theta_target), "certificate of another problem"),
+    ],
+)
+def test_a_lie_is_caught(cancer, result, tamper, claim):
+    with pytest.raises(VerificationError, match=claim) as caught:
+        tamper(result).verify(*cancer)
+    assert claim in [check.name for check in caught.value.report.failed]
+    assert "FAILED" in repr(caught.value.report)
+
+
+def test_verification_is_of_the_data_that_was_attacked(cancer, result):
+    X, y = cancer
+    with pytest.raises(ValueError, match="X has 568 rows, the attack was on 569"):
+        result.verify(X[1:], y[1:])
+    with pytest.raises(ValueError, match="sample_weight sums to 1138"):
+        result.verify(X, y, sample_weight=np.full(569, 2.0))
+    with pytest.raises(ValueError, match=r"y must hold \[.*\] only, got 3"):
+        result.verify(X, np.where(y > 0, 1, 3))
+    with pytest.raises(VerificationError):
+        result.verify(X[::-1], y)
+
+
+CONVENTIONS = [
+    (loss, regularizer, intercept)
+    for loss in ("hinge", "squared_hinge", "log_loss")
+    for regularizer in ({"alpha": 0.02}, {"C": 0.3})
+    for intercept in ("penalized", "free", "none")
+]
+
+
+@pytest.mark.parametrize("loss, regularizer, intercept", CONVENTIONS)
+@pytest.mark.parametrize("kind", ["box", "pool", "sparse"])
+def test_every_convention_verifies(cancer, loss, regularizer, intercept, kind):
+    """The refit agrees with somebody else's solver, and the bound with its certificate."""
+    X, y = cancer
+    rows = slice(0, None, 4)
+    X, y = X[rows], y[rows]
+    victim = {
+        "loss": loss,
+        **regularizer,
+        "fit_intercept": intercept != "none",
+        "penalize_intercept": intercept == "penalized",
+    }
+    target = make_target(X, y, quantiles=[0.2], repeats=[3], goal=0, **victim)
+    space = BOX if kind == "box" else CandidatePool(X)
+    if kind == "sparse":
+        X, space = sp.csr_matrix(X), CandidatePool(sp.csr_matrix(X), y=y)
+    found = poison(X, y, target, feasible_set=space, tol=0.05, max_points=30, **victim)
+    assert found.verify(X, y).ok
+
+
+def test_weights_are_taken_into_account(cancer):
+    X, y = cancer
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, len(y))
+    target = make_target(X, y, quantiles=[0.1], repeats=[2], goal=0, sample_weight=weight)
+    found = poison(X, y, target, feasible_set=BOX, max_points=20, sample_weight=weight)
+    assert found.verify(X, y, sample_weight=weight).ok
+    with pytest.raises(ValueError, match="sample_weight sums to"):
+        found.verify(X, y)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+def test_the_check_of_the_loss_difference_is_its_maximum(loss):
+    """Against all vertices of small boxes and a dense scan of all their edges' images."""
+    from mtpfast.losses import get_loss
+
+    rng = np.random.default_rng(0)
+    phi, classes = get_loss(loss), np.array([-1.0, 1.0])
+    grid = np.linspace(0, 1, 41)
+    for _ in range(40):
+        theta, goal = rng.normal(size=3) * 2, rng.normal(size=3) * 2
+        lower = rng.normal(size=2)
+        upper = lower + rng.exponential(size=2)
+        space = FeatureSpace(lower, upper)
+        x = np.stack(np.meshgrid(*(lower[j] + grid * (upper[j] - lower[j]) for j in range(2))), axis=-1).reshape(-1, 2)
+        scan = max(
+            np.max(phi.value(s * (x @ theta[:-1] + theta[-1])) - phi.value(s * (x @ goal[:-1] + goal[-1])))
+            for s in (-1, 1)
+        )
+        found = max_loss_difference(theta, goal, space, phi, classes)
+        assert found >= scan - 1e-12 * max(1.0, abs(scan))
+        # Half a cell of the grid away, and the difference is Lipschitz (margins stay below 30).
+        reach = np.abs(phi.derivative(-30.0)) * (np.abs(theta[:-1]) + np.abs(goal[:-1])) @ (upper - lower) / 80
+        assert found <= scan + reach
