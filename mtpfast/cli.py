@@ -120,9 +120,10 @@ def demo(out, err, figure=None):
     progress.clear()
     _table(out, rows)
     out.write(
-        "accuracy: on the clean images. needed: points that any attack needs for exactly this target (for Algorithm 1 the\n"
-        "bound of the paper, for the minimum the certified one). distance: l2, of (w, b) to the target.\n"
-        f"verified: retrained with {', '.join(sorted(solver))}, every point inside the box, both bounds recomputed.\n"
+        "accuracy: on the clean images. needed: proved, no attack induces exactly this target with fewer points\n"
+        "(beside Algorithm 1 by the bound of its paper, beside the minimum by the certificate).\n"
+        "distance: l2, of (w, b) to the target. D: the largest loss difference to the target.\n"
+        f"verified: retrained with {', '.join(sorted(solver))}; all points in the box; bounds recomputed.\n"
     )
     if figure is not None:
         tols = online.distance * np.array([0.1, 0.25, 0.5, 1.0, 2.0])
@@ -160,11 +161,9 @@ def _table(out, rows):
             )
         )
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    for line in cells:
-        left = f"{line[0]:<{widths[0]}}"
-        out.write(
-            "  ".join([left, *(f"{cell:>{w}}" for cell, w in zip(line[1:], widths[1:], strict=True))]).rstrip() + "\n"
-        )
+    for first, *others in cells:
+        padded = [first.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))]
+        out.write("  ".join(padded).rstrip() + "\n")
 
 
 def _draw(online, exact, tols, curve, path) -> bool:

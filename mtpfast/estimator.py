@@ -42,12 +42,10 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         self
         """
         objective = self._objective()
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=np.float64, order="C", accept_large_sparse=False
-        )
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", accept_large_sparse=False)
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
-        if kind not in ("binary",):
+        if kind != "binary":
             raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
         classes = np.unique(y)
         if len(classes) < 2:
@@ -77,7 +75,8 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The clean victim's labels: ndarray of shape (n_samples,)."""
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+        positive = self.decision_function(X) > 0
+        return self.classes_[positive.astype(int)]
 
     @classmethod
     def from_estimator(cls, estimator, **params):
@@ -121,9 +120,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         taken = _training_of(estimator)
         clash = sorted(set(taken) & set(params))
         if clash:
-            raise ValueError(
-                f"{', '.join(clash)}: taken over from {type(estimator).__name__}, and given once more"
-            )
+            raise ValueError(f"{', '.join(clash)}: taken over from {type(estimator).__name__}, and given once more")
         return cls(**taken, **params)
 
     def _objective(self):
@@ -155,20 +152,14 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
             return space
         if isinstance(space, CandidatePool):
             space.check(self.n_features_in_)
-            return (
-                space if space.y is None else CandidatePool(space.X, self._to_signs(space.y, "y of the pool"))
-            )
-        raise TypeError(
-            f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}"
-        )
+            return space if space.y is None else CandidatePool(space.X, self._to_signs(space.y, "y of the pool"))
+        raise TypeError(f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}")
 
     def _to_signs(self, y, name):
         y = np.asarray(y)
         known = np.isin(y, self.classes_)
         if not np.all(known):
-            raise ValueError(
-                f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel()[0]!r}"
-            )
+            raise ValueError(f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel()[0]!r}")
         return np.where(y == self.classes_[1], 1.0, -1.0)
 
     def _in_user_terms(self, result: PoisoningResult) -> PoisoningResult:
@@ -206,9 +197,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
             X = validate_data(self, pair[0], accept_sparse="csr", dtype=np.float64, order="C", reset=False)
             signs = self._to_signs(pair[1], f"y of eval_sets[{name!r}]")
             if signs.shape != (X.shape[0],):
-                raise ValueError(
-                    f"eval_sets[{name!r}] has {X.shape[0]} rows and labels of shape {signs.shape}"
-                )
+                raise ValueError(f"eval_sets[{name!r}] has {X.shape[0]} rows and labels of shape {signs.shape}")
             converted[name] = (X, signs)
         return converted
 
@@ -483,9 +472,7 @@ def _training_of(estimator) -> dict:
         )
     if isinstance(estimator, type):
         raise TypeError(f"estimator is the class {estimator.__name__}, expected an instance of it")
-    if not isinstance(estimator, (LinearSVC, SVC, LogisticRegression, SGDClassifier)) or hasattr(
-        estimator, "Cs"
-    ):
+    if not isinstance(estimator, (LinearSVC, SVC, LogisticRegression, SGDClassifier)) or hasattr(estimator, "Cs"):
         raise TypeError(
             f"estimator is a {kind}, expected LinearSVC, SVC(kernel='linear'), LogisticRegression or SGDClassifier: "
             f"the victim must minimise a hinge, squared hinge or log loss with an l2 penalty"
@@ -503,9 +490,7 @@ def _training_of(estimator) -> dict:
         return {"loss": "hinge", "C": params["C"], "penalize_intercept": False}
     # Versions differ in how they say "l2": penalty="l2", or penalty="deprecated" with l1_ratio 0.
     penalty = params.get("penalty", "l2")
-    if penalty not in ("l2", "deprecated") or (
-        penalty == "deprecated" and params.get("l1_ratio") not in (None, 0)
-    ):
+    if penalty not in ("l2", "deprecated") or (penalty == "deprecated" and params.get("l1_ratio") not in (None, 0)):
         if penalty == "deprecated":
             must("l1_ratio", "0, an l2 penalty", params["l1_ratio"])
         must("penalty", "'l2'", penalty)
