@@ -1,5 +1,6 @@
 """Build the compiled core.  ``MTPFAST_DEBUG=1`` turns on bounds checks and line tracing."""
 
+import contextlib
 import os
 
 from Cython.Build import cythonize
@@ -30,6 +31,14 @@ class BuildCore(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.force = True  # time stamps do not tell a debug build from a release build
+
+    def run(self):
+        super().run()
+        if not (self.inplace or DEBUG):
+            # The checkout itself gets the release build too: scripts and ``python -m pytest``
+            # started in it import the package from there.
+            with contextlib.suppress(OSError):
+                self.copy_extensions_to_source()
 
     def build_extensions(self):
         flags = MSVC_FLAGS if self.compiler.compiler_type == "msvc" else UNIX_FLAGS
