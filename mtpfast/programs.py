@@ -1,0 +1,549 @@
+"""The convex programs behind the exact minimum, for HiGHS.
+
+The points of one label merge into one at no extra cost (Jensen; see :mod:`mtpfast.minimum`), so a
+poisoning of a box is two points with effective weights ``E_y`` and counts ``N_y``. With
+``r = G + a R theta (N+ + N- + N0)`` the program is
+
+    min  N+ + N- + N0    s.t.   E+ x~+ - E- x~-  =  r + (rows on the margin),
+                                lower <= x_y <= upper,     N_y >= E_y h(m_y),  h = 1 / s,
+
+``m_y`` the margin of the point of label y under the target, ``N0`` the points of zero loss, which only
+weigh in through the penalty (``alpha`` convention). Nothing here depends on the number of clean rows.
+
+Every program returns the multipliers of the stationarity rows as a direction ``v``: the proof. What
+``v`` proves is for :mod:`mtpfast.certificate` to say.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, milp
+
+from .certificate import CleanGradient
+from .losses import Objective
+
+__all__ = ["HingeProgram", "PoolProgram", "Setting", "SmoothProgram", "effective_weight", "inverse_slope"]
+
+TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One question: this target, after this much clean data, with points in this box."""
+
+    clean: CleanGradient
+    theta: np.ndarray
+    objective: Objective
+    lower: np.ndarray
+    upper: np.ndarray
+
+    @property
+    def a(self) -> float:
+        """What one point adds to k."""
+        return self.objective.k_per_point
+
+    @property
+    def pull(self) -> np.ndarray:
+        """``a R theta``: what one point adds to the stationarity rows through the penalty."""
+        R = np.ones(len(self.theta))
+        R[-1] = self.objective.r
+        return self.a * R * self.theta
+
+    def margin_range(self, sign: float) -> tuple[float, float]:
+        """Least and largest margin of a point of that label in the box."""
+        w, b = sign * self.theta[:-1], sign * self.theta[-1]
+        low, high = w * self.lower, w * self.upper
+        return float(np.minimum(low, high).sum() + b), float(np.maximum(low, high).sum() + b)
+
+    @property
+    def has_zero_loss(self) -> bool:
+        """Whether some point of the box has zero loss, so that it adds nothing but weight."""
+        if self.objective.loss.name == "log_loss":
+            return False
+        return max(self.margin_range(1.0)[1], self.margin_range(-1.0)[1]) >= 1.0
+
+
+def effective_weight(loss, margin: float) -> float:
+    """``s = -phi'`` at one margin."""
+    if loss.name == "log_loss":
+        return 1.0 / (1.0 + math.exp(margin)) if margin < 700 else 0.0
+    if loss.name == "squared_hinge":
+        return 2.0 * max(0.0, 1.0 - margin)
+    return 1.0 if margin <= 1.0 else 0.0
+
+
+def inverse_slope(loss, s: float) -> float:
+    """The margin at which a smooth loss has ``-phi' = s``."""
+    if loss.name == "log_loss":
+        return math.log((1.0 - s) / s)
+    return 1.0 - 0.5 * s
+
+
+def _tangent(loss, margin):
+    """``(c, kappa)``: the tangent ``c + kappa m <= h(m)`` of ``h = 1 / s`` at one margin."""
+    if loss.name == "log_loss":
+        kappa = math.exp(min(margin, 500.0))
+        return 1.0 + kappa * (1.0 - margin), kappa
+    gap = max(1.0 - margin, 1e-9)
+    return 1.0 / gap - 0.5 / gap**2, 0.5 / gap**2
+
+
+def _solve(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
+    """An LP by HiGHS; a second try by interior points where the simplex method gives up."""
+    for method, options in (("highs", TIGHT), ("highs-ipm", {}), ("highs-ds", {})):
+        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options)
+        if res.status in (0, 2, 3):
+            return res
+    raise RuntimeError(f"the linear program could not be solved: {res.message}")
+
+
+class HingeProgram:
+    """The hinge loss on a box: a linear program; with whole counts, a MILP.
+
+    Columns: the points' coordinates above the lower bound, times their weight (d per label), then
+    ``E+, E-, N0``, then one ``t`` in [0, 1] for every clean row on the margin.
+    """
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        clean, theta = setting.clean, setting.theta
+        d = len(theta) - 1
+        lower, upper = setting.lower, setting.upper
+        self.d, self.one = d, setting.objective.fit_intercept
+        self.free, self.group = _merge_rows(clean)
+        m = self.free.shape[1]
+        pull = setting.pull
+        head = np.zeros((d + 1, 3))
+        head[:d, 0], head[:d, 1] = -lower, lower
+        head[d, 0], head[d, 1] = -1.0, 1.0
+        head += pull[:, None]
+        eye = sp.identity(d, format="csr")
+        coordinates = sp.vstack([sp.hstack([-eye, eye]), sp.csr_matrix((1, 2 * d))])
+        self.A_eq = sp.hstack([coordinates, sp.csr_matrix(head), self.free]).tocsr()
+        self.b_eq = -clean.gradient
+        if not self.one:
+            self.A_eq, self.b_eq = self.A_eq[:d], self.b_eq[:d]
+        width = np.zeros((2 * d, 3))
+        width[:d, 0] = width[d:, 1] = lower - upper
+        inside = sp.hstack([sp.identity(2 * d), sp.csr_matrix(width), sp.csr_matrix((2 * d, m))])
+        margins = np.zeros((2, 2 * d + 3 + m))
+        for row, sign in enumerate((1.0, -1.0)):
+            margins[row, row * d : (row + 1) * d] = sign * theta[:-1]
+            margins[row, 2 * d + row] = sign * (theta[:-1] @ lower + theta[-1]) - 1.0
+        self.A_ub = sp.vstack([inside, sp.csr_matrix(margins)]).tocsr()
+        self.b_ub = np.zeros(2 * d + 2)
+        self.cost = np.concatenate([np.zeros(2 * d), np.ones(3), np.zeros(m)])
+        self.top = np.concatenate([np.full(2 * d + 3, np.inf), np.ones(m)])
+        if not setting.has_zero_loss or setting.a == 0.0:
+            self.top[2 * d + 2] = 0.0
+
+    def solve(self):
+        """(value, v, counts): the fractional minimum, its direction, (E+, E-, N0); value None if infeasible."""
+        bounds = np.column_stack([np.zeros_like(self.top), self.top])
+        res = _solve(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
+        if res.status != 0:
+            return None, None, None
+        return float(res.fun), self._direction(res.eqlin.marginals), res.x[2 * self.d : 2 * self.d + 3]
+
+    def farkas(self):
+        """Directions that may prove infeasibility, most robust first: the stationarity rows made elastic.
+
+        A reward for every point makes the direction strictly negative on all of them where that can be had.
+        """
+        n_eq = self.A_eq.shape[0]
+        scale = max(1.0, float(np.max(np.abs(self.b_eq))))
+        eye = sp.identity(n_eq, format="csr")
+        A_eq = sp.hstack([self.A_eq, eye, -eye]).tocsr()
+        A_ub = sp.hstack([self.A_ub, sp.csr_matrix((self.A_ub.shape[0], 2 * n_eq))]).tocsr()
+        top = np.concatenate([self.top, np.full(2 * n_eq, np.inf)])
+        bounds = np.column_stack([np.zeros_like(top), top])
+        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
+            cost = np.concatenate([-reward * self.cost, np.ones(2 * n_eq)])
+            res = _solve(cost, A_ub, self.b_ub, A_eq, self.b_eq / scale, bounds)
+            if res.status == 0:
+                yield self._direction(res.eqlin.marginals)
+
+    def _direction(self, marginals):
+        return marginals if self.one else np.append(marginals, 0.0)
+
+    def whole(self, total=None):
+        """``(n+, n-, n0)`` of the least sum for which the target is hit exactly, or None."""
+        constraints = [
+            LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
+            LinearConstraint(self.A_ub, -np.inf, self.b_ub),
+        ]
+        if total is not None:
+            constraints.append(LinearConstraint(self.cost[None, :], -np.inf, total))
+        integrality = np.zeros(len(self.cost))
+        integrality[2 * self.d : 2 * self.d + 3] = 1
+        res = milp(
+            self.cost,
+            integrality=integrality,
+            bounds=Bounds(np.zeros_like(self.top), self.top),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0},
+        )
+        return None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
+
+    def place(self, counts):
+        """Where the points may lie for given whole counts: ``(z+, z-, t, room)`` with the most room, or None.
+
+        ``room`` is how far the margins stay below 1 and the ``t`` inside (0, 1): it makes the induced
+        model insensitive to rounding.
+        """
+        d, m = self.d, self.free.shape[1]
+        n_col = len(self.cost)
+        counts = np.asarray(counts, dtype=float)
+        A_ub = sp.hstack([self.A_ub, sp.csr_matrix((self.A_ub.shape[0], 1))]).tolil()
+        A_ub[2 * d, n_col], A_ub[2 * d + 1, n_col] = counts[0], counts[1]
+        A_ub = A_ub.tocsr()
+        b_ub = self.b_ub
+        if 0 < m <= 400:
+            column = np.ones((m, 1))
+            t = sp.hstack([sp.csr_matrix((m, n_col - m)), sp.identity(m)])
+            A_ub = sp.vstack([A_ub, sp.hstack([t, column]), sp.hstack([-t, column])]).tocsr()
+            b_ub = np.concatenate([b_ub, np.ones(m), np.zeros(m)])
+        low, top = np.zeros(n_col + 1), np.append(self.top, 0.25)
+        low[2 * d : 2 * d + 3] = top[2 * d : 2 * d + 3] = counts
+        cost = np.zeros(n_col + 1)
+        cost[-1] = -1.0
+        A_eq = sp.hstack([self.A_eq, sp.csr_matrix((self.A_eq.shape[0], 1))]).tocsr()
+        res = _solve(cost, A_ub, b_ub, A_eq, self.b_eq, np.column_stack([low, top]))
+        if res.status != 0:
+            return None
+        z = [res.x[y * d : (y + 1) * d] + self.setting.lower * counts[y] for y in (0, 1)]
+        return z[0], z[1], np.clip(res.x[2 * d + 3 : n_col], 0.0, 1.0), float(res.x[-1])
+
+    def remainder(self, t):
+        """``r``: what the poison has to supply when the rows on the margin take the values ``t``."""
+        return self.setting.clean.gradient + self.free @ t
+
+
+def _merge_rows(clean: CleanGradient):
+    """The columns ``-c_i y_i x~_i`` of the free rows, equal rows merged: (d + 1, m) CSC, and the group of each."""
+    rows, labels, weights = clean.free_rows, clean.free_labels, clean.free_weights
+    n, d = rows.shape
+    ones = np.ones((n, 1))
+    group = np.arange(n)
+    if sp.issparse(rows):
+        columns = sp.hstack([rows, sp.csr_matrix(ones)]).T.tocsc()
+        return columns @ sp.diags(-weights * labels), group
+    signed = labels[:, None] * np.concatenate([rows, ones], axis=1) if n else np.empty((0, d + 1))
+    if n > 64:
+        signed, group = np.unique(signed, axis=0, return_inverse=True)
+        group = np.ravel(group)
+        weights = np.bincount(group, weights)
+    return sp.csc_matrix((-weights[:, None] * signed).T), group
+
+
+class PartialHingeProgram:
+    """As :class:`HingeProgram` with whole counts, and per label one more point *on* the margin.
+
+    Such a point takes any effective weight in [0, 1], so with it the MILP covers every set of points
+    there is; asked only where :class:`HingeProgram` leaves a gap above the rounded-up bound.
+    """
+
+    def __init__(self, program: HingeProgram):
+        self.program = program
+        setting, d = program.setting, program.d
+        theta, lower, upper = setting.theta, setting.lower, setting.upper
+        m = program.free.shape[1]
+        # Columns: z of n+, n-, e+, e- (d each), then n+, n-, e+, e-, M+, M-, N0, then t.
+        signs = (1.0, -1.0, 1.0, -1.0)
+        head = np.zeros((d + 1, 7))
+        for g, sign in enumerate(signs):
+            head[:d, g], head[d, g] = -sign * lower, -sign
+        head[:, [0, 1, 4, 5, 6]] += setting.pull[:, None]
+        eye = sp.identity(d, format="csr")
+        coordinates = sp.vstack([sp.hstack([-eye, eye, -eye, eye]), sp.csr_matrix((1, 4 * d))])
+        A_eq = sp.hstack([coordinates, sp.csr_matrix(head), program.free]).tocsr()
+        self.A_eq = A_eq if program.one else A_eq[:d]
+        self.b_eq = program.b_eq
+        width = np.zeros((4 * d, 7))
+        for g in range(4):
+            width[g * d : (g + 1) * d, g] = lower - upper
+        inside = sp.hstack([sp.identity(4 * d), sp.csr_matrix(width), sp.csr_matrix((4 * d, m))])
+        rest = np.zeros((6, 4 * d + 7 + m))
+        for g, sign in enumerate(signs):
+            rest[g, g * d : (g + 1) * d] = sign * theta[:-1]
+            rest[g, 4 * d + g] = sign * (theta[:-1] @ lower + theta[-1]) - 1.0
+        for g in (2, 3):
+            rest[2 + g, 4 * d + g], rest[2 + g, 4 * d + 2 + g] = 1.0, -1.0
+        self.A_ub = sp.vstack([inside, sp.csr_matrix(rest)]).tocsr()
+        self.low = np.concatenate([np.full(4 * d + 2, -np.inf), np.zeros(2), np.full(2, -np.inf)])
+        self.cost = np.concatenate([np.zeros(4 * d), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0], np.zeros(m)])
+        self.top = np.concatenate([np.full(4 * d + 4, np.inf), np.ones(2), [program.top[2 * d + 2]], np.ones(m)])
+
+    def whole(self, total):
+        """``(z of the four groups, n+, n-, e+, e-, N0, t)`` with at most ``total`` points, or None."""
+        d = self.program.d
+        integrality = np.zeros(len(self.cost))
+        integrality[4 * d + np.array([0, 1, 4, 5, 6])] = 1
+        res = milp(
+            self.cost,
+            integrality=integrality,
+            bounds=Bounds(np.zeros_like(self.top), self.top),
+            constraints=[
+                LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
+                LinearConstraint(self.A_ub, self.low, 0.0),
+                LinearConstraint(self.cost[None, :], -np.inf, total),
+            ],
+            options={"mip_rel_gap": 0.0, "time_limit": 20.0},
+        )
+        return None if res.x is None else res.x
+
+
+class SmoothProgram:
+    """Squared hinge and logistic loss on a box, where no clean row is free.
+
+    The coordinates can be eliminated. ``z_- = z_+ - r`` leaves one interval per coordinate of
+    ``z_+ = E+ x+``, and the constraints on margins see ``z_+`` only through ``w.z_+``, which takes every value
+    between the sums of the intervals' ends. What remains is convex in ``E+, E-, N+, N-, N0`` and
+    ``M+ = E+ m+`` (``M- = theta.r - M+``), six variables whatever d is: a linear program with tangents of
+    ``h`` and of the two sums, cut where the last solution violates them (Kelley).
+
+    Every row is ``coef . (E+, E-, N+, N-, N0, M+) + q . r <= 0``; so ``v = -sum_rows multiplier * q``.
+    """
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        theta = setting.theta
+        self.d = d = len(theta) - 1
+        self.loss = setting.objective.loss
+        lower, upper = setting.lower, setting.upper
+        pull, G = setting.pull[:d], setting.clean.gradient[:d]
+        # r_j <= E+ u_j - E- l_j and r_j >= E+ l_j - E- u_j, with r_j = G_j + pull_j (N+ + N- + N0).
+        self.box = np.zeros((2 * d, 6))
+        self.box[:d, 0], self.box[:d, 1], self.box[:d, 2:5] = -upper, lower, pull[:, None]
+        self.box[d:, 0], self.box[d:, 1], self.box[d:, 2:5] = lower, -upper, -pull[:, None]
+        self.box_rhs = np.concatenate([-G, G])
+        self.coef, self.q = [], []
+        self.top = np.array([np.inf, np.inf, np.inf, np.inf, 0.0, np.inf])
+        if setting.has_zero_loss and setting.a > 0.0:
+            self.top[4] = np.inf
+        for sign in (1.0, -1.0):
+            low, high = setting.margin_range(sign)
+            if self.loss.name == "squared_hinge":
+                self._add([-1.0, 0, 0, 0, 0, 1.0] if sign > 0 else [0, -1.0, 0, 0, 0, -1.0], 0.0 if sign > 0 else 1.0)
+                high = min(high, 0.95)
+            for margin in np.linspace(min(low, high), high, 6):
+                self._add_tangent(sign, float(margin))
+
+    def _add(self, coef, kappa=0.0, q=None):
+        self.coef.append(np.asarray(coef, dtype=float))
+        self.q.append(kappa * self.setting.theta if q is None else q)
+
+    def _add_tangent(self, sign, margin):
+        constant, kappa = _tangent(self.loss, margin)
+        scale = 1.0 / max(1.0, kappa, abs(constant))
+        if sign > 0:
+            self._add(scale * np.array([constant, 0, -1.0, 0, 0, kappa]))
+        else:
+            self._add(scale * np.array([0, constant, 0, -1.0, 0, -kappa]), scale * kappa)
+
+    def remainder(self, total):
+        """``r`` for so many points."""
+        return self.setting.clean.gradient + total * self.setting.pull
+
+    def _add_ends(self, x, r):
+        """Cuts for ``M+`` below and above the range of ``w.z_+ + b E+``; returns the violation."""
+        s = self.setting
+        w, b = s.theta[:-1], s.theta[-1]
+        E, F, M = x[0], x[1], x[5]
+        r = r[:-1]
+        worst = 0.0
+        for side in (1.0, -1.0):  # side 1: M+ >= sum of the lower ends, side -1: M+ <= sum of the upper ends
+            from_below = side * w > 0
+            own = np.where(from_below, E * s.lower, E * s.upper)
+            other = np.where(from_below, r + F * s.lower, r + F * s.upper)
+            use_other = np.where(from_below, other > own, other < own)
+            total = float(w @ np.where(use_other, other, own))
+            violation = side * (total + b * E - M)
+            worst = max(worst, violation)
+            if violation > 1e-12 * max(1.0, abs(M)):
+                ends = np.where(from_below, s.lower, s.upper) * w
+                q = np.append(side * np.where(use_other, w, 0.0), 0.0)
+                on_E = side * (float(ends[~use_other].sum()) + b)
+                self._add([on_E, side * float(ends[use_other].sum()), 0, 0, 0, -side], q=q)
+        return worst
+
+    def _lp(self, fixed=None, elastic=None):
+        """The LP of the rows so far. ``fixed``: (N+, N-, N0) given, most effective weight.
+
+        ``elastic``: the residual in the 1-norm, less a reward per point."""
+        s, d = self.setting, self.d
+        q = np.array(self.q)
+        cuts = np.array(self.coef)
+        if fixed is not None:
+            cuts[:, 2:4] *= 1.0 - 1e-7  # a hair of slack, which two margins per label can spend exactly
+        cuts[:, 2:5] += (q @ s.pull)[:, None]
+        A_ub = np.vstack([self.box, cuts])
+        b_ub = np.concatenate([self.box_rhs, -(q @ s.clean.gradient)])
+        A_eq, b_eq = None, None
+        if s.objective.fit_intercept:
+            A_eq = np.array([[1.0, -1.0, -s.pull[-1], -s.pull[-1], -s.pull[-1], 0.0]])
+            b_eq = s.clean.gradient[-1:]
+        low, top = np.array([0.0, 0.0, 0.0, 0.0, 0.0, -np.inf]), self.top.copy()
+        cost = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+        if fixed is not None:
+            low[2:5] = top[2:5] = fixed
+            cost = np.array([-1.0, -1.0, 0.0, 0.0, 0.0, 0.0])  # the least slack in N >= E h(m)
+        if elastic is not None:
+            # r + delta in place of r: delta_j in columns of its own, and 1 per unit.
+            q_box = sp.vstack([sp.identity(d), -sp.identity(d)])
+            q_all = sp.vstack([sp.hstack([q_box, sp.csr_matrix((2 * d, 1))]), sp.csr_matrix(q)])
+            A_ub = sp.hstack([sp.csr_matrix(A_ub), q_all, -q_all]).tocsr()
+            if A_eq is not None:
+                bottom = np.zeros((1, d + 1))
+                bottom[0, d] = -1.0
+                A_eq = np.hstack([A_eq, bottom, -bottom])
+            cost = np.concatenate([-elastic * cost, np.ones(2 * d + 2)])
+            low = np.concatenate([low, np.zeros(2 * d + 2)])
+            top = np.concatenate([top, np.full(2 * d + 2, np.inf)])
+            if not s.objective.fit_intercept:
+                top[6 + d] = top[6 + 2 * d + 1] = 0.0
+        return _solve(cost, A_ub, b_ub, A_eq, b_eq, np.column_stack([low, top]))
+
+    def _direction(self, res):
+        d = self.d
+        y = -res.ineqlin.marginals  # multipliers >= 0
+        v = -np.array(self.q[: len(y) - 2 * d]).T @ y[2 * d :]
+        v[:d] -= y[:d] - y[d : 2 * d]
+        v[d] = 0.0 if not self.setting.objective.fit_intercept else v[d] - float(res.eqlin.marginals[0])
+        return v
+
+    def solve(self, fixed=None, elastic=None, max_cuts=60):
+        """(value, v, x): the fractional minimum, its direction, ``x = (E+, E-, N+, N-, N0, M+)``.
+
+        ``value`` is None if the program is infeasible.
+        """
+        memory = {1.0: [], -1.0: []}
+        for _ in range(max_cuts):
+            res = self._lp(fixed, elastic)
+            if res.status != 0:
+                return None, None, None
+            x = res.x[:6]
+            r = self.remainder(x[2] + x[3] + x[4])
+            if elastic is not None:
+                r = r + res.x[6 : 7 + self.d] - res.x[7 + self.d :]
+            worst = self._add_ends(x, r)
+            scale = max(1.0, x[2] + x[3])
+            margins = self.margins(x, r)
+            for sign, margin, E, N in ((1.0, margins[0], x[0], x[2]), (-1.0, margins[1], x[1], x[3])):
+                if E <= 1e-11 * scale:
+                    continue
+                constant, kappa = _tangent(self.loss, margin)
+                gap = E * (constant + kappa * margin) - N
+                worst = max(worst, gap)
+                if gap > 1e-12 * scale:
+                    self._add_tangent(sign, margin)
+                    memory[sign].append(margin)
+                    if len(memory[sign]) > 1:  # solutions jump from side to side of the optimum: cut between, too
+                        self._add_tangent(sign, 0.5 * (memory[sign][-1] + memory[sign][-2]))
+            if worst <= 1e-9 * scale:
+                break
+        return float(res.fun), self._direction(res), x
+
+    def margins(self, x, r):
+        """The margins of the two points."""
+        total = float(self.setting.theta @ r)
+        return x[5] / max(x[0], 1e-300), (total - x[5]) / max(x[1], 1e-300)
+
+    def margin_of(self, n, E):
+        """The margin at which n copies have effective weight E."""
+        return inverse_slope(self.loss, E / n)
+
+    def farkas(self):
+        """Directions that may prove infeasibility, most robust first."""
+        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
+            value, v, _ = self.solve(elastic=reward)
+            if value is not None:
+                yield v
+
+
+class PoolProgram:
+    """A finite pool: a linear program with one column per candidate and label, priced in as needed.
+
+    Of the candidates of zero loss one is kept, which stands for all: they only add weight.
+    """
+
+    def __init__(self, clean: CleanGradient, theta, objective: Objective, pool):
+        self.clean, self.theta, self.objective = clean, theta, objective
+        self.d = d = len(theta) - 1
+        one = 1.0 if objective.fit_intercept else 0.0
+        self.X = pool.X
+        signs = pool.signs()
+        n = self.X.shape[0]
+        both = np.concatenate([np.arange(n), np.arange(n)]), np.repeat([1.0, -1.0], n)
+        allowed = np.ones(2 * n, bool) if signs is None else both[1] == np.concatenate([signs, signs])
+        self.index, self.label = both[0][allowed], both[1][allowed]
+        margin = self.label * (self.X @ theta[:-1] + theta[-1])[self.index]
+        loss = objective.loss
+        if loss.name == "hinge":
+            self.s = np.where(margin <= 1.0 + 1e-12, 1.0, 0.0)
+        else:
+            self.s = -loss.derivative(margin)
+        R = np.ones(d + 1)
+        R[-1] = objective.r
+        self.pull = objective.k_per_point * R * theta
+        useful = self.s > 0.0
+        idle = np.flatnonzero(margin >= 1.0) if loss.name != "log_loss" else np.empty(0, dtype=int)
+        if len(idle) and objective.k_per_point > 0.0:
+            idle = idle[np.argmax(margin[idle])]
+            self.s[idle], useful[idle] = 0.0, True
+        self.index, self.label, self.s = self.index[useful], self.label[useful], self.s[useful]
+        self.one = one
+        self.free, _ = _merge_rows(clean)
+
+    def columns(self, chosen):
+        """The columns ``g_k``: (d + 1, len(chosen)) CSC."""
+        rows = self.X[self.index[chosen]]
+        factor = -self.s[chosen] * self.label[chosen]
+        if sp.issparse(rows):
+            top = (sp.diags(factor) @ rows).T
+            block = sp.vstack([top, sp.csr_matrix(self.one * factor[None, :])])
+            return (block + sp.csr_matrix(np.repeat(self.pull[:, None], len(chosen), axis=1))).tocsc()
+        return sp.csc_matrix(np.vstack([(factor[:, None] * rows).T, self.one * factor]) + self.pull[:, None])
+
+    def price(self, v):
+        """``v.g_k`` for every column."""
+        q = self.X @ v[:-1] + self.one * v[-1]
+        return -self.s * self.label * q[self.index] + float(v @ self.pull)
+
+    def solve(self, batch=None):
+        """(value, v, chosen, weights): value None if infeasible, v then a Farkas direction (a guess)."""
+        d = self.d
+        batch = batch or max(64, d // 2)
+        n = len(self.index)
+        keep = slice(None) if self.objective.fit_intercept else slice(0, d)
+        b_eq = -self.clean.gradient[keep]
+        chosen = np.arange(n) if n * (d + 1) <= 200_000 else np.empty(0, dtype=int)
+        eye = sp.identity(len(b_eq), format="csc")
+        m = self.free.shape[1]
+        elastic = True
+        while True:
+            k = len(chosen)
+            A = sp.hstack([self.columns(chosen)[keep], self.free[keep]] + ([eye, -eye] if elastic else [])).tocsc()
+            extra = 2 * len(b_eq) if elastic else 0
+            cost = np.concatenate([np.full(k, 0.0 if elastic else 1.0), np.zeros(m), np.ones(extra)])
+            top = np.concatenate([np.full(k, np.inf), np.ones(m), np.full(extra, np.inf)])
+            res = _solve(cost, None, None, A, b_eq, np.column_stack([np.zeros_like(top), top]))
+            if res.status != 0:
+                raise RuntimeError(f"the linear program over the pool failed: {res.message}")
+            v = res.eqlin.marginals if self.objective.fit_intercept else np.append(res.eqlin.marginals, 0.0)
+            scale = max(1.0, float(np.max(np.abs(b_eq))))
+            if elastic and res.fun <= 1e-9 * scale:
+                elastic = False
+                continue
+            gain = self.price(v) - (0.0 if elastic else 1.0)
+            gain[chosen] = -np.inf
+            better = np.flatnonzero(gain > 1e-9)
+            if len(better) == 0:
+                if elastic:
+                    return None, v, chosen, None
+                return float(res.fun), v, chosen, res.x[:k]
+            chosen = np.concatenate([chosen, better[np.argsort(-gain[better])[:batch]]])
