@@ -49,7 +49,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
             raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
         classes = np.unique(y)
         if len(classes) < 2:
-            raise ValueError(f"y must hold two classes, got one class: {classes[0]!r}")
+            raise ValueError(f"y must hold two classes, got one class: {classes.tolist()[0]!r}")
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             present = np.unique(y[sample_weight > 0])
@@ -159,7 +159,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         y = np.asarray(y)
         known = np.isin(y, self.classes_)
         if not np.all(known):
-            raise ValueError(f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel()[0]!r}")
+            raise ValueError(f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel().tolist()[0]!r}")
         return np.where(y == self.classes_[1], 1.0, -1.0)
 
     def _in_user_terms(self, result: PoisoningResult) -> PoisoningResult:

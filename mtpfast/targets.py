@@ -349,7 +349,7 @@ def _rows(X, y, X_name, y_name, n_features, classes, names):
         raise ValueError(f"{y_name} must have shape ({X.shape[0]},), one label per row of {X_name}, got {y.shape}")
     known = np.isin(y, classes)
     if not np.all(known):
-        raise ValueError(f"{y_name} must hold the labels of y, {classes.tolist()}, got {y[~known][0]!r}")
+        raise ValueError(f"{y_name} must hold the labels of y, {classes.tolist()}, got {y[~known].tolist()[0]!r}")
     return X, np.where(y == classes[1], 1.0, -1.0)
 
 

@@ -406,7 +406,7 @@ def _signs(y, classes, n_rows, name="y"):
         raise ValueError(f"{name} must have shape ({n_rows},), one label per row, got {y.shape}")
     known = np.isin(y, classes)
     if not np.all(known):
-        raise ValueError(f"{name} must hold {list(classes)} only, got {y[~known][0]!r}")
+        raise ValueError(f"{name} must hold {np.asarray(classes).tolist()} only, got {y[~known].tolist()[0]!r}")
     return np.where(y == classes[1], 1.0, -1.0)
 
 
