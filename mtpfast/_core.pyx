@@ -7,7 +7,7 @@ certificates are checked in plain NumPy (``certificate.py``).
 
 cimport cython
 from libc.math cimport INFINITY, exp, fabs, log1p, sqrt
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove
 
 from scipy.linalg.cython_blas cimport dgemv
@@ -209,7 +209,8 @@ cdef void search_piece(
             if fabs(rise) < 0.5 * curve:
                 bound = fa + 0.5 * rise + 0.125 * curve + 0.5 * rise * rise / curve
                 mid = 0.5 + rise / curve
-        tol = 1e-10 * fabs(best.value) + 4 * EPS * (fabs(fa) + fabs(fb))
+        # relative to the difference, or to the losses where they all but cancel
+        tol = 1e-10 * fabs(best.value) + 1e-13 * (loss.value(u0 + a * du) + loss.value(v0 + a * dv))
         if bound > best.value:
             # the peak of the bound is a good guess of the peak itself
             fm = loss.value(u0 + (a + mid * h) * du) - loss.value(v0 + (a + mid * h) * dv)
@@ -413,3 +414,859 @@ def pool_loss_difference_csr(
             if either or signs[i] < 0:
                 offer(loss, s, t, -1.0, i, &value, &row, &label)
     return row, label, value
+
+
+# ---------------------------------------------------------------------------------------------
+# Rows: clean or added, dense or CSR, behind three small functions
+# ---------------------------------------------------------------------------------------------
+
+cdef struct Rows:
+    bint sparse
+    Py_ssize_t d
+    const double *data
+    const int *indices
+    const int *indptr
+
+
+cdef inline double row_dot(const Rows *rows, Py_ssize_t i, const double *v) noexcept nogil:
+    """x_i . v"""
+    cdef double s = 0.0
+    cdef int j
+    if not rows.sparse:
+        return mtp_dot(rows.data + i * rows.d, v, rows.d)
+    for j in range(rows.indptr[i], rows.indptr[i + 1]):
+        s += rows.data[j] * v[rows.indices[j]]
+    return s
+
+
+cdef inline void row_axpy(const Rows *rows, Py_ssize_t i, double t, double *v) noexcept nogil:
+    """v += t x_i"""
+    cdef int j
+    if not rows.sparse:
+        mtp_axpy(rows.d, t, rows.data + i * rows.d, v)
+        return
+    for j in range(rows.indptr[i], rows.indptr[i + 1]):
+        v[rows.indices[j]] += t * rows.data[j]
+
+
+cdef inline double row_row(const Rows *a, Py_ssize_t i, const Rows *b, Py_ssize_t j) noexcept nogil:
+    """x_i . x_j"""
+    cdef int p, q, p_end, q_end
+    cdef double s = 0.0
+    if not a.sparse:
+        return mtp_dot(a.data + i * a.d, b.data + j * b.d, a.d)
+    p, p_end, q, q_end = a.indptr[i], a.indptr[i + 1], b.indptr[j], b.indptr[j + 1]
+    while p < p_end and q < q_end:
+        if a.indices[p] == b.indices[q]:
+            s += a.data[p] * b.data[q]
+            p += 1
+            q += 1
+        elif a.indices[p] < b.indices[q]:
+            p += 1
+        else:
+            q += 1
+    return s
+
+
+# ---------------------------------------------------------------------------------------------
+# The hinge refit (DESIGN F5)
+# ---------------------------------------------------------------------------------------------
+
+cdef enum Side:
+    ABOVE = 0    # margin >= 1, dual variable 0
+    ON = 1       # margin 1, dual variable in [0, c]
+    BELOW = 2    # margin <= 1, dual variable c
+
+cdef enum Outcome:
+    DONE = 0
+    TOO_MANY_STEPS = 1
+    NO_MEMORY = 2
+
+
+cdef struct Crossing:
+    double step
+    double jump
+    Py_ssize_t q
+
+
+cdef int by_step(const void *a, const void *b) noexcept nogil:
+    """First along the line first; where several rows cross together, the largest change of slope."""
+    cdef const Crossing *p = <const Crossing *>a
+    cdef const Crossing *q = <const Crossing *>b
+    if p.step != q.step:
+        return -1 if p.step < q.step else 1
+    if p.jump != q.jump:
+        return -1 if p.jump > q.jump else 1
+    return -1 if p.q < q.q else (1 if p.q > q.q else 0)
+
+
+cdef int grow(void **p, size_t size) noexcept nogil:
+    cdef void *q = realloc(p[0], size)
+    if q == NULL:
+        return NO_MEMORY
+    p[0] = q
+    return DONE
+
+
+cdef class HingeSolver:
+    """The minimiser of the hinge objective, kept while weights and k change.
+
+    The objective of ``losses.py`` is piecewise quadratic in theta. With ``a_i = y_i x~_i`` every
+    row is above, on or below the margin ``a_i . theta = 1``, and theta is optimal iff
+
+        k R theta = sum_{below} c_i a_i + sum_{on} alpha_i a_i,     0 <= alpha_i <= c_i.
+
+    `solve` is an active-set method for this. With the rows on the margin held there, Newton's step
+    leads to the minimiser of the current piece; an exact line search goes on across as many rows
+    as pay, and the row at which it ends joins the margin (it cannot depend on the rows there: the
+    line runs at a right angle to them). At the minimiser of a piece the row whose alpha is most
+    out of bounds leaves. Every step lowers the objective, and no path has to be followed: in real
+    tables thousands of rows sit at the margin together, and one line search crosses hundreds.
+
+    A row far from the margin need not be looked at: ``|m_i - 1| > |x~_i| |theta - theta_ref|``
+    keeps it on its side. The rows within a radius of the model at the last full pass are the
+    `near` ones; only they take part until theta leaves that ball. The radius adapts so that full
+    passes and near rows cost about the same.
+    """
+
+    cdef Rows clean, added
+    cdef object _owners
+    cdef readonly Py_ssize_t n_clean, n_rows, d
+    cdef readonly bint intercept, free_intercept
+    cdef readonly double k, radius
+    cdef readonly long n_steps, n_passes
+    cdef long steps_at_pass
+    # one entry per row (the capacity grows in `_reserve`); `slack` is margin - 1 of the near rows
+    cdef double[::1] c, y, norm, margin, slack, rate
+    cdef signed char[::1] side
+    cdef Py_ssize_t[::1] near
+    cdef Py_ssize_t n_near
+    # vectors of length d + 1; the sums of c_i a_i over the rows below the margin
+    cdef double[::1] model, step, force, theta_ref, below_clean, below_added, unit
+    cdef double below_weight
+    # the rows on the margin; L is a packed lower triangle, Q has d + 1 columns
+    cdef Py_ssize_t m, m_capacity
+    cdef bint keep_Q
+    cdef Py_ssize_t *on
+    cdef double *L
+    cdef double *Q
+    cdef double *alpha
+    cdef double *z
+    cdef double *zb
+    cdef Crossing *crossings
+    cdef Py_ssize_t crossings_capacity
+
+    def __cinit__(self):
+        self.on = NULL
+        self.L = self.Q = self.alpha = self.z = self.zb = NULL
+        self.crossings = NULL
+        self.m = self.m_capacity = self.crossings_capacity = 0
+
+    def __dealloc__(self):
+        free(self.on)
+        free(self.L)
+        free(self.Q)
+        free(self.alpha)
+        free(self.z)
+        free(self.zb)
+        free(self.crossings)
+
+    def __init__(self, X, const double[::1] y, bint intercept, bint penalize_intercept):
+        self.d = X.shape[1]
+        self.n_clean = self.n_rows = X.shape[0]
+        if y.shape[0] != self.n_clean:
+            raise ValueError("HingeSolver: shapes disagree")
+        self.intercept = intercept
+        self.free_intercept = intercept and not penalize_intercept
+        self.keep_Q = isinstance(X, np.ndarray)
+        self.k = 1.0
+        self.radius = 0.1
+        self._owners = [None, None]
+        self._point_at(&self.clean, X, 0)
+        self.added = self.clean
+        self.c = self.y = self.norm = self.margin = self.slack = self.rate = np.zeros(0)
+        self.side = np.zeros(0, dtype=np.int8)
+        self.near = np.zeros(0, dtype=np.intp)
+        self._reserve(self.n_clean + 64)
+        self.model, self.step, self.force, self.theta_ref, self.below_clean, self.below_added, self.unit = (
+            np.zeros(self.d + 1) for _ in range(7)
+        )
+        self.n_near = 0
+        self.n_steps = self.n_passes = self.steps_at_pass = 0
+        cdef Py_ssize_t i
+        for i in range(self.n_clean):
+            self.y[i] = y[i]
+            self.norm[i] = sqrt(row_row(&self.clean, i, &self.clean, i) + (1.0 if intercept else 0.0))
+
+    cdef _point_at(self, Rows *rows, X, int slot):
+        cdef const double[::1] data
+        cdef const int[::1] indices, indptr
+        rows.d = X.shape[1]
+        rows.sparse = not isinstance(X, np.ndarray)
+        data = X.data if rows.sparse else X.reshape(-1)
+        rows.data = &data[0] if data.shape[0] else NULL
+        if rows.sparse:
+            indices, indptr = X.indices, X.indptr
+            rows.indices = &indices[0] if indices.shape[0] else NULL
+            rows.indptr = &indptr[0]
+        self._owners[slot] = X
+
+    cdef _reserve(self, Py_ssize_t n):
+        cdef Py_ssize_t have = self.c.shape[0]
+        if n <= have:
+            return
+        extra = max(n, have + have // 8 + 64) - have
+        longer = lambda a: np.concatenate([np.asarray(a), np.zeros(extra, dtype=np.asarray(a).dtype)])
+        self.c, self.y, self.norm = longer(self.c), longer(self.y), longer(self.norm)
+        self.margin, self.slack, self.rate = longer(self.margin), longer(self.slack), longer(self.rate)
+        self.side, self.near = longer(self.side), longer(self.near)
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    cdef inline const Rows *_block(self, Py_ssize_t i, Py_ssize_t *local) noexcept nogil:
+        if i < self.n_clean:
+            local[0] = i
+            return &self.clean
+        local[0] = i - self.n_clean
+        return &self.added
+
+    cdef inline double _signed_dot(self, Py_ssize_t i, const double *v) noexcept nogil:
+        """a_i . v"""
+        cdef Py_ssize_t p
+        cdef const Rows *rows = self._block(i, &p)
+        cdef double s = row_dot(rows, p, v)
+        if self.intercept:
+            s += v[self.d]
+        return self.y[i] * s
+
+    cdef inline void _signed_axpy(self, Py_ssize_t i, double t, double *v) noexcept nogil:
+        """v += t a_i"""
+        cdef Py_ssize_t p
+        cdef const Rows *rows = self._block(i, &p)
+        t *= self.y[i]
+        row_axpy(rows, p, t, v)
+        if self.intercept:
+            v[self.d] += t
+
+    cdef inline double _gram(self, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+        """a_i . a_j, the intercept's 1 included (penalised or not)"""
+        cdef Py_ssize_t p, q
+        cdef const Rows *a = self._block(i, &p)
+        cdef const Rows *b = self._block(j, &q)
+        cdef double s = row_row(a, p, b, q)
+        if self.intercept:
+            s += 1.0
+        return self.y[i] * self.y[j] * s
+
+    # -- the factor of the rows on the margin ----------------------------------------------------
+    #
+    # a_p = sum_q L[p, q] Q_q for the rows p on the margin, L lower triangular, the Q_q orthonormal.
+    # Dense data keep Q: rows that almost depend on each other (columns rounded to float32 are
+    # enough) then cost no accuracy. Sparse, wide data do without Q; L is then a Cholesky factor
+    # of the Gram matrix, and `_project` a triangular solve.
+
+    cdef int _reserve_on(self, Py_ssize_t m) noexcept nogil:
+        cdef Py_ssize_t size
+        if m <= self.m_capacity:
+            return DONE
+        size = 2 * self.m_capacity if 2 * self.m_capacity > m else m + 32
+        if (
+            grow(<void **>&self.on, size * sizeof(Py_ssize_t))
+            or grow(<void **>&self.L, size * (size + 1) // 2 * sizeof(double))
+            or (self.keep_Q and grow(<void **>&self.Q, (size + 1) * (self.d + 1) * sizeof(double)))
+            or grow(<void **>&self.alpha, size * sizeof(double))
+            or grow(<void **>&self.z, size * sizeof(double))
+            or grow(<void **>&self.zb, size * sizeof(double))
+        ):
+            return NO_MEMORY
+        self.m_capacity = size
+        return DONE
+
+    cdef void _forward(self, double *z) noexcept nogil:
+        """z := L^-1 z"""
+        cdef Py_ssize_t i
+        cdef double *row = self.L
+        for i in range(self.m):
+            z[i] = (z[i] - mtp_dot(row, z, i)) / row[i]
+            row += i + 1
+
+    cdef void _backward(self, double *z) noexcept nogil:
+        """z := L^-T z"""
+        cdef Py_ssize_t i
+        cdef double *row
+        for i in range(self.m - 1, -1, -1):
+            row = self.L + i * (i + 1) // 2
+            z[i] /= row[i]
+            mtp_axpy(i, -z[i], row, z)
+
+    cdef void _project(self, const double *v, double *z) noexcept nogil:
+        """z := Q v"""
+        cdef Py_ssize_t p
+        if self.keep_Q:
+            for p in range(self.m):
+                z[p] = mtp_dot(self.Q + p * (self.d + 1), v, self.d + 1)
+        else:
+            for p in range(self.m):
+                z[p] = self._signed_dot(self.on[p], v)
+            self._forward(z)
+
+    cdef void _span(self, double t, double *z, double *v) noexcept nogil:
+        """v += t Q' z (z is used up)"""
+        cdef Py_ssize_t p
+        if self.keep_Q:
+            for p in range(self.m):
+                mtp_axpy(self.d + 1, t * z[p], self.Q + p * (self.d + 1), v)
+        else:
+            self._backward(z)
+            for p in range(self.m):
+                self._signed_axpy(self.on[p], t * z[p], v)
+
+    cdef bint _append(self, Py_ssize_t i) noexcept nogil:
+        """Put row i on the margin; False if it depends on the rows there (nothing changed then)."""
+        cdef Py_ssize_t m = self.m, p, width = self.d + 1
+        cdef double *row = self.L + m * (m + 1) // 2
+        cdef double *new
+        cdef double rest, more
+        if self.norm[i] <= 0.0:
+            return False
+        if self.keep_Q:
+            new = self.Q + m * width
+            for p in range(width):
+                new[p] = 0.0
+            self._signed_axpy(i, 1.0, new)
+            self._project(new, row)
+            for p in range(m):
+                mtp_axpy(width, -row[p], self.Q + p * width, new)
+            for p in range(m):  # once more: Gram-Schmidt is orthogonal to machine precision then
+                more = mtp_dot(self.Q + p * width, new, width)
+                mtp_axpy(width, -more, self.Q + p * width, new)
+                row[p] += more
+            rest = sqrt(mtp_dot(new, new, width))
+            if rest <= 1e-11 * self.norm[i]:
+                return False
+            for p in range(width):
+                new[p] /= rest
+        else:
+            for p in range(m):
+                row[p] = self._gram(self.on[p], i)
+            self._forward(row)
+            rest = self.norm[i] * self.norm[i] - mtp_dot(row, row, m)
+            if rest <= 1e-11 * self.norm[i] * self.norm[i]:
+                return False
+            rest = sqrt(rest)
+        row[m] = rest
+        self.on[m] = i
+        self.m = m + 1
+        self.side[i] = ON
+        return True
+
+    cdef void _remove(self, Py_ssize_t p) noexcept nogil:
+        """Take the p-th row off the margin: rotate the factor back to a triangle."""
+        cdef Py_ssize_t m = self.m, width = self.d + 1, i, j
+        cdef double *row
+        cdef double *next
+        cdef double a, b, r, cosine, sine
+        for j in range(p, m - 1):
+            row = self.L + (j + 1) * (j + 2) // 2
+            a, b = row[j], row[j + 1]
+            r = sqrt(a * a + b * b)
+            cosine, sine = a / r, b / r
+            for i in range(j + 1, m):
+                row = self.L + i * (i + 1) // 2
+                a, b = row[j], row[j + 1]
+                row[j] = cosine * a + sine * b
+                row[j + 1] = cosine * b - sine * a
+            if self.keep_Q:
+                row = self.Q + j * width
+                next = row + width
+                for i in range(width):
+                    a, b = row[i], next[i]
+                    row[i] = cosine * a + sine * b
+                    next[i] = cosine * b - sine * a
+        for i in range(p + 1, m):
+            memmove(self.L + (i - 1) * i // 2, self.L + i * (i + 1) // 2, i * sizeof(double))
+            self.on[i - 1] = self.on[i]
+        self.m = m - 1
+
+    cdef void _refactor(self) noexcept nogil:
+        """The factor from scratch; updates let it drift."""
+        cdef Py_ssize_t m = self.m, p, i
+        self.m = 0
+        for p in range(m):
+            i = self.on[p]
+            if not self._append(i):
+                self.side[i] = ABOVE  # a pass gives it its side and puts it among the near rows
+
+    # -- one step --------------------------------------------------------------------------------
+
+    cdef inline void _count_below(self, Py_ssize_t i, double weight) noexcept nogil:
+        if i < self.n_clean:
+            self._signed_axpy(i, weight, &self.below_clean[0])
+            self.below_weight += weight
+        else:
+            self._signed_axpy(i, weight, &self.below_added[0])
+
+    cdef double _find_step(self) noexcept nogil:
+        """Newton's step with the rows on the margin held there, into `step`; z keeps Q force.
+
+        force = k R theta - sum_{below} c_i a_i. Returns the slope force . step, or +-0 if there
+        is nowhere to go. Where the intercept is free and no row is on the margin, the objective
+        is linear in it and the step is a direction only (see `_walk`).
+        """
+        cdef Py_ssize_t p, width = self.d + 1
+        cdef double scale = 0.0, size = 0.0, s, b, qq
+        cdef double *z = self.z
+        for p in range(width):
+            s = self.k * self.model[p]
+            if p == self.d and self.free_intercept:
+                s = 0.0
+            scale += fabs(s) + fabs(self.below_clean[p]) + fabs(self.below_added[p])
+            self.force[p] = s - self.below_clean[p] - self.below_added[p]
+            self.step[p] = -self.force[p] / self.k
+        self._project(&self.step[0], z)
+        self._span(-1.0, z, &self.step[0])
+        self._project(&self.step[0], z)  # once more, against cancellation
+        self._span(-1.0, z, &self.step[0])
+        if self.free_intercept:
+            # (k R step + force) must lie in the span of the rows on the margin
+            b = self.step[self.d]
+            if self.m == 0:
+                if fabs(self.force[self.d]) > 1e-13 * scale:
+                    for p in range(self.d):
+                        self.step[p] = 0.0
+                    self.step[self.d] = -1.0 if self.force[self.d] > 0 else 1.0
+                    return -fabs(self.force[self.d])
+                self.step[self.d] = 0.0
+            else:
+                for p in range(width):
+                    self.unit[p] = 0.0
+                self.unit[self.d] = 1.0
+                self._project(&self.unit[0], self.zb)
+                qq = mtp_dot(self.zb, self.zb, self.m)
+                self._span(-1.0, self.zb, &self.unit[0])
+                mtp_axpy(width, b / qq, &self.unit[0], &self.step[0])
+        for p in range(width):
+            size += fabs(self.step[p])
+        if self.k * size <= 1e-14 * scale * (width if width < 100 else 100):
+            return 0.0
+        s = mtp_dot(&self.force[0], &self.step[0], width)
+        return s if s < 0.0 else 0.0
+
+    cdef int _walk(self, double slope) noexcept nogil:
+        """Exact line search along `step` from t = 0; the row at which it ends joins the margin."""
+        cdef Py_ssize_t p, q, i, n = 0, used, width = self.d + 1
+        cdef double e = 0.0, f = 0.0, s, r, curve = 0.0, end, safe, noise, best, at
+        cdef bint truncated = False
+        for p in range(width):
+            s = self.model[p] - self.theta_ref[p]
+            e += s * s
+            f += self.step[p] * self.step[p]
+            if p < self.d or not self.free_intercept:
+                curve += self.step[p] * self.step[p]
+        e, f = sqrt(e), sqrt(f)
+        curve *= self.k
+        end = -slope / curve if curve > 0.0 else INFINITY
+        safe = (self.radius - e) / f
+        if safe < 0.0:
+            safe = 0.0
+        if end > safe:
+            end, truncated = safe, True
+        if self.crossings_capacity < self.n_near:
+            if grow(<void **>&self.crossings, (self.n_near + 256) * sizeof(Crossing)) != DONE:
+                return NO_MEMORY
+            self.crossings_capacity = self.n_near + 256
+        noise = 32 * EPS * f
+        for q in range(self.n_near):
+            i = self.near[q]
+            r = self._signed_dot(i, &self.step[0])
+            self.rate[q] = r
+            if self.side[i] == ABOVE:
+                if r >= -noise * self.norm[i]:
+                    continue
+            elif r <= noise * self.norm[i]:
+                continue
+            at = -self.slack[q] / r
+            if at > end:
+                continue
+            self.crossings[n].step = at if at > 0.0 else 0.0
+            self.crossings[n].jump = self.c[i] * fabs(r)
+            self.crossings[n].q = q
+            n += 1
+        qsort(self.crossings, n, sizeof(Crossing), &by_step)
+        best, used, q = end, n, -1
+        for p in range(n):
+            at = self.crossings[p].step
+            if slope + curve * at >= 0.0:
+                best, used = -slope / curve, p
+                break
+            if slope + curve * at + self.crossings[p].jump >= 0.0:
+                best, used, q = at, p, self.crossings[p].q
+                break
+            slope += self.crossings[p].jump
+        else:
+            if curve > 0.0 and slope + curve * end > 0.0:
+                best = -slope / curve
+        if best < 0.0:
+            best = 0.0
+        mtp_axpy(width, best, &self.step[0], &self.model[0])
+        for p in range(self.n_near):
+            self.slack[p] += best * self.rate[p]
+        for p in range(used):
+            i = self.near[self.crossings[p].q]
+            if self.side[i] == ABOVE:
+                self.side[i] = BELOW
+                self._count_below(i, self.c[i])
+            else:
+                self.side[i] = ABOVE
+                self._count_below(i, -self.c[i])
+        if q >= 0:
+            i = self.near[q]
+            if self._reserve_on(self.m + 1) != DONE:
+                return NO_MEMORY
+            if self.side[i] == BELOW:
+                self._count_below(i, -self.c[i])
+            if self._append(i):
+                self.n_near -= 1
+                self.near[q] = self.near[self.n_near]
+                self.slack[q] = self.slack[self.n_near]
+                self.rate[q] = self.rate[self.n_near]
+            elif self.side[i] == ABOVE:  # numerically dependent after all: let it cross
+                self.side[i] = BELOW
+                self._count_below(i, self.c[i])
+            else:
+                self.side[i] = ABOVE
+        elif truncated and best == end:
+            if self.steps_at_pass == self.n_steps:
+                self.radius *= 2.0
+            self._pass()
+        self.n_steps += 1
+        return DONE
+
+    cdef Py_ssize_t _worst(self, double slack, bint first) noexcept nogil:
+        """The row on the margin whose alpha is most out of bounds (or the first that is); -1: none."""
+        cdef Py_ssize_t p, worst = -1
+        cdef double off, most = 0.0, c
+        self._project(&self.force[0], self.z)
+        memcpy(self.alpha, self.z, self.m * sizeof(double))
+        self._backward(self.alpha)
+        for p in range(self.m):
+            c = self.c[self.on[p]]
+            off = -self.alpha[p] if self.alpha[p] < 0.0 else self.alpha[p] - c
+            if off > slack * (1.0 + c) and off > most:
+                worst, most = p, off
+                if first:
+                    break
+        return worst
+
+    cdef int _solve(self) noexcept nogil:
+        cdef Py_ssize_t p, worst, i
+        cdef long steps = 0, standstill = 0
+        cdef double slope, old
+        self._restore()
+        while steps < 2000 + 20 * self.n_rows:
+            steps += 1
+            slope = self._find_step()
+            if slope < 0.0:
+                if self._walk(slope) != DONE:
+                    return NO_MEMORY
+                continue
+            # Ties can make rows leave and come back for ever: with time, be less choosy.
+            worst = self._worst(1e-11 * 10.0 ** (standstill // 200 if standstill < 1600 else 8), standstill > 100)
+            if worst < 0:
+                for p in range(self.m):
+                    old = self.c[self.on[p]]
+                    self.alpha[p] = 0.0 if self.alpha[p] < 0.0 else (old if self.alpha[p] > old else self.alpha[p])
+                return DONE
+            standstill += 1
+            i = self.on[worst]
+            self.side[i] = ABOVE if self.alpha[worst] < 0.0 else BELOW
+            if self.side[i] == BELOW:
+                self._count_below(i, self.c[i])
+            self._remove(worst)
+            self.near[self.n_near] = i
+            self.slack[self.n_near] = 0.0
+            self.rate[self.n_near] = 0.0
+            self.n_near += 1
+        return TOO_MANY_STEPS
+
+    cdef void _restore(self) noexcept nogil:
+        """Take back what rounding has moved the rows on the margin off it."""
+        cdef Py_ssize_t p
+        for p in range(self.m):
+            self.z[p] = 1.0 - self._signed_dot(self.on[p], &self.model[0])
+        self._forward(self.z)
+        self._span(1.0, self.z, &self.model[0])
+
+    cdef void _margins(self) noexcept nogil:
+        """margin[i] = a_i . theta for every row: one pass over the data."""
+        cdef int d = <int>self.d, n, one = 1
+        cdef double unit = 1.0, zero = 0.0, b = self.model[self.d] if self.intercept else 0.0
+        cdef double *theta = &self.model[0]
+        cdef Py_ssize_t i
+        if not self.clean.sparse and self.d > 0:
+            n = <int>self.n_clean
+            dgemv("T", &d, &n, &unit, <double *>self.clean.data, &d, theta, &one, &zero, &self.margin[0], &one)
+            n = <int>(self.n_rows - self.n_clean)
+            if n > 0:
+                dgemv("T", &d, &n, &unit, <double *>self.added.data, &d, theta, &one, &zero,
+                      &self.margin[self.n_clean], &one)
+        else:
+            for i in range(self.n_clean):
+                self.margin[i] = row_dot(&self.clean, i, theta)
+            for i in range(self.n_clean, self.n_rows):
+                self.margin[i] = row_dot(&self.added, i - self.n_clean, theta)
+        for i in range(self.n_rows):
+            self.margin[i] = self.y[i] * (self.margin[i] + b)
+
+    cdef void _pass(self) noexcept nogil:
+        """One pass over the data: all margins, and the rows near the margin from here."""
+        cdef Py_ssize_t i
+        cdef long steps = self.n_steps - self.steps_at_pass, cost = steps * (self.n_near + 1)
+        if self.n_passes:
+            # a full pass costs n rows, every step n_near rows: balance the two
+            if cost < self.n_rows or steps < 8:
+                self.radius *= 1.25
+            elif cost > 2 * self.n_rows:
+                self.radius /= 1.25
+        self.steps_at_pass = self.n_steps
+        self.n_passes += 1
+        self._restore()
+        memcpy(&self.theta_ref[0], &self.model[0], (self.d + 1) * sizeof(double))
+        self._margins()
+        self.n_near = 0
+        for i in range(self.n_rows):
+            if self.side[i] != ON and fabs(self.margin[i] - 1.0) <= self.norm[i] * self.radius * (1 + 1e-9) + 1e-12:
+                self.near[self.n_near] = i
+                self.slack[self.n_near] = self.margin[i] - 1.0
+                self.rate[self.n_near] = 0.0
+                self.n_near += 1
+
+    cdef void _sum_below(self) noexcept nogil:
+        cdef Py_ssize_t i, p
+        for p in range(self.d + 1):
+            self.below_clean[p] = self.below_added[p] = 0.0
+        self.below_weight = 0.0
+        for i in range(self.n_rows):
+            if self.side[i] == BELOW:
+                self._count_below(i, self.c[i])
+
+    # -- calls from Python -----------------------------------------------------------------------
+
+    def set_weights(self, const double[::1] c, double k):
+        """Set the weights of all rows, and k. `start` must follow."""
+        cdef Py_ssize_t i
+        if c.shape[0] != self.n_rows:
+            raise ValueError("set_weights: shapes disagree")
+        self.k = k
+        for i in range(self.n_rows):
+            self.c[i] = c[i]
+
+    def descend(self, double tol, int max_epochs, unsigned long long seed=1):
+        """A first model by dual coordinate descent, the intercept penalised.
+
+        Hsieh et al., "A Dual Coordinate Descent Method for Large-scale Linear SVM", ICML 2008:
+        rows in random order, those that sit firmly at a bound left out. Stops when no margin is
+        off by more than ``tol``. Returns the number of epochs. `start` must follow.
+        """
+        cdef Py_ssize_t n = self.n_rows, active = n, i, s, swap, p
+        cdef Py_ssize_t[::1] order = np.arange(n)
+        cdef double[::1] alpha = np.zeros(n)
+        cdef double firm = INFINITY, worst, g, old, new, top
+        cdef int epoch = 0
+        cdef unsigned long long state = seed * 2685821657736338717ULL + 88172645463325252ULL
+        with nogil:
+            for p in range(self.d + 1):
+                self.model[p] = 0.0
+            while epoch < max_epochs:
+                worst = 0.0
+                for s in range(active):
+                    state ^= state << 13
+                    state ^= state >> 7
+                    state ^= state << 17
+                    swap = s + <Py_ssize_t>(state % <unsigned long long>(active - s))
+                    order[s], order[swap] = order[swap], order[s]
+                s = 0
+                while s < active:
+                    i = order[s]
+                    old, top = alpha[i], self.c[i]
+                    if top <= 0.0 or self.norm[i] <= 0.0:
+                        active -= 1
+                        order[s], order[active] = order[active], order[s]
+                        continue
+                    g = self._signed_dot(i, &self.model[0]) - 1.0
+                    if (old <= 0.0 and g > firm) or (old >= top and -g > firm):
+                        active -= 1
+                        order[s], order[active] = order[active], order[s]
+                        continue
+                    s += 1
+                    if (old > 0.0 or g < 0.0) and (old < top or g > 0.0):
+                        if fabs(g) > worst:
+                            worst = fabs(g)
+                        new = old - g * self.k / (self.norm[i] * self.norm[i])
+                        new = 0.0 if new < 0.0 else (top if new > top else new)
+                        if new != old:
+                            alpha[i] = new
+                            self._signed_axpy(i, (new - old) / self.k, &self.model[0])
+                epoch += 1
+                firm = worst if worst > 0.0 else INFINITY
+                if worst <= tol:
+                    if active == n:
+                        break
+                    active, firm = n, INFINITY  # all rows once more before believing it
+        return epoch
+
+    def start(self, theta=None):
+        """Solve from theta (default: from where the model is). Returns an Outcome (0: solved)."""
+        cdef const double[::1] given
+        cdef Py_ssize_t i
+        cdef int outcome
+        if theta is not None:
+            given = theta
+            if given.shape[0] != self.d + 1:
+                raise ValueError("start: shapes disagree")
+            memcpy(&self.model[0], &given[0], (self.d + 1) * sizeof(double))
+        with nogil:
+            self.m = 0
+            for i in range(self.n_rows):
+                self.side[i] = ABOVE
+            self._pass()
+            for i in range(self.n_rows):
+                self.side[i] = BELOW if self.margin[i] < 1.0 else ABOVE
+            self._sum_below()
+            outcome = self._solve()
+        return outcome
+
+    def set_added(self, X, Py_ssize_t n):
+        """Use the first n rows of X (dense or CSR like the clean rows) as the added rows.
+
+        Called after the caller's buffer has moved or grown; rows seen before must be unchanged.
+        """
+        self._point_at(&self.added, X, 1)
+        self._reserve(self.n_clean + n)
+
+    def append(self, double y):
+        """Take in the next added row, with weight 0. Returns its index."""
+        cdef Py_ssize_t i = self.n_rows
+        self._reserve(i + 1)
+        self.n_rows = i + 1
+        self.y[i] = y
+        self.c[i] = 0.0
+        self.norm[i] = sqrt(self._gram(i, i))
+        self.margin[i] = self._signed_dot(i, &self.model[0])
+        self.side[i] = BELOW if self.margin[i] < 1.0 else ABOVE
+        if fabs(self._signed_dot(i, &self.theta_ref[0]) - 1.0) <= self.norm[i] * self.radius * (1 + 1e-9) + 1e-12:
+            self.near[self.n_near] = i
+            self.slack[self.n_near] = self.margin[i] - 1.0
+            self.rate[self.n_near] = 0.0
+            self.n_near += 1
+        return i
+
+    def raise_weight(self, Py_ssize_t j, double dc, double dk):
+        """Let c_j grow by dc and k by dk, and solve. Returns an Outcome (0: solved)."""
+        cdef int outcome
+        if not 0 <= j < self.n_rows:
+            raise ValueError("raise_weight: no such row")
+        with nogil:
+            self.c[j] += dc
+            self.k += dk
+            if self.side[j] == BELOW:
+                self._count_below(j, dc)
+            outcome = self._solve()
+        return outcome
+
+    def theta(self, double[::1] out):
+        """The model, into out (d + 1,)."""
+        memcpy(&out[0], &self.model[0], (self.d + 1) * sizeof(double))
+
+    cdef double _residual(self) noexcept nogil:
+        """|k R theta - sum alpha_i a_i|^2 / 2k (+ |b| times what is left of sum y alpha)."""
+        cdef Py_ssize_t p
+        cdef double s
+        self._find_step()
+        for p in range(self.m):
+            self._signed_axpy(self.on[p], -self.alpha[p], &self.force[0])
+        s = mtp_dot(&self.force[0], &self.force[0], self.d) / (2.0 * self.k)
+        if self.free_intercept:
+            return s + fabs(self.force[self.d] * self.model[self.d])
+        return s + self.force[self.d] * self.force[self.d] / (2.0 * self.k)
+
+    cdef inline double _row_gap(self, Py_ssize_t i, double alpha, double slack) noexcept nogil:
+        """What a row adds to the gap: c phi(m) - alpha (1 - m) >= 0."""
+        return -(self.c[i] - alpha) * slack if slack < 0.0 else alpha * slack
+
+    def gap(self):
+        """The duality gap, from the rows on and near the margin; the others add exactly 0."""
+        cdef Py_ssize_t p, i
+        cdef double total
+        with nogil:
+            total = self._residual()
+            for p in range(self.m):
+                i = self.on[p]
+                total += self._row_gap(i, self.alpha[p], self._signed_dot(i, &self.model[0]) - 1.0)
+            for p in range(self.n_near):
+                i = self.near[p]
+                total += self._row_gap(i, self.c[i] if self.side[i] == BELOW else 0.0, self.slack[p])
+        return total
+
+    def audit(self):
+        """Everything from scratch: sums, factor, margins, sides; then solve. Returns (gap, wrong).
+
+        ``wrong`` counts the rows that were not on the side where their margin says they are, by
+        more than rounding. The gap is summed over all rows.
+        """
+        cdef Py_ssize_t p, i
+        cdef long wrong = 0
+        cdef double total = 0.0, size = 0.0, allowance
+        cdef int outcome = DONE
+        with nogil:
+            self._refactor()
+            self._pass()
+            size = sqrt(mtp_dot(&self.model[0], &self.model[0], self.d + 1))
+            for i in range(self.n_rows):
+                if self.side[i] == ON:
+                    continue
+                allowance = 1e-13 + 64 * EPS * self.norm[i] * size
+                if (self.side[i] == ABOVE and self.margin[i] < 1.0 - allowance) or (
+                    self.side[i] == BELOW and self.margin[i] > 1.0 + allowance
+                ):
+                    wrong += 1
+                    self.side[i] = BELOW if self.margin[i] < 1.0 else ABOVE
+            self._sum_below()
+            outcome = self._solve()
+            self._margins()
+            total = self._residual()
+            for i in range(self.n_rows):
+                if self.side[i] != ON:
+                    total += self._row_gap(i, self.c[i] if self.side[i] == BELOW else 0.0, self.margin[i] - 1.0)
+            for p in range(self.m):
+                total += self._row_gap(self.on[p], self.alpha[p], self.margin[self.on[p]] - 1.0)
+        return total, wrong + (outcome != DONE)
+
+    def clean_loss(self):
+        """Summed weighted hinge loss of the clean rows at theta, in O(d)."""
+        return self.below_weight - mtp_dot(&self.below_clean[0], &self.model[0], self.d + 1)
+
+    def resolution(self):
+        """What rounding alone can put into the gap: one unit in the last place of every margin."""
+        cdef Py_ssize_t i
+        cdef double total = 0.0, size = sqrt(mtp_dot(&self.model[0], &self.model[0], self.d + 1))
+        with nogil:
+            for i in range(self.n_rows):
+                total += self.c[i] * (1.0 + self.norm[i] * size)
+        return 2.0 * EPS * total
+
+    def dual(self):
+        """The dual variables of all rows."""
+        cdef Py_ssize_t p, i
+        alpha = np.where(np.asarray(self.side[: self.n_rows]) == BELOW, self.c[: self.n_rows], 0.0)
+        for p in range(self.m):
+            alpha[self.on[p]] = self.alpha[p]
+        return alpha
+
+    @property
+    def n_on_margin(self):
+        return self.m
+
+    @property
+    def near_rows(self):
+        return self.n_near
