@@ -6,7 +6,7 @@ certificates are checked in plain NumPy (``certificate.py``).
 """
 
 cimport cython
-from libc.math cimport INFINITY, exp, fabs, log1p, sqrt
+from libc.math cimport INFINITY, exp, fabs, frexp, ldexp, log1p, sqrt
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove
 
@@ -489,15 +489,30 @@ cdef struct Crossing:
     Py_ssize_t q
 
 
-cdef int by_step(const void *a, const void *b) noexcept nogil:
+cdef inline int by_step(const Crossing *p, const Crossing *q) noexcept nogil:
     """First along the line first; where several rows cross together, the largest change of slope."""
-    cdef const Crossing *p = <const Crossing *>a
-    cdef const Crossing *q = <const Crossing *>b
     if p.step != q.step:
         return -1 if p.step < q.step else 1
     if p.jump != q.jump:
         return -1 if p.jump > q.jump else 1
     return -1 if p.q < q.q else (1 if p.q > q.q else 0)
+
+
+cdef void sift_down(Crossing *heap, Py_ssize_t n, Py_ssize_t p) noexcept nogil:
+    """Let the p-th entry sink to its place in a heap whose first entry comes first."""
+    cdef Crossing moving = heap[p]
+    cdef Py_ssize_t child
+    while True:
+        child = 2 * p + 1
+        if child >= n:
+            break
+        if child + 1 < n and by_step(&heap[child + 1], &heap[child]) < 0:
+            child += 1
+        if by_step(&heap[child], &moving) >= 0:
+            break
+        heap[p] = heap[child]
+        p = child
+    heap[p] = moving
 
 
 cdef int grow(void **p, size_t size) noexcept nogil:
@@ -854,7 +869,8 @@ cdef class HingeSolver:
 
     cdef int _walk(self, double slope) noexcept nogil:
         """Exact line search along `step` from t = 0; the row at which it ends joins the margin."""
-        cdef Py_ssize_t p, q, i, n = 0, used, width = self.d + 1
+        cdef Py_ssize_t p, q, i, n = 0, left, width = self.d + 1
+        cdef Crossing used
         cdef double e = 0.0, f = 0.0, s, r, curve = 0.0, end, safe, noise, best, at
         cdef bint truncated = False
         for p in range(width):
@@ -892,26 +908,31 @@ cdef class HingeSolver:
             self.crossings[n].jump = self.c[i] * fabs(r)
             self.crossings[n].q = q
             n += 1
-        qsort(self.crossings, n, sizeof(Crossing), &by_step)
-        best, used, q = end, n, -1
-        for p in range(n):
-            at = self.crossings[p].step
+        # Take the crossings in order (a heap: few of many are needed) while the slope is negative.
+        for p in range(n // 2 - 1, -1, -1):
+            sift_down(self.crossings, n, p)
+        best, q, left = end, -1, n
+        while left > 0:
+            at = self.crossings[0].step
             if slope + curve * at >= 0.0:
-                best, used = -slope / curve, p
                 break
-            if slope + curve * at + self.crossings[p].jump >= 0.0:
-                best, used, q = at, p, self.crossings[p].q
+            if slope + curve * at + self.crossings[0].jump >= 0.0:
+                best, q = at, self.crossings[0].q
                 break
-            slope += self.crossings[p].jump
-        else:
-            if curve > 0.0 and slope + curve * end > 0.0:
-                best = -slope / curve
+            slope += self.crossings[0].jump
+            left -= 1
+            used = self.crossings[0]
+            self.crossings[0] = self.crossings[left]
+            sift_down(self.crossings, left, 0)
+            self.crossings[left] = used  # those crossed gather at the end
+        if q < 0 and curve > 0.0 and slope + curve * end > 0.0:
+            best = -slope / curve
         if best < 0.0:
             best = 0.0
         mtp_axpy(width, best, &self.step[0], &self.model[0])
         for p in range(self.n_near):
             self.slack[p] += best * self.rate[p]
-        for p in range(used):
+        for p in range(left, n):
             i = self.near[self.crossings[p].q]
             if self.side[i] == ABOVE:
                 self.side[i] = BELOW
@@ -1021,18 +1042,16 @@ cdef class HingeSolver:
     cdef void _pass(self) noexcept nogil:
         """One pass over the data: all margins, and the rows near the margin from here."""
         cdef Py_ssize_t i
-        cdef long steps = self.n_steps - self.steps_at_pass, cost = steps * (self.n_near + 1)
-        if self.n_passes:
-            # a full pass costs n rows, every step n_near rows: balance the two
-            if cost < self.n_rows or steps < 8:
-                self.radius *= 1.25
-            elif cost > 2 * self.n_rows:
-                self.radius /= 1.25
+        cdef double drift = 0.0
+        for i in range(self.d + 1):
+            drift += (self.model[i] - self.theta_ref[i]) ** 2
+        drift = sqrt(drift) / (self.n_steps - self.steps_at_pass + 1)
         self.steps_at_pass = self.n_steps
         self.n_passes += 1
         self._restore()
         memcpy(&self.theta_ref[0], &self.model[0], (self.d + 1) * sizeof(double))
         self._margins()
+        self._choose_radius(drift)
         self.n_near = 0
         for i in range(self.n_rows):
             if self.side[i] != ON and fabs(self.margin[i] - 1.0) <= self.norm[i] * self.radius * (1 + 1e-9) + 1e-12:
@@ -1040,6 +1059,31 @@ cdef class HingeSolver:
                 self.slack[self.n_near] = self.margin[i] - 1.0
                 self.rate[self.n_near] = 0.0
                 self.n_near += 1
+
+    cdef void _choose_radius(self, double drift) noexcept nogil:
+        """The radius, a power of 2, for which passes and near rows cost least together.
+
+        If theta drifts by that much per step, a pass (n rows, at the speed of a matrix product)
+        is due every radius / drift steps, and a step looks at the rows within the radius.
+        """
+        cdef Py_ssize_t count[64]
+        cdef Py_ssize_t i, near = 0
+        cdef int b
+        cdef double radius, cost, least = INFINITY
+        if drift <= 0.0:
+            return
+        for b in range(64):
+            count[b] = 0
+        for i in range(self.n_rows):
+            # bin b holds the rows with |margin - 1| / norm in (2^(b - 41), 2^(b - 40)]
+            frexp(fabs(self.margin[i] - 1.0) / (self.norm[i] + 1e-300), &b)
+            count[0 if b < -40 else (63 if b > 23 else b + 40)] += 1
+        for b in range(64):
+            near += count[b]
+            radius = ldexp(1.0, b - 40)
+            cost = 0.5 * self.n_rows * drift / radius + near
+            if radius >= 4.0 * drift and cost < least:
+                least, self.radius = cost, radius
 
     cdef void _sum_below(self) noexcept nogil:
         cdef Py_ssize_t i, p

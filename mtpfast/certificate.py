@@ -359,7 +359,8 @@ def _slope_above(loss, margin):
     margin = np.asarray(margin, dtype=float)
     if loss.name == "hinge":
         return np.where(margin <= 1.0, 1.0, 0.0)
-    return -loss.derivative(margin) * (1.0 + 16 * UNIT) + 1e-300
+    tiny = 0.0 if loss.name == "squared_hinge" else 1e-300  # an exponential may underflow
+    return -loss.derivative(margin) * (1.0 + 16 * UNIT) + tiny
 
 
 def _slope_below(loss, margin):

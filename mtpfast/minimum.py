@@ -182,7 +182,7 @@ def _exact(problem: Problem, integer=True) -> Found:
     if not integer:
         _fractional(problem, program, found, x)
     elif hinge:
-        _whole_hinge(problem, program, found)
+        _whole_hinge(problem, program, found, x)
     else:
         _whole_smooth(problem, program, found, x)
     return found
@@ -222,22 +222,29 @@ def _store(found: Found, setting: Setting, groups, n_zero=0):
     found.points, found.labels, found.counts = (list(column) for column in zip(*groups, strict=True))
 
 
-def _whole_hinge(problem, program, found):
+def _whole_hinge(problem, program, found, x_fractional):
     """The true integer minimum on a box."""
     setting = problem.setting
-    counts = program.whole()
     least = found.certificate.n_poison
-    total = None if counts is None else int(counts.sum())
-    while total is None or total > least:
-        # Only points on the margin, which take any weight in [0, 1], could save one more.
-        x = PartialHingeProgram(program).whole(least if total is None else total - 1)
-        if x is None:
+    partial = None
+    counts = total = None
+    for limit in (least + 2, 2 * least + 20):
+        counts = program.whole(limit)
+        total = None if counts is None else int(counts.sum())
+        while total is None or total > least:
+            # Only points on the margin, which take any weight in [0, 1], could save one more.
+            partial = partial or PartialHingeProgram(program)
+            x = partial.whole(limit if total is None else total - 1)
+            if x is None:
+                break
+            groups, total = _partial_groups(setting, program.d, x)
+            _store(found, setting, groups)
+            counts = None
+        if total is not None:
             break
-        groups, total = _partial_groups(setting, program.d, x)
-        _store(found, setting, groups)
-        counts = None
     if total is None:
-        found.message = "no whole number of points was found for the target"
+        _fractional(problem, program, found, x_fractional)
+        found.message = "no whole counts were found that hit the target; " + found.message
         return
     found.exact = True
     found.message = f"{total} points, the least whole number for the exact target"
@@ -299,7 +306,7 @@ def _whole_smooth(problem, program, found, x):
     setting = problem.setting
     share = x[2] / max(x[2] + x[3], 1e-300)
     least = max(1, math.ceil(found.value - 1e-7 * max(1.0, found.value)))
-    for total in (least, least + 1, least + 2):
+    for total in range(least, least + 4):
         groups = _hit(program, setting, total, share, x[4] / found.value)
         if groups is not None:
             _store(found, setting, groups)

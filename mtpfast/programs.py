@@ -29,6 +29,7 @@ from .losses import Objective
 __all__ = ["HingeProgram", "PoolProgram", "Setting", "SmoothProgram", "effective_weight", "inverse_slope"]
 
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 20.0}
 
 
 @dataclass(frozen=True)
@@ -170,14 +171,13 @@ class HingeProgram:
     def _direction(self, marginals):
         return marginals if self.one else np.append(marginals, 0.0)
 
-    def whole(self, total=None):
-        """``(n+, n-, n0)`` of the least sum for which the target is hit exactly, or None."""
+    def whole(self, total):
+        """``(n+, n-, n0)`` of the least sum, at most ``total``, for which the target is hit exactly, or None."""
         constraints = [
             LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
             LinearConstraint(self.A_ub, -np.inf, self.b_ub),
+            LinearConstraint(self.cost[None, :], -np.inf, total),
         ]
-        if total is not None:
-            constraints.append(LinearConstraint(self.cost[None, :], -np.inf, total))
         integrality = np.zeros(len(self.cost))
         integrality[2 * self.d : 2 * self.d + 3] = 1
         res = milp(
@@ -185,7 +185,7 @@ class HingeProgram:
             integrality=integrality,
             bounds=Bounds(np.zeros_like(self.top), self.top),
             constraints=constraints,
-            options={"mip_rel_gap": 0.0},
+            options=EXACT_MILP,
         )
         return None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
 
@@ -292,7 +292,7 @@ class PartialHingeProgram:
                 LinearConstraint(self.A_ub, self.low, 0.0),
                 LinearConstraint(self.cost[None, :], -np.inf, total),
             ],
-            options={"mip_rel_gap": 0.0, "time_limit": 20.0},
+            options=EXACT_MILP,
         )
         return None if res.x is None else res.x
 

@@ -164,54 +164,63 @@ def split(setting: Setting, sign, x, E, n):
         return [(x, sign, n)]
     if excess < 0.0 or n < 2:
         return None
-    step = np.sign(w) * np.minimum(setting.upper - x, x - setting.lower)
-    rise = float(w @ step)
-    if rise <= 0.0:
-        return None
-    for low_count in dict.fromkeys((n - 1, n // 2, 1, (3 * n) // 4, n // 4)):
-        high_count = n - low_count
-        if low_count < 1 or high_count < 1:
+    # Margin-raising and margin-lowering room of every coordinate.
+    above = np.where(w > 0, setting.upper - x, x - setting.lower)
+    below = np.where(w > 0, x - setting.lower, setting.upper - x)
+    for up, down in ((1, 1), (8, 1), (1, 8), (64, 1), (1, 64)):
+        step = np.sign(w) * np.minimum(above / up, below / down)
+        rise = float(w @ step)
+        if rise <= 1e-9:
             continue
-        # The first sits at margin - c rise, the second at margin + a rise, a and c in [0, 1].
+        for n_low in dict.fromkeys((n // 2, n - 1, 1, (7 * n) // 8, n // 8)):
+            if not 1 <= n_low < n:
+                continue
+            found = _spread(loss, margin, rise, E, n_low, n - n_low, up, down)
+            if found is not None:
+                a, c = found
+                low, high = np.clip([x - c * step, x + a * step], setting.lower, setting.upper)
+                return [(low, sign, n_low), (high, sign, n - n_low)]
+    return None
 
-        def other(a, low_count=low_count, high_count=high_count):
-            """c that keeps the centre, or None; n_low s(m - c rise) c rises with c."""
-            need = high_count * effective_weight(loss, margin + a * rise) * a
-            if low_count * effective_weight(loss, margin - rise) < need:
-                return None
-            left, right = 0.0, 1.0
-            for _ in range(100):
-                mid = 0.5 * (left + right)
-                if low_count * effective_weight(loss, margin - mid * rise) * mid < need:
-                    left = mid
-                else:
-                    right = mid
-            return 0.5 * (left + right)
 
-        def weight(a, low_count=low_count, high_count=high_count, other=other):
-            c = other(a)
-            if c is None:
-                return None
-            return low_count * effective_weight(loss, margin - c * rise) + high_count * effective_weight(
-                loss, margin + a * rise
+def _spread(loss, margin, rise, E, n_low, n_high, up, down):
+    """``(a, c)`` such that ``n_low`` copies at ``margin - c rise`` and ``n_high`` at ``margin + a rise`` have the
+    effective weight E and the old centre, with ``a <= up`` and ``c <= down``; or None."""
+
+    def back(a):
+        """c that keeps the centre; what it balances, ``n_low s(margin - c rise) c``, rises with c."""
+        need = n_high * effective_weight(loss, margin + a * rise) * a
+        left, right = 0.0, float(down)
+        if n_low * effective_weight(loss, margin - right * rise) * right < need:
+            return None
+        for _ in range(60):
+            mid = 0.5 * (left + right)
+            left, right = (
+                (mid, right) if n_low * effective_weight(loss, margin - mid * rise) * mid < need else (left, mid)
             )
+        return 0.5 * (left + right)
 
-        previous = 0.0
-        for a in np.linspace(0.0, 1.0, 33)[1:]:
-            value = weight(float(a))
-            if value is None:
-                break
-            if value <= E:
-                left, right = previous, float(a)
-                for _ in range(100):
-                    mid = 0.5 * (left + right)
-                    here = weight(mid)
-                    left, right = (mid, right) if here is not None and here > E else (left, mid)
-                a = 0.5 * (left + right)
-                c = other(a)
-                points = (np.clip(x - c * step, setting.lower, setting.upper), sign, low_count)
-                return [points, (np.clip(x + a * step, setting.lower, setting.upper), sign, high_count)]
-            previous = float(a)
+    def weight(a):
+        c = back(a)
+        if c is None:
+            return None
+        low, high = effective_weight(loss, margin - c * rise), effective_weight(loss, margin + a * rise)
+        return n_low * low + n_high * high
+
+    previous = 0.0
+    for a in up * np.linspace(0.0, 1.0, 17)[1:] ** 2:
+        value = weight(float(a))
+        if value is None:
+            return None
+        if value <= E:
+            left, right = previous, float(a)
+            for _ in range(60):
+                mid = 0.5 * (left + right)
+                here = weight(mid)
+                left, right = (mid, right) if here is not None and here > E else (left, mid)
+            c = back(right)
+            return None if c is None else (right, c)
+        previous = float(a)
     return None
 
 
