@@ -1,0 +1,307 @@
+"""Algorithm 1 of Suya et al.: add the point of largest loss difference, retrain, repeat."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from .bounds import lower_bound
+from .certificate import Certificate
+from .feasible import FeatureSpace
+from .losses import LOSSES, make_objective
+from .oracle import find_point
+from .refit import Victim
+from .result import PoisoningResult
+from .validation import as_theta, check_count, check_labels, check_number, check_sample_weight, check_X
+
+__all__ = ["poison"]
+
+STOPS = ("loss_difference", "distance")
+
+
+def poison(
+    X,
+    y,
+    target,
+    *,
+    loss="hinge",
+    alpha: float | None = None,
+    C: float | None = None,
+    fit_intercept: bool = True,
+    penalize_intercept: bool = True,
+    feasible_set=None,
+    stop: str = "loss_difference",
+    tol: float = 0.01,
+    max_points: int | None = None,
+    repeats: int = 1,
+    sample_weight=None,
+    eval_sets: Mapping | None = None,
+    callback: Callable[[dict], bool | None] | None = None,
+    resume: PoisoningResult | None = None,
+    theta0=None,
+    verbose: int = 0,
+) -> PoisoningResult:
+    r"""Add points to the training set until the victim comes close to the target.
+
+    With :math:`\theta_t` the victim trained on the clean rows and the points so far, add
+
+    .. math:: (x_t, y_t) \in \arg\max_{(x, y) \in F} \;
+              \varphi(y\, \theta_t \cdot \tilde x) - \varphi(y\, \theta_p \cdot \tilde x)
+
+    until that maximum, the *loss-based distance* D, is at most ``tol``. D of the best iterate is
+    O(log T / T) after T points.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        Clean rows; a C-contiguous float64 array or a CSR matrix is used as it is.
+    y : array-like of shape (n_samples,)
+        -1 and +1.
+    target : pair (coef, intercept), array (w, b), or fitted linear model
+    loss : {"hinge", "squared_hinge", "log_loss"} or Loss
+    alpha, C : float, optional
+        At most one: mean loss plus weight decay ``alpha`` (default 0.01), or summed loss with
+        ``1 / C`` on the penalty.
+    fit_intercept, penalize_intercept : bool
+    feasible_set : FeatureSpace or CandidatePool, optional
+        Where the points may lie; ``FeatureSpace.from_data(X)`` by default.
+    stop : {"loss_difference", "distance"}
+        What ``tol`` is compared with: D, or the l2 distance of (w, b) to the target.
+    tol : float
+    max_points : int, optional
+        The budget; no limit by default.
+    repeats : int
+        Copies of each point that are added at once.
+    sample_weight : array-like of shape (n_samples,), optional
+    eval_sets : mapping of str to (X, y), optional
+        ``history["accuracy_<name>"]`` then holds the accuracy of every model visited.
+    callback : callable, optional
+        Called after every model with a dict (``n_points``, ``theta`` and the entries of the
+        history); returning True ends the attack with status "budget".
+    resume : PoisoningResult, optional
+        Go on from this attack on the same data and target.
+    theta0 : ndarray of shape (n_features + 1,), optional
+        Where to start training the clean victim from.
+    verbose : int
+        1 prints a line a second to the standard error stream.
+
+    Returns
+    -------
+    PoisoningResult
+        Status "reached"; "budget"; "stalled" (the measure has not improved for so long that it
+        will not, or no feasible point pushes towards the target); or "interrupted" (Ctrl-C: what
+        was found so far). ``lower_bound`` is Theorem 2 of the paper, the best over the models
+        visited: no poisoning with fewer points induces the target **exactly**.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For input that does not fit together; the message names the argument.
+
+    Notes
+    -----
+    A step is one search over the feasible set and one refit from the previous model; X is never
+    copied. The points are those of the first k steps of any longer attack.
+
+    References
+    ----------
+    Suya, Mahloujifar, Suri, Evans, Tian, "Model-Targeted Poisoning Attacks with Provable
+    Convergence", ICML 2021: Algorithm 1 and Theorems 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtpfast.attack import poison
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([-1.0, -1.0, 1.0, 1.0])
+    >>> result = poison(X, y, ([-1.0], 1.5), alpha=0.1, tol=0.05)
+    >>> result.status, result.loss_difference <= 0.05, result.lower_bound <= result.n_points
+    ('reached', True, True)
+    """
+    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
+    X = check_X(X)
+    y = check_labels(y, X.shape[0])
+    weight = check_sample_weight(sample_weight, X.shape[0])
+    target = as_theta(target, X.shape[1])
+    if not fit_intercept and target[-1] != 0.0:
+        raise ValueError(f"target must have intercept 0 when fit_intercept=False, got {target[-1]:g}")
+    if stop not in STOPS:
+        raise ValueError(f"stop must be one of {', '.join(map(repr, STOPS))}, got {stop!r}")
+    tol = check_number(tol, "tol")
+    max_points = None if max_points is None else check_count(max_points, "max_points", low=0)
+    repeats = check_count(repeats, "repeats")
+    if feasible_set is None:
+        feasible_set = FeatureSpace.from_data(X)
+    if theta0 is not None:
+        theta0 = as_theta(theta0, X.shape[1], "theta0")
+    eval_sets = {
+        name: (check_X(X_eval, f"X of eval_sets[{name!r}]", X.shape[1]), np.asarray(y_eval) > 0)
+        for name, (X_eval, y_eval) in (eval_sets or {}).items()
+    }
+    find_point(target, target, feasible_set, objective.loss)  # a feasible set that does not fit fails here
+    run = _Run(X, y, weight, target, objective, feasible_set, eval_sets, theta0, resume)
+    try:
+        status, message = run.go(stop, tol, max_points, repeats, callback, verbose)
+    except KeyboardInterrupt:
+        if not run.path:
+            raise
+        status, message = "interrupted", "interrupted; the points found so far are kept"
+    return run.result(status, message, stop, tol)
+
+
+class _Run:
+    """The state of one attack: the victim, the points in order, and a record of every model."""
+
+    def __init__(self, X, y, weight, target, objective, feasible_set, eval_sets, theta0, resume):
+        self.X, self.y, self.weight, self.target = X, y, weight, target
+        self.objective, self.feasible_set, self.eval_sets = objective, feasible_set, eval_sets
+        self.sequence, self.path = [], []
+        names = ["n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap"]
+        self.history = {name: [] for name in names + [f"accuracy_{name}" for name in eval_sets]}
+        self.clean_weight = float(X.shape[0]) if weight is None else float(weight.sum())
+        self.target_value = objective.value(target, X, y, weight)
+        self.target_penalty = objective.penalty(target)
+        self.victim = Victim(X, y, objective, sample_weight=weight, theta0=theta0)
+        if resume is not None:
+            self._resume(resume)
+
+    def _resume(self, earlier: PoisoningResult):
+        same = (
+            earlier.n_clean == self.X.shape[0]
+            and np.array_equal(earlier.theta_target, self.target)
+            and repr(earlier.objective) == repr(self.objective)
+        )
+        if not same:
+            raise ValueError("resume must come from an attack on the same data, target and objective")
+        if earlier.path is None:
+            raise ValueError("resume must come from an incremental attack; this result has no path")
+        self.victim.add_many(earlier.points, earlier.labels, earlier.counts)
+        self.sequence = list(earlier.sequence)
+        # The last model is visited again, so its entry is left out here.
+        self.path = list(earlier.path[:-1])
+        for name, values in self.history.items():
+            old = earlier.history.get(name)
+            values.extend(np.full(len(self.path), np.nan) if old is None else old[:-1])
+
+    def go(self, stop, tol, max_points, repeats, callback, verbose):
+        victim, last_line = self.victim, time.monotonic()
+        measures = list(self.history["loss_difference" if stop == "loss_difference" else "distance"])
+        while True:
+            diff = find_point(victim.theta, self.target, self.feasible_set, self.objective.loss)
+            state = self._record(diff)
+            n = state["n_points"]
+            measure = state[stop]
+            measures.append(measure)
+            if verbose and time.monotonic() - last_line >= 1.0:
+                last_line = time.monotonic()
+                print(
+                    f"{n} points: loss difference {diff.value:.4g}, distance {state['distance']:.4g}",
+                    file=sys.stderr,
+                )
+            if measure <= tol:
+                return "reached", f"{stop} {measure:.4g} <= tol {tol:g} with {n} points"
+            if callback is not None and callback(state):
+                return "budget", f"stopped by the callback after {n} points"
+            if max_points is not None and n >= max_points:
+                return "budget", f"{stop} {measure:.4g} > tol {tol:g} with all {n} points"
+            if diff.upper_bound <= 1e-12 * (1.0 + abs(measure)):
+                return "stalled", f"no feasible point pushes towards the target; {stop} {measure:.4g}"
+            if _stalled(measures):
+                return "stalled", f"{stop} has stopped falling at {min(measures):.4g} > tol {tol:g}"
+            count = repeats if max_points is None else min(repeats, max_points - n)
+            index = victim.add(diff.x, diff.y, count)
+            self.sequence.extend([index] * count)
+
+    def _record(self, diff):
+        """Everything the history says about the current model."""
+        victim, objective = self.victim, self.objective
+        theta = victim.theta
+        clean_loss = victim.clean_loss()
+        penalty = objective.penalty(theta)
+        bound = lower_bound(
+            self.target_value,
+            clean_loss + 0.5 * objective.k(self.clean_weight) * penalty,
+            diff.upper_bound,
+            penalty,
+            self.target_penalty,
+            objective.k_per_point,
+            n_terms=self.X.shape[0],
+        )
+        state = {
+            "n_points": len(self.sequence),
+            "loss_difference": diff.value,
+            "distance": float(np.linalg.norm(theta - self.target)),
+            "clean_loss": clean_loss,
+            "lower_bound": bound.value,
+            "gap": victim.gap,
+        }
+        for name, (X, positive) in self.eval_sets.items():
+            state[f"accuracy_{name}"] = float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive))
+        for name, value in state.items():
+            self.history[name].append(value)
+        self.path.append(theta)
+        return {**state, "theta": theta}
+
+    def result(self, status, message, stop, tol) -> PoisoningResult:
+        # An interrupt may come between any two statements: the last complete record counts.
+        n_models = min(len(values) for values in (self.path, *self.history.values()))
+        history = {name: np.array(values[:n_models]) for name, values in self.history.items()}
+        history["n_points"] = history["n_points"].astype(np.intp)
+        path, self.path = self.path[:n_models], []
+        sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
+        used = int(sequence.max()) + 1 if len(sequence) else 0
+        certificate, bound = self._certify(path, history)
+        if self.victim.n_repairs:
+            message += f"; {self.victim.n_repairs} of {self.victim.n_audits} audits of the refit found something to mend"
+        return PoisoningResult(
+            points=self.victim.added_X[:used],
+            labels=self.victim.added_y[:used].copy(),
+            sequence=sequence,
+            theta=path[-1],
+            theta_target=self.target,
+            objective=self.objective,
+            status=status,
+            lower_bound=bound,
+            loss_difference=float(history["loss_difference"][-1]),
+            tol=tol,
+            stop=stop,
+            history=history,
+            feasible_set=self.feasible_set,
+            classes=np.array([-1.0, 1.0]),
+            n_clean=self.X.shape[0],
+            clean_weight=self.clean_weight,
+            path=np.array(path),
+            certificate=certificate,
+            message=message,
+        )
+
+    def _certify(self, path, history):
+        """The best bound along the path, and the model that proves it, checked without the kernels."""
+        best = int(np.argmax(history["lower_bound"]))
+        value = float(history["lower_bound"][best])
+        if value <= 0:
+            return None, 0
+        if self.objective.loss.name not in LOSSES:
+            return None, int(np.ceil(value))  # the arithmetic holds for every loss, the check does not
+        certificate = Certificate(
+            "model", self.target, self.objective, self.feasible_set, theta=path[best], value=value
+        )
+        checked = certificate.check(self.X, self.y, self.weight)
+        if checked.value < value:
+            certificate = Certificate(
+                "model", self.target, self.objective, self.feasible_set, theta=path[best], value=checked.value
+            )
+        return certificate, certificate.n_poison
+
+
+def _stalled(measures, window: int = 500) -> bool:
+    """No improvement by 1 % over the latter half of the attack (at least ``window`` models).
+
+    D falls like log T / T, so that half the steps without any progress mean that none will come.
+    """
+    window = max(window, len(measures) // 2)
+    if len(measures) < 2 * window or len(measures) % 100:
+        return False
+    return min(measures[-window:]) > 0.99 * min(measures[:-window])
