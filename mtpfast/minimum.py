@@ -21,9 +21,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse as sp
 
-from .certificate import LARGEST, Certificate, CleanGradient, bound, clean_gradient, whole
+from .certificate import Certificate, CleanGradient, bound, clean_gradient
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
+from .nearby import Attack, BallProgram, ball_direction, descend, improve, relaxed_points
 from .oracle import max_loss_difference
 from .programs import HingeProgram, PartialHingeProgram, PoolProgram, Setting, SmoothProgram
 from .recover import balance, pair, round_counts, split
@@ -57,21 +58,101 @@ def minimum_poisoning(
     sample_weight=None,
     retrain: bool | None = None,
 ) -> PoisoningResult:
-    problem = _read(
-        X,
-        y,
-        target,
-        make_objective(loss, alpha, C, fit_intercept, penalize_intercept),
-        feasible_set,
-        sample_weight,
-        margin_tol,
-        retrain,
-    )
+    r"""The fewest poisoning points that make a linear model the victim's optimum, with a proof.
+
+    .. math:: \min \sum_k \nu_k \quad \text{s.t.} \quad
+              G + \sum_k \nu_k g_k + \sum_{i \text{ on the margin}} t_i (-c_i y_i \tilde x_i) = 0,
+              \quad 0 \le t_i \le 1
+
+    over points :math:`(x_k, y_k)` in the feasible set (see the head of this module).
+
+    Parameters
+    ----------
+    X : ndarray, memmap, CSR matrix or anything array-like, of shape (n_samples, n_features)
+        The clean data. Arrays of numbers are read in blocks, once, and never copied as a whole.
+    y : array-like of shape (n_samples,), -1 and +1
+    target : fitted linear model, pair (coef, intercept), or array (w, b)
+    loss : {"hinge", "squared_hinge", "log_loss"}
+    alpha, C : float, optional
+        The penalty: ``k = N alpha`` or ``k = 1 / C``; at most one, with neither ``alpha=0.01``.
+    fit_intercept, penalize_intercept : bool
+    feasible_set : FeatureSpace, CandidatePool or None
+        None: the per-feature minimum and maximum of X, taken in the same pass.
+    integer : bool, default=True
+        Look for whole counts that hit the target. False stops at the fractional minimum; the points
+        then carry its weights rounded to the nearest whole numbers.
+    tol : float, default=0
+        0: exactly the target. Above 0: any model within this l2 distance of it; the bound holds for all of them.
+    max_points : int, optional
+        At most so many points: where that is too few for the target (or its ball), the closest model found.
+    rescale : bool, default=False
+        First search over c > 0 for the cheapest ``c * target``, which makes the same decisions. The result's
+        ``theta_target`` is that model; ``history["scale"]`` and ``history["cost"]`` hold the curve of
+        fractional minima (``inf``: not attainable).
+    margin_tol : float, default=1e-6
+        Hinge: clean rows with ``|margin - 1| <= margin_tol`` under the target count as on the margin. A target
+        whose solver stopped early needs a larger one; the bound stays valid, as more rows on the margin only
+        lower it, and the distance reached is of the same order.
+    sample_weight : array-like of shape (n_samples,), optional
+        Row weights; weight 2 is the row twice.
+    retrain : bool, optional
+        Train the victim on clean plus poison, to measure what was reached. By default yes, unless X is a
+        memory map or would take more than 2 GiB as float64; then ``theta`` is the target itself where the
+        stationarity condition holds to rounding.
+
+    Returns
+    -------
+    PoisoningResult
+        ``status``: ``"reached"``; ``"budget"`` (the closest for ``max_points``); ``"stalled"`` (no whole
+        counts were found that hit the target: ``distance`` says how near the result is); ``"unattainable"``
+        (no number of points suffices; ``certificate`` proves it, and ``lower_bound`` is ``2**63 - 1``).
+        ``lower_bound`` is what ``certificate.check`` makes of the dual direction.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad input, naming the argument.
+
+    Notes
+    -----
+    What is proved: ``lower_bound``, always, by the certificate alone. What is exact besides: the fractional
+    minimum (``certificate.value``, to about 1e-9 relative), and for the hinge on a box the whole
+    minimum (branch and bound). What is searched: whole counts of smooth losses (at the rounded-up minimum
+    in most cases, else one or a few more), pools (rounded), and attacks for ``tol > 0`` or ``max_points``.
+
+    One pass over X, O(n d); after it a linear program with O(d) variables (hinge: plus one for each clean row
+    on the margin), whose size does not depend on n.
+
+    References
+    ----------
+    Suya, Mahloujifar, Suri, Evans, Tian, "Model-Targeted Poisoning Attacks with Provable Convergence", ICML 2021,
+    Theorem 2 (the bound that this one is the supremum of). Koh, Steinhardt, Liang, "Stronger Data Poisoning Attacks
+    Break Data Sanitization Defenses", Machine Learning 2022, Section 4 (two distinct points suffice).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtpfast import FeatureSpace, minimum_poisoning
+    >>> X, y = np.array([[0.0], [1.0], [0.2], [0.9]]), np.array([-1.0, 1.0, -1.0, 1.0])
+    >>> result = minimum_poisoning(X, y, ([-1.0], 0.5), loss="log_loss", C=1.0,
+    ...                            feasible_set=FeatureSpace(0.0, 1.0))
+    >>> result.status, result.n_points, result.lower_bound
+    ('reached', 13, 13)
+    """
     tol = check_number(tol, "tol")
     if max_points is not None:
         max_points = check_count(max_points, "max_points")
+    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
+    problem = _read(X, y, target, objective, feasible_set, sample_weight, margin_tol, retrain)
+    curve = None
+    if rescale:
+        problem, curve = _cheapest_scale(problem)
     found = _exact(problem, integer)
-    return _result(problem, found)
+    if tol > 0.0:
+        found = _within(problem, found, tol, max_points)
+    elif max_points is not None and found.n_points > max_points:
+        found = _closest(problem, found, max_points)
+    return _result(problem, found, tol, max_points, curve)
 
 
 @dataclass(frozen=True)
@@ -119,6 +200,7 @@ class Found:
     value: float | None = None  # the fractional minimum; None if there is none
     message: str = ""
     exact: bool = False  # the stationarity condition holds to rounding
+    attack: Attack | None = None  # points in the order of a search, with the model that they induce
 
     @property
     def n_points(self) -> int:
@@ -387,6 +469,218 @@ def _exact_pool(problem: Problem, integer=True) -> Found:
     return found
 
 
+# -- another scale, a tolerance, a budget -----------------------------------------------------
+
+
+def _at(problem: Problem, theta, tol=0.0, margin_tol=None) -> Problem:
+    """The same question for another model, or with the clean rows seen from a whole ball."""
+    margin_tol = problem.margin_tol if margin_tol is None else margin_tol
+    clean = clean_gradient(
+        problem.X, problem.y, theta, problem.objective, problem.sample_weight, margin_tol=margin_tol, tol=tol
+    )
+    return replace(problem, theta=theta, clean=clean, margin_tol=margin_tol)
+
+
+def _cost(problem: Problem) -> float:
+    """The fractional minimum; inf where the target is not attainable."""
+    if isinstance(problem.feasible_set, CandidatePool):
+        value = PoolProgram(problem.clean, problem.theta, problem.objective, problem.feasible_set).solve()[0]
+    else:
+        hinge = problem.objective.loss.name == "hinge"
+        value = (HingeProgram if hinge else SmoothProgram)(problem.setting).solve()[0]
+    return math.inf if value is None else value
+
+
+def _cheapest_scale(problem: Problem):
+    """The problem for the cheapest ``c * target`` found, and the curve ``(c, cost)``.
+
+    A grid of c from 1/8 to 8, then two refinements around the best: the cost is not convex in c (for the hinge
+    it jumps down where rows lie on the margin, as they do at c = 1 for a trained target), so this is a search.
+    """
+    seen = {1.0: _cost(problem)}
+
+    def look(scales):
+        for c in scales:
+            if float(c) not in seen:
+                seen[float(c)] = _cost(_at(problem, float(c) * problem.theta))
+
+    look(np.geomspace(0.125, 8.0, 25))
+    width = 8.0 ** (1.0 / 12.0)
+    for _ in range(2):
+        best = min(seen, key=seen.get)
+        look(best * np.geomspace(1.0 / width, width, 9))
+        width **= 0.25
+    best = min(seen, key=seen.get)
+    scales = np.array(sorted(seen))
+    curve = {"scale": scales, "cost": np.array([seen[c] for c in scales])}
+    return problem if best == 1.0 else _at(problem, best * problem.theta), curve
+
+
+def _data(problem: Problem):
+    """Clean data as the victim takes them."""
+    X = problem.X if sp.issparse(problem.X) else np.ascontiguousarray(problem.X, dtype=float)
+    return X, np.asarray(problem.y, dtype=float), problem.sample_weight
+
+
+def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
+    """The best bound found for every model within ``tol``."""
+    theta, objective = problem.theta, problem.objective
+    starts = []
+    if exact.certificate is not None:
+        starts.append(exact.certificate.direction)
+    box = not isinstance(problem.feasible_set, CandidatePool)
+    if problem.retrain:
+        ball = _at(problem, theta, tol)
+
+        def clean_at(v):
+            return ball.clean
+
+        if objective.loss.name == "hinge" and box:
+            v = BallProgram(ball.setting, tol).solve()[1]
+            if v is not None:
+                starts.insert(0, v)
+        fit = _train(problem, [], [], [])
+        if np.linalg.norm(fit.theta - theta) > tol:
+            starts.append(fit.theta - theta)
+    else:
+
+        def clean_at(v):
+            return clean_gradient(
+                problem.X,
+                problem.y,
+                theta,
+                objective,
+                problem.sample_weight,
+                margin_tol=problem.margin_tol,
+                tol=tol,
+                direction=v,
+            )
+
+    starts = [v for v in starts if np.any(v)]
+    _, v = ball_direction(clean_at, theta, objective, problem.feasible_set, tol, starts)
+    if v is None:
+        v = np.ones_like(theta)
+    value, rounding = bound(clean_at(v), v, theta, objective, problem.feasible_set, tol)
+    return Certificate(
+        "farkas" if math.isinf(value) else "direction",
+        theta,
+        objective,
+        problem.feasible_set,
+        direction=v,
+        value=value,
+        tol=tol,
+        margin_tol=problem.margin_tol,
+        rounding=rounding,
+    )
+
+
+def _take(found: Found, attack: Attack, message) -> Found:
+    found.points, found.labels, found.counts = list(attack.points), list(attack.labels), list(attack.counts)
+    found.attack, found.exact, found.message = attack, False, message
+    return found
+
+
+def _as_attack(problem: Problem, found: Found) -> Attack | None:
+    """The points of ``found``, retrained."""
+    if not found.points:
+        return None
+    fit = _train(problem, found.points, found.labels, found.counts)
+    return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
+
+
+def _starts(problem: Problem, exact: Found, radii):
+    """Sets of points to start a search from: none, those of relaxed programs, parts of the exact solution."""
+    yield []
+    if problem.objective.loss.name == "hinge" and not isinstance(problem.feasible_set, CandidatePool):
+        for radius in radii:
+            groups = relaxed_points(_at(problem, problem.theta, float(radius)).setting, float(radius))
+            if groups:
+                yield groups
+    for share in (0.25, 0.5, 0.75, 0.9, 0.97):
+        counts = [int(share * c) for c in exact.counts]
+        if sum(counts):
+            parts = zip(exact.points, exact.labels, counts, strict=True)
+            yield [(_row(x), s, c) for x, s, c in parts if c]
+
+
+def _row(x):
+    return x.toarray().ravel() if sp.issparse(x) else x
+
+
+def _within(problem: Problem, exact: Found, tol, max_points) -> Found:
+    """A bound for every model within ``tol`` of the target, and as few points as were found for one of them."""
+    certificate = _ball_certificate(problem, exact, tol)
+    if certificate.kind == "farkas":
+        return Found(certificate=certificate, message=f"no poisoning induces a model within {tol:g} of the target")
+    found = replace(exact, certificate=certificate)
+    if fit_is_near(problem, tol):
+        found.points, found.labels, found.counts, found.exact = [], [], [], False
+        found.message = f"the clean data alone induce a model within {tol:g} of the target"
+        return found
+    if not problem.retrain:
+        found.message += "; X is too large for the search within the tolerance"
+        return found
+    best = _as_attack(problem, exact)
+    if best is not None and best.distance > tol:
+        best = None
+    shared = _data(problem), problem.theta, problem.objective, problem.feasible_set
+    nearest = best
+    for start in _starts(problem, exact, tol * np.array([1.0, 0.7, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2])):
+        limit = best.n_points - 1 if best is not None else max(2000, 20 * certificate.n_poison)
+        if max_points is not None:
+            limit = min(limit, max_points)
+        if sum(count for *_, count in start) > limit:
+            continue
+        attack = descend(*shared, start, tol, limit)
+        if nearest is None or attack.distance < nearest.distance:
+            nearest = attack
+        if attack.distance <= tol:
+            best = attack
+    if best is None:
+        return _take(found, nearest, f"nearest model found, for l2 distance {tol:g}")
+    best = improve(*shared, best, tol)
+    best = _retarget(problem, best, tol)
+    if max_points is not None and best.n_points > max_points:
+        return _take(found, nearest, f"nearest model found with at most {max_points} points")
+    return _take(
+        found, best, f"{best.n_points} points for l2 distance {tol:g}; {certificate.n_poison} proved necessary"
+    )
+
+
+def fit_is_near(problem: Problem, tol) -> bool:
+    """Whether the clean victim itself is within ``tol`` of the target."""
+    fit = _train(problem, [], [], [])
+    return fit is not None and float(np.linalg.norm(fit.theta - problem.theta)) <= tol
+
+
+def _retarget(problem: Problem, attack: Attack, tol) -> Attack:
+    """The exact minimum for the model that the attack induces: never more points than the attack has."""
+    if isinstance(problem.feasible_set, CandidatePool):
+        return attack
+    there = _exact(_at(problem, attack.theta, margin_tol=1e-7))
+    if not there.exact or not 0 < there.n_points < attack.n_points:
+        return attack
+    other = _as_attack(problem, there)
+    return other if other.distance <= tol else attack
+
+
+def _closest(problem: Problem, exact: Found, max_points) -> Found:
+    """The nearest model found with at most ``max_points`` points; the bound is that of the exact target."""
+    if not problem.retrain:
+        exact.message += f"; X is too large for the search with {max_points} points"
+        return exact
+    shared = _data(problem), problem.theta, problem.objective, problem.feasible_set
+    reach = float(np.linalg.norm(_train(problem, [], [], []).theta - problem.theta))
+    best = None
+    for start in _starts(problem, exact, reach * np.geomspace(0.3, 1e-3, 10)):
+        if sum(count for *_, count in start) > max_points:
+            continue
+        attack = descend(*shared, start, 0.0, max_points)
+        if best is None or attack.distance < best.distance:
+            best = attack
+    return _take(replace(exact), best, f"the nearest model found with at most {max_points} points")
+
+
 # -- the result -------------------------------------------------------------------------------
 
 
@@ -417,12 +711,12 @@ def _train(problem, points, labels, counts):
     return refit(X, y, problem.objective, sample_weight=weight, theta0=problem.theta, tol=tol)
 
 
-def _result(problem: Problem, found: Found) -> PoisoningResult:
+def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None) -> PoisoningResult:
     """Retrain, measure, and say what happened."""
     theta_p, objective = problem.theta, problem.objective
     certificate = found.certificate
     farkas = certificate is not None and certificate.kind == "farkas"
-    fit = _train(problem, found.points, found.labels, found.counts)
+    fit = found.attack or _train(problem, found.points, found.labels, found.counts)
     message = found.message
     if fit is not None:
         theta, gap = fit.theta, fit.gap
@@ -433,18 +727,19 @@ def _result(problem: Problem, found: Found) -> PoisoningResult:
         theta, gap = np.full_like(theta_p, math.nan), math.nan
         message += "; not retrained"
     distance = float(np.linalg.norm(theta - theta_p))
+    difference = math.nan
     if np.all(np.isfinite(theta)):
         difference = max_loss_difference(theta, theta_p, problem.feasible_set, objective.loss).value
-    else:
-        difference = math.nan
-    near = EXACT * max(1.0, float(np.linalg.norm(theta_p)))
+    near = max(tol, EXACT * max(1.0, float(np.linalg.norm(theta_p))))
     if farkas:
         status = "unattainable"
     elif distance <= near:
         status = "reached"
     else:
-        status = "stalled"
-        message += f"; the nearest model reached is at distance {distance:.3g}"
+        status = "budget" if max_points is not None and found.n_points <= max_points else "stalled"
+        message += f"; its distance is {distance:.3g}"
+        if found.exact and objective.r == 0.0 and objective.fit_intercept and objective.loss.name == "hinge":
+            message += " (the target is a minimiser, but with a free intercept not the only one)"
     lower = 0 if certificate is None else certificate.n_poison
     counts = np.asarray(found.counts, dtype=int)
     history = {
@@ -454,6 +749,7 @@ def _result(problem: Problem, found: Found) -> PoisoningResult:
         "lower_bound": np.array([math.nan if certificate is None else certificate.value]),
         "gap": np.array([gap]),
     }
+    history.update(curve or {})
     return PoisoningResult(
         points=_matrix(problem, found.points),
         labels=np.asarray(found.labels, dtype=float),
@@ -464,8 +760,8 @@ def _result(problem: Problem, found: Found) -> PoisoningResult:
         status=status,
         lower_bound=lower,
         loss_difference=difference,
-        tol=0.0,
-        stop="exact",
+        tol=tol,
+        stop="distance" if tol > 0.0 else "exact",
         history=history,
         feasible_set=problem.feasible_set,
         classes=np.array([-1.0, 1.0]),

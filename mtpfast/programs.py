@@ -93,7 +93,7 @@ def _tangent(loss, margin):
     return 1.0 / gap - 0.5 / gap**2, 0.5 / gap**2
 
 
-def _solve(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
+def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
     """An LP by HiGHS; a second try by interior points where the simplex method gives up."""
     for method, options in (("highs", TIGHT), ("highs-ipm", {}), ("highs-ds", {})):
         res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options)
@@ -145,7 +145,7 @@ class HingeProgram:
     def solve(self):
         """(value, v, counts): the fractional minimum, its direction, (E+, E-, N0); value None if infeasible."""
         bounds = np.column_stack([np.zeros_like(self.top), self.top])
-        res = _solve(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
+        res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
         if res.status != 0:
             return None, None, None
         return float(res.fun), self._direction(res.eqlin.marginals), res.x[2 * self.d : 2 * self.d + 3]
@@ -164,7 +164,7 @@ class HingeProgram:
         bounds = np.column_stack([np.zeros_like(top), top])
         for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
             cost = np.concatenate([-reward * self.cost, np.ones(2 * n_eq)])
-            res = _solve(cost, A_ub, self.b_ub, A_eq, self.b_eq / scale, bounds)
+            res = solve_lp(cost, A_ub, self.b_ub, A_eq, self.b_eq / scale, bounds)
             if res.status == 0:
                 yield self._direction(res.eqlin.marginals)
 
@@ -212,7 +212,7 @@ class HingeProgram:
         cost = np.zeros(n_col + 1)
         cost[-1] = -1.0
         A_eq = sp.hstack([self.A_eq, sp.csr_matrix((self.A_eq.shape[0], 1))]).tocsr()
-        res = _solve(cost, A_ub, b_ub, A_eq, self.b_eq, np.column_stack([low, top]))
+        res = solve_lp(cost, A_ub, b_ub, A_eq, self.b_eq, np.column_stack([low, top]))
         if res.status != 0:
             return None
         z = [res.x[y * d : (y + 1) * d] + self.setting.lower * counts[y] for y in (0, 1)]
@@ -406,7 +406,7 @@ class SmoothProgram:
             top = np.concatenate([top, np.full(2 * d + 2, np.inf)])
             if not s.objective.fit_intercept:
                 top[6 + d] = top[6 + 2 * d + 1] = 0.0
-        return _solve(cost, A_ub, b_ub, A_eq, b_eq, np.column_stack([low, top]))
+        return solve_lp(cost, A_ub, b_ub, A_eq, b_eq, np.column_stack([low, top]))
 
     def _direction(self, res):
         d = self.d
@@ -531,7 +531,7 @@ class PoolProgram:
             extra = 2 * len(b_eq) if elastic else 0
             cost = np.concatenate([np.full(k, 0.0 if elastic else 1.0), np.zeros(m), np.ones(extra)])
             top = np.concatenate([np.full(k, np.inf), np.ones(m), np.full(extra, np.inf)])
-            res = _solve(cost, None, None, A, b_eq, np.column_stack([np.zeros_like(top), top]))
+            res = solve_lp(cost, None, None, A, b_eq, np.column_stack([np.zeros_like(top), top]))
             if res.status != 0:
                 raise RuntimeError(f"the linear program over the pool failed: {res.message}")
             v = res.eqlin.marginals if self.objective.fit_intercept else np.append(res.eqlin.marginals, 0.0)

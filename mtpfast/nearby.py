@@ -1,0 +1,262 @@
+r"""The target within a tolerance: what is proved for every model in a ball, and attacks that reach it.
+
+**Below.** Any model within l2 distance ``tol`` of ``theta_p`` keeps each clean row with
+``|m_i - 1| > tol |x~_i|`` on its side of the margin. Free the others (smooth losses: let ``s_i`` range over the
+interval it can reach), allow poison margins up to ``1 + tol |x~|``, and a residual ``rho`` with
+``|rho| <= k_N tol`` in the stationarity rows: the relaxed program is convex, and its dual direction proves its
+value for the whole ball (:mod:`mtpfast.certificate`, with the term ``k tol |R v|``).
+
+**Above.** Algorithm 1 is the Frank-Wolfe method for the poison's total gradient: each point it adds is the best
+vertex for the current model. So it can start anywhere, and points that later turn out badly chosen can be taken away
+again. The search starts from nothing (then it is Algorithm 1, whose count is never exceeded) and from points
+of the relaxed program, drops the points of least loss difference, and repairs; it re-targets to the models it finds,
+whose exact minimum never needs more points than they were made with.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+
+from .certificate import bound
+from .oracle import max_loss_difference
+from .programs import HingeProgram, Setting, solve_lp
+from .refit import Victim
+
+__all__ = ["ball_direction", "descend", "improve", "relaxed_points"]
+
+
+class BallProgram:
+    """The relaxed program of the hinge on a box, with the l2 ball as a tower of planes.
+
+    ``|rho| <= r`` in D dimensions is a tree of D - 1 two-dimensional cones, each of them a polygon with
+    ``2^(nu + 1)`` sides per half turn in ``2 nu`` rows (Ben-Tal and Nemirovski, Math. Oper. Res. 26, 2001, section 2);
+    it contains the ball and exceeds it by a factor ``cos(pi / 2^(nu + 1))^-depth``. The certificate takes the
+    ball itself.
+    """
+
+    def __init__(self, setting: Setting, tol: float, nu: int = 5):
+        self.program = base = HingeProgram(setting)
+        d, theta = base.d, setting.theta
+        n = base.A_eq.shape[1]
+        rows = base.A_eq.shape[0]
+        penalised = np.flatnonzero(np.append(np.ones(d), setting.objective.r)[:rows])
+        D = len(penalised)
+        rho = sp.csr_matrix((np.ones(D), (penalised, np.arange(D))), shape=(rows, D))
+        tree = _Tower(n, D, nu)
+        total = n + D + tree.n_columns
+        self.A_eq = sp.vstack([_widen(sp.hstack([base.A_eq, rho]), total), tree.equalities(total)]).tocsr()
+        self.b_eq = np.concatenate([base.b_eq, np.zeros(self.A_eq.shape[0] - rows)])
+        # Margins: y (w.z + b E) <= E + tol |x~| E, with |x~| below its tangents over the box.
+        slope, level = setting.lower + setting.upper, 1.0 * base.one - float(setting.lower @ setting.upper)
+        span = [float(f(slope * setting.lower, slope * setting.upper).sum()) + level for f in (np.minimum, np.maximum)]
+        margins = []
+        for row, sign in enumerate((1.0, -1.0)):
+            for q0 in np.geomspace(max(span[0], 1e-3 * span[1], 1e-12), max(span[1], 1e-12), 9):
+                c = 0.5 * tol / math.sqrt(q0)
+                w, b = sign * theta[:-1] - c * slope, sign * theta[-1] - c * (q0 + level)
+                line = np.zeros(total)
+                line[row * d : (row + 1) * d] = w
+                line[2 * d + row] = w @ setting.lower + b - 1.0
+                margins.append(line)
+        radius = np.zeros(total)
+        radius[tree.top] = 1.0
+        radius[2 * d : 2 * d + 3] = -tol * setting.a
+        inside = _widen(base.A_ub[: 2 * d], total)
+        self.A_ub = sp.vstack([inside, sp.csr_matrix(np.array(margins)), tree.inequalities(total), radius]).tocsr()
+        self.b_ub = np.zeros(self.A_ub.shape[0])
+        self.b_ub[-1] = tol * setting.clean.k
+        low = np.zeros(total)
+        low[n : n + D] = -np.inf
+        self.bounds = np.column_stack([low, np.concatenate([base.top, np.full(total - n, np.inf)])])
+        self.cost = np.concatenate([base.cost, np.zeros(total - n)])
+
+    def solve(self):
+        """(value, v, z+, z-, (E+, E-, N0)); value None if infeasible."""
+        base = self.program
+        d, rows = base.d, base.A_eq.shape[0]
+        res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, self.bounds)
+        if res.status != 0:
+            return None, None, None, None, None
+        v = res.eqlin.marginals[:rows]
+        counts = res.x[2 * d : 2 * d + 3]
+        z = [res.x[g * d : (g + 1) * d] + base.setting.lower * counts[g] for g in (0, 1)]
+        return float(res.fun), v if base.one else np.append(v, 0.0), z[0], z[1], counts
+
+
+class _Tower:
+    """Rows and columns that bound the l2 norm of columns ``first .. first + D - 1`` by the column ``top``."""
+
+    def __init__(self, first, D, nu):
+        self.equal, self.below = [], []
+        self._next = first + D
+        level = [first + j for j in range(D)]
+        while len(level) > 1:
+            pairs = [self._cone(p, q, nu) for p, q in zip(level[::2], level[1::2], strict=False)]
+            level = pairs + level[2 * len(pairs) :]
+        if D == 1:
+            top = self._column()
+            self.below += [{first: 1.0, top: -1.0}, {first: -1.0, top: -1.0}]
+            level = [top]
+        self.top = level[0]
+        self.n_columns = self._next - first - D
+
+    def _column(self):
+        self._next += 1
+        return self._next - 1
+
+    def _cone(self, p, q, nu):
+        x, y = self._column(), self._column()
+        self.below += [{p: 1.0, x: -1.0}, {p: -1.0, x: -1.0}, {q: 1.0, y: -1.0}, {q: -1.0, y: -1.0}]
+        for j in range(1, nu + 1):
+            cos, sin = math.cos(math.pi / 2 ** (j + 1)), math.sin(math.pi / 2 ** (j + 1))
+            x2, y2 = self._column(), self._column()
+            self.equal.append({x2: -1.0, x: cos, y: sin})
+            self.below += [{x: -sin, y: cos, y2: -1.0}, {x: sin, y: -cos, y2: -1.0}]
+            x, y = x2, y2
+        r = self._column()
+        self.below += [{x: 1.0, r: -1.0}, {y: 1.0, x: -math.tan(math.pi / 2 ** (nu + 1))}]
+        return r
+
+    def equalities(self, n):
+        return _matrix_of(self.equal, n)
+
+    def inequalities(self, n):
+        return _matrix_of(self.below, n)
+
+
+def _matrix_of(rows, n):
+    entries = [(i, j, value) for i, row in enumerate(rows) for j, value in row.items()]
+    if not entries:
+        return sp.csr_matrix((0, n))
+    i, j, value = zip(*entries, strict=True)
+    return sp.csr_matrix((value, (i, j)), shape=(len(rows), n))
+
+
+def _widen(A, n):
+    return sp.hstack([A, sp.csr_matrix((A.shape[0], n - A.shape[1]))]).tocsr()
+
+
+def ball_direction(clean_at, theta, objective, feasible_set, tol, starts):
+    """A direction with a large bound for the ball, by ascent from each start; (value, v).
+
+    ``clean_at(v)`` passes over the data with the free rows reduced against v. The bound is a quotient of a concave and
+    a convex function of v, so it is quasi-concave: one hill. The ascent is a search; each value is a proof.
+    """
+    best = (0.0, None)
+
+    def value(v):
+        nonlocal best
+        found = bound(clean_at(v), v, theta, objective, feasible_set, tol)[0]
+        if best[1] is None or found > best[0]:
+            best = (found, v.copy())
+        return found
+
+    for start in starts:
+        value(np.asarray(start, dtype=float))
+    first, v = best
+    if first <= 0.0 or math.isinf(first):
+        return best
+    # Between the starts: the hill is one-dimensional there, and often that is most of the way.
+    for other in starts:
+        low, high = 0.0, 1.0
+        unit_v, unit_o = v / np.linalg.norm(v), other / np.linalg.norm(other)
+        for _ in range(12):
+            a, c = low + (high - low) / 3, high - (high - low) / 3
+            if value((1 - a) * unit_v + a * unit_o) < value((1 - c) * unit_v + c * unit_o):
+                low = a
+            else:
+                high = c
+        v = best[1]
+    return best
+
+
+def relaxed_points(setting, tol):
+    """Points of the relaxed program for a ball of this radius, whole: [(x, label, count)], or None."""
+    value, _, z_plus, z_minus, counts = BallProgram(setting, tol).solve()
+    if value is None:
+        return None
+    groups = []
+    for z, sign, n in ((z_plus, 1.0, counts[0]), (z_minus, -1.0, counts[1])):
+        if round(n) > 0:
+            groups.append((np.clip(z / n, setting.lower, setting.upper), sign, round(n)))
+    return groups
+
+
+class Attack:
+    """Points found so far, the model they induce, and how far it is from the target."""
+
+    def __init__(self, points, labels, counts, theta, theta_target, gap):
+        self.points, self.labels, self.counts = points, labels, np.asarray(counts, dtype=int)
+        self.theta, self.gap = theta, gap
+        self.distance = float(np.linalg.norm(theta - theta_target))
+
+    @property
+    def n_points(self):
+        return int(self.counts.sum())
+
+
+def _state(victim, theta_target):
+    kept = np.flatnonzero(victim.added_count > 0)
+    rows = victim.added_X[kept]
+    points = [rows[i] for i in range(len(kept))] if sp.issparse(rows) else [row.copy() for row in rows]
+    counts = np.round(victim.added_count[kept]).astype(int)
+    return Attack(points, victim.added_y[kept].copy(), counts, victim.theta, theta_target, victim.gap)
+
+
+def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8):
+    """Algorithm 1 from any start: add the point of largest loss difference until the model is within ``tol``.
+
+    ``start``: [(x, label, count)]. Stops at ``limit`` points. Returns the nearest :class:`Attack` met.
+    """
+    X, y, weight = data
+    victim = Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit)
+    if start:
+        victim.add_many(*zip(*start, strict=True))
+    best = None
+    n = int(sum(count for _, _, count in start))
+    while True:
+        distance = float(np.linalg.norm(victim.theta - theta_target))
+        if best is None or distance < best.distance:
+            best = _state(victim, theta_target)
+        if distance <= tol or n >= limit:
+            return best
+        worst = max_loss_difference(victim.theta, theta_target, feasible_set, objective.loss)
+        if worst.value <= 0.0:
+            return best
+        victim.add(worst.x, worst.y)
+        n += 1
+
+
+def improve(data, theta_target, objective, feasible_set, attack, tol, rounds=12):
+    """Fewer points for the same ball: drop the points of least loss difference, then repair by Algorithm 1."""
+    stale = 0
+    share = 0.3
+    for _ in range(rounds):
+        order = np.argsort(_differences(attack, theta_target, objective), kind="stable")
+        keep = attack.counts.copy()
+        drop = max(2, int(share * attack.n_points))
+        for i in order:
+            take = min(keep[i], drop)
+            keep[i] -= take
+            drop -= take
+        start = [(p, s, int(c)) for p, s, c in zip(attack.points, attack.labels, keep, strict=True) if c > 0]
+        limit = attack.n_points - 1
+        found = descend(data, theta_target, objective, feasible_set, start, tol, limit)
+        if found.distance <= tol and found.n_points < attack.n_points:
+            attack, stale = found, 0
+        else:
+            stale += 1
+            share *= 0.5
+            if share * attack.n_points < 2 or stale > 4:
+                break
+    return attack
+
+
+def _differences(attack, theta_target, objective):
+    """Loss difference at each distinct point."""
+    P = sp.vstack(attack.points, format="csr") if sp.issparse(attack.points[0]) else np.array(attack.points)
+    at = objective.loss.value(objective.margins(attack.theta, P, attack.labels))
+    return at - objective.loss.value(objective.margins(theta_target, P, attack.labels))
