@@ -159,7 +159,9 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         y = np.asarray(y)
         known = np.isin(y, self.classes_)
         if not np.all(known):
-            raise ValueError(f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel().tolist()[0]!r}")
+            raise ValueError(
+                f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel().tolist()[0]!r}"
+            )
         return np.where(y == self.classes_[1], 1.0, -1.0)
 
     def _in_user_terms(self, result: PoisoningResult) -> PoisoningResult:
@@ -372,6 +374,9 @@ class MinimumPoisoner(_Poisoner):
         Return the closest model found for so many points.
     rescale : bool, default=False
         Also search over c > 0 for the cheapest ``c * target``, which makes the same decisions.
+    margin_tol : float, default=1e-6
+        Hinge loss: clean rows whose margin under the target is so near to 1 count as lying on it.
+        Targets come from solvers that stop early; a larger value only lowers the bound.
 
     Attributes
     ----------
@@ -407,6 +412,7 @@ class MinimumPoisoner(_Poisoner):
         tol=0.0,
         max_points=None,
         rescale=False,
+        margin_tol=1e-6,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -418,6 +424,7 @@ class MinimumPoisoner(_Poisoner):
         self.tol = tol
         self.max_points = max_points
         self.rescale = rescale
+        self.margin_tol = margin_tol
 
     def attack(self, target) -> PoisoningResult:
         """The fewest points for the data given to :meth:`fit`.
@@ -454,7 +461,13 @@ class MinimumPoisoner(_Poisoner):
     def _minimum(self, target, tol):
         data, shared = self._call(target)
         result = minimum_poisoning(
-            *data, **shared, integer=self.integer, tol=tol, max_points=self.max_points, rescale=self.rescale
+            *data,
+            **shared,
+            integer=self.integer,
+            tol=tol,
+            max_points=self.max_points,
+            rescale=self.rescale,
+            margin_tol=self.margin_tol,
         )
         return self._in_user_terms(result)
 

@@ -182,9 +182,7 @@ class PoisoningResult:
                 X_mod = pd.concat([X, frame], ignore_index=True) if len(added) else X.reset_index(drop=True)
             else:
                 X_mod = np.vstack([np.asarray(X), added])
-        y_mod = np.concatenate(
-            [labels, self.y_poison.astype(np.result_type(labels, self.labels), copy=False)]
-        )
+        y_mod = np.concatenate([labels, self.y_poison.astype(np.result_type(labels, self.labels), copy=False)])
         return X_mod, y_mod, np.arange(len(y_mod)) >= len(labels)
 
     def _in_columns(self, rows):
@@ -249,8 +247,7 @@ class PoisoningResult:
         last = int(np.flatnonzero(sizes <= k)[-1])
         size = int(sizes[last])
         history = {
-            name: values[: last + 1] if len(values) == len(sizes) else values
-            for name, values in self.history.items()
+            name: values[: last + 1] if len(values) == len(sizes) else values for name, values in self.history.items()
         }
         sequence = self.sequence[:size]
         used, sequence = np.unique(sequence, return_inverse=True)
@@ -375,10 +372,8 @@ class PoisoningResult:
         right.plot(n, n, color="0.5", linewidth=0.8, label="points added")
         if "lower_bound" in self.history:
             bound = np.asarray(self.history["lower_bound"], dtype=float)
-            right.plot(n, np.where(np.isfinite(bound), bound, np.nan), label="lower bound along the path")
-        right.axhline(
-            self.lower_bound, color="C3", linewidth=0.8, linestyle="--", label=f"proved: {self.lower_bound}"
-        )
+            right.plot(n, np.fmax.accumulate(bound), label="lower bound so far")
+        right.axhline(self.lower_bound, color="C3", linewidth=0.8, linestyle="--", label=f"proved: {self.lower_bound}")
         right.set(xlabel="poisoning points", title="points needed")
         right.legend(frameon=False)
         return left.figure
@@ -402,9 +397,7 @@ def _bound_of_prefix(prefix, whole):
     if known[best] <= 0:
         certificate = None
     else:
-        certificate = dataclasses.replace(
-            certificate, theta=prefix.path[best], value=float(known[best]), rounding=None
-        )
+        certificate = dataclasses.replace(certificate, theta=prefix.path[best], value=float(known[best]), rounding=None)
     object.__setattr__(prefix, "lower_bound", int(np.ceil(known[best])))
     object.__setattr__(prefix, "certificate", certificate)
 
@@ -436,11 +429,7 @@ def _encode(value, arrays):
     if isinstance(value, dict):
         return {"dict": [[key, _encode(item, arrays)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
-        return {
-            type(value).__name__ if type(value) in (list, tuple) else "tuple": [
-                _encode(v, arrays) for v in value
-            ]
-        }
+        return {type(value).__name__ if type(value) in (list, tuple) else "tuple": [_encode(v, arrays) for v in value]}
     for kind, names in _PARTS.items():
         if type(value) is kind:
             return {
@@ -466,9 +455,7 @@ def _decode(value, arrays, loss):
         if value["loss"] in LOSSES and loss is None:
             return LOSSES[value["loss"]]
         if loss is None or loss.name != value["loss"]:
-            raise ValueError(
-                f"the result was saved with loss {value['loss']!r}: hand it to load(path, loss=...)"
-            )
+            raise ValueError(f"the result was saved with loss {value['loss']!r}: hand it to load(path, loss=...)")
         return loss
     if "dict" in value:
         return {key: _decode(item, arrays, loss) for key, item in value["dict"]}

@@ -155,9 +155,7 @@ def verify(result: PoisoningResult, X, y, sample_weight=None) -> VerificationRep
     check("distance to the target", result.distance, distance, room, abs(distance - result.distance) <= room)
 
     def largest(model):
-        return max_loss_difference(
-            model, result.theta_target, result.feasible_set, objective.loss, result.classes
-        )
+        return max_loss_difference(model, result.theta_target, result.feasible_set, objective.loss, result.classes)
 
     found, found_reference = largest(result.theta), largest(theta)
     claimed = result.loss_difference
@@ -179,6 +177,8 @@ def verify(result: PoisoningResult, X, y, sample_weight=None) -> VerificationRep
         foreign = _foreign(result)
         check("certificate of another problem", 0, foreign, 0, not foreign)
         proved = result.certificate.check(X, signs, sample_weight=weight).n_poison
+    elif result.lower_bound > 0 and result.path is not None:
+        proved = _theorem_2(result, X, signs, weight, largest)
     check("lower bound", result.lower_bound, proved, 0, result.lower_bound <= proved)
     if result.status == "unattainable":
         check("unattainable: points needed", NEVER, proved, 0, proved >= NEVER)
@@ -191,6 +191,20 @@ def verify(result: PoisoningResult, X, y, sample_weight=None) -> VerificationRep
         )
         raise VerificationError(f"the result does not hold: {failures}", report)
     return report
+
+
+def _theorem_2(result, X, signs, weight, largest):
+    """The paper's bound at the model of the path where it is best: for losses without a certificate.
+
+    ``N >= [J(theta_p) - J(theta)] / [D + (k_1 / 2) (theta' R theta - theta_p' R theta_p)]``, J on the
+    clean rows alone, k_1 = alpha or 0.
+    """
+    objective, target = result.objective, result.theta_target
+    theta = result.path[int(np.nanargmax(result.history["lower_bound"]))]
+    gain = objective.value(target, X, signs, weight) - objective.value(theta, X, signs, weight)
+    penalty = objective.penalty(theta) - objective.penalty(target)
+    cost = largest(theta) + 0.5 * objective.k_per_point * penalty
+    return math.ceil(gain / cost) if gain > 0 and cost > 0 else 0
 
 
 def _foreign(result):
@@ -357,8 +371,7 @@ def _smooth_on_box(a, p, lower, upper, loss):
 
         def fall(t, edge=edge):
             return float(
-                loss.value(v[edge] + t * (v[edge + 1] - v[edge]))
-                - loss.value(u[edge] + t * (u[edge + 1] - u[edge]))
+                loss.value(v[edge] + t * (v[edge + 1] - v[edge])) - loss.value(u[edge] + t * (u[edge + 1] - u[edge]))
             )
 
         around = (s[max(0, at - 1)], s[min(32, at + 1)])

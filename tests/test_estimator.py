@@ -418,7 +418,7 @@ def test_attack_names_a_wrong_parameter(cancer, target, params, error, message):
     "params, error, message",
     [
         ({"tol": -0.1}, ValueError, r"tol must be .*, got -0\.1"),
-        ({"max_points": -1}, ValueError, "max_points must be at least 0, got -1"),
+        ({"max_points": -1}, ValueError, r"max_points must be at least [01], got -1"),
         ({"feasible_set": "box"}, TypeError, "feasible_set must be a FeatureSpace, a CandidatePool or None, got str"),
     ],
 )

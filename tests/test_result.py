@@ -281,8 +281,9 @@ def lie(result, **change):
         (lambda r: lie(r, loss_difference=r.loss_difference * 2), "loss difference"),
         (lambda r: lie(r, tol=r.loss_difference / 2), "reached: loss difference <= tol"),
         (lambda r: lie(r, stop="distance", tol=r.distance / 2), "reached: distance <= tol"),
-        (lambda r: lie(r, lower_bound=r.lower_bound + 1), "lower bound"),
-        (lambda r: lie(r, certificate=None), "lower bound"),
+        (lambda r: lie(r, lower_bound=2 * r.lower_bound), "lower bound"),
+        (lambda r: lie(r, certificate=None, path=None), "lower bound"),
+        (lambda r: lie(r, certificate=None, lower_bound=2 * r.lower_bound), "lower bound"),
         (lambda r: lie(r, status="unattainable"), "unattainable: points needed"),
         (lambda r: lie(r, feasible_set=FeatureSpace(0.0, 1.5)), "certificate of another problem"),
         (lambda r: lie(r, theta_target=1.01 * r.theta_target), "certificate of another problem"),
@@ -344,6 +345,28 @@ def test_weights_are_taken_into_account(cancer):
     assert found.verify(X, y, sample_weight=weight).ok
     with pytest.raises(ValueError, match="sample_weight sums to"):
         found.verify(X, y)
+
+
+def test_the_bound_is_recomputed_to_the_last_point(cancer, result):
+    """What the certificate proves may be claimed, and not one point more."""
+    proved = result.verify(*cancer).lower_bound
+    assert lie(result, lower_bound=proved).verify(*cancer).ok
+    with pytest.raises(VerificationError, match="lower bound"):
+        lie(result, lower_bound=proved + 1).verify(*cancer)
+
+
+def test_a_custom_loss_verifies(cancer):
+    X, y = (part[::4] for part in cancer)
+    loss = custom(
+        lambda m: np.sqrt(1 + np.minimum(m - 1, 0) ** 2) - 1,
+        lambda m: np.minimum(m - 1, 0) / np.sqrt(1 + np.minimum(m - 1, 0) ** 2),
+        name="soft hinge",
+    )
+    target = make_target(X, y, quantiles=[0.2], repeats=[3], goal=0, loss=loss)
+    found = poison(X, y, target, loss=loss, feasible_set=BOX, tol=0.05, max_points=40)
+    report = found.verify(X, y)
+    assert report.solver == "scipy.optimize.minimize"
+    assert report.lower_bound >= found.lower_bound > 0
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
