@@ -133,6 +133,15 @@ def test_prefixes_hold_up(cancer, result):
         assert result.at_budget(k).verify(*cancer).ok
 
 
+def test_every_model_of_a_long_path_is_what_training_returns(digits):
+    """Hundreds of incremental refits later, a model is still the optimum on its rows."""
+    X, y = digits
+    target = make_target(X, y, quantiles=[0.2], repeats=[5], goal=0.05, alpha=0.09)
+    long = poison(X, y, target, alpha=0.09, feasible_set=BOX, tol=0.02)
+    for k in range(0, long.n_points, 111):
+        assert long.at_budget(k).verify(X, y).ok
+
+
 def test_a_prefix_counts_repeats(cancer, target):
     result = poison(*cancer, target, alpha=0.05, feasible_set=BOX, tol=1e-9, max_points=24, repeats=5)
     assert result.at_budget(14).n_points == 10
