@@ -139,9 +139,7 @@ class Certificate:
         else:
             _freeze(self, "direction", np.asarray(self.direction))
         if self.direction.shape != self.theta_target.shape:
-            raise ValueError(
-                f"direction has shape {self.direction.shape}, theta_target has {self.theta_target.shape}"
-            )
+            raise ValueError(f"direction has shape {self.direction.shape}, theta_target has {self.theta_target.shape}")
         if self.rounding is not None:
             object.__setattr__(self, "rounding", Rounding(*self.rounding))
 
@@ -181,9 +179,7 @@ class Certificate:
             tol=self.tol,
             direction=self.direction,
         )
-        value, rounding = bound(
-            clean, self.direction, self.theta_target, self.objective, self.feasible_set, self.tol
-        )
+        value, rounding = bound(clean, self.direction, self.theta_target, self.objective, self.feasible_set, self.tol)
         n_poison = whole(value)
         return CertificateCheck(value, n_poison, self.n_poison <= n_poison, rounding)
 
@@ -445,8 +441,7 @@ def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
     if hasattr(feasible_set, "bounds"):
         lower, upper = feasible_set.bounds(d)
         parts = [
-            _box_maximum(sign, v, theta, objective, lower, upper, tol, weight > -weight_error)
-            for sign in (1.0, -1.0)
+            _box_maximum(sign, v, theta, objective, lower, upper, tol, weight > -weight_error) for sign in (1.0, -1.0)
         ]
     else:
         parts = _pool_maximum(v, theta, objective, feasible_set, tol)

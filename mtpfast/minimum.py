@@ -301,7 +301,7 @@ def _store(found: Found, setting: Setting, groups, n_zero=0):
     if n_zero:
         groups = [*groups, (*_zero_loss_point(setting), n_zero)]
     groups = [g for g in groups if g[2] > 0]
-    found.points, found.labels, found.counts = (list(column) for column in zip(*groups, strict=True))
+    found.points, found.labels, found.counts = ([g[i] for g in groups] for i in range(3))
 
 
 def _whole_hinge(problem, program, found, x_fractional):
@@ -371,12 +371,14 @@ def _fractional(problem, program, found, x):
     weights = np.array([x[0], x[1], x[2]] if hinge else [x[2], x[3], x[4]])
     if hinge:
         place = program.place(weights)
-        both = [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
+        both = None if place is None else [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
     else:
         both = pair(setting, program.remainder(weights.sum()), x[0], x[1], x[5], slack=1e-6)
-    counts = round_counts(weights, round(weights.sum()))
-    points = [np.clip(p, setting.lower, setting.upper) for p in both]
-    _store(found, setting, [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))], int(counts[2]))
+    if both is not None:
+        counts = round_counts(weights, max(1, round(weights.sum())))
+        points = [np.clip(p, setting.lower, setting.upper) for p in both]
+        groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]
+        _store(found, setting, groups, int(counts[2]))
     found.message = (
         f"fractional minimum {found.value:.6f} (weights {weights[0]:.6g} of label +1, {weights[1]:.6g} of label -1, "
         f"{weights[2]:.6g} of zero loss); the points carry the weights rounded"

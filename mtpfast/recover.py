@@ -231,5 +231,5 @@ def round_counts(weights, total):
     short = int(total) - int(counts.sum())
     if short > 0:
         order = np.argsort(-(weights - counts), kind="stable")
-        counts[order[np.arange(short) % len(order)]] += 1
+        np.add.at(counts, order[np.arange(short) % len(order)], 1)
     return counts
