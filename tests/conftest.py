@@ -6,7 +6,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from sklearn.datasets import load_breast_cancer, load_digits
+
+# No deadline: a busy machine is not a wrong answer. The debug build checks every index and is several
+# times slower; the release build has run the full number of examples before.
+settings.register_profile("release", deadline=None)
+settings.register_profile("debug", deadline=None, max_examples=20)
+settings.load_profile("debug" if os.environ.get("MTPFAST_DEBUG", "0") not in ("", "0") else "release")
 
 
 @pytest.fixture(scope="session")

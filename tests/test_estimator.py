@@ -114,7 +114,7 @@ def test_from_estimator_reads_parameters(attacker):
         (LinearSVC(multi_class="crammer_singer"), ValueError, "LinearSVC has multi_class='crammer_singer'"),
         (SVC(), ValueError, "SVC has kernel='rbf', expected 'linear'"),
         (LogisticRegression(C=np.inf), ValueError, "LogisticRegression has C=inf, expected a finite number"),
-        (LogisticRegression(solver="saga", l1_ratio=0.5), ValueError, "LogisticRegression has (l1_ratio=0.5|penalty=)"),
+        (LogisticRegression(penalty="l1", solver="saga"), ValueError, "LogisticRegression has penalty='l1'"),
         (SGDClassifier(penalty="elasticnet"), ValueError, "SGDClassifier has penalty='elasticnet'"),
         (SGDClassifier(loss="modified_huber"), ValueError, "SGDClassifier has loss='modified_huber'"),
         (SGDClassifier(class_weight={0: 2}), ValueError, "SGDClassifier has class_weight="),
@@ -130,6 +130,14 @@ def test_from_estimator_reads_parameters(attacker):
 def test_from_estimator_says_what_it_cannot_take_over(estimator, error, message):
     with pytest.raises(error, match=message):
         ModelTargetedPoisoner.from_estimator(estimator)
+
+
+@pytest.mark.skipif(
+    LogisticRegression().get_params()["penalty"] == "l2", reason="this scikit-learn has penalty, not l1_ratio, say it"
+)
+def test_from_estimator_reads_the_l1_ratio():
+    with pytest.raises(ValueError, match=r"LogisticRegression has l1_ratio=0\.5, expected 0, an l2 penalty"):
+        ModelTargetedPoisoner.from_estimator(LogisticRegression(solver="saga", l1_ratio=0.5))
 
 
 def test_from_estimator_takes_nothing_twice():
