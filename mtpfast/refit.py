@@ -29,6 +29,8 @@ __all__ = ["Fit", "Victim", "refit"]
 
 #: Above this many features the Hessian is not formed; Newton's equations go to conjugate gradients.
 DENSE_HESSIAN = 2500
+#: So many steps correct a kept factor of the Hessian.
+MEMORY = 10
 #: After this many added points the whole state is recomputed and the true gap measured.
 AUDIT_EVERY = 256
 
@@ -41,9 +43,7 @@ class Fit(NamedTuple):
     n_iter: int
 
 
-def refit(
-    X, y, objective: Objective, sample_weight=None, total_weight=None, theta0=None, tol: float = 1e-8
-) -> Fit:
+def refit(X, y, objective: Objective, sample_weight=None, total_weight=None, theta0=None, tol: float = 1e-8) -> Fit:
     r"""Train a linear model to a proved duality gap.
 
     .. math:: \min_\theta \sum_i c_i \varphi(y_i \theta \cdot \tilde x_i) + \tfrac{k}{2} \theta^\top R \theta
@@ -253,7 +253,9 @@ class _HingeSolver:
         self.victim, self.theta0 = victim, theta0
         objective = victim.objective
         self.core = _core.HingeSolver(
-            victim.X, np.ascontiguousarray(victim.y, dtype=np.float64), objective.fit_intercept,
+            victim.X,
+            np.ascontiguousarray(victim.y, dtype=np.float64),
+            objective.fit_intercept,
             objective.penalize_intercept,
         )
 
@@ -312,7 +314,9 @@ class _SmoothSolver:
     def __init__(self, victim: Victim, theta0):
         self.victim = victim
         self.factor = None
+        self.pairs = []
         self._extra = 0
+        self._clean_part = None
         norms = victim.X.multiply(victim.X).sum(axis=1) if victim.sparse else np.einsum("ij,ij->i", victim.X, victim.X)
         self.norm = np.sqrt(np.asarray(norms).ravel() + 1.0)
         victim.theta = np.zeros(victim.n_features + 1) if theta0 is None else np.array(theta0, dtype=float)
@@ -348,11 +352,12 @@ class _SmoothSolver:
             victim.theta, victim.gap = theta, at.gap
             if victim.is_tight():
                 break
-            step = self._newton_step(at)
+            step = -self._inverse_hessian(at.gradient)
             trial = self._evaluate(theta + step)
             victim.n_iter += 1
             # A full step that shrinks the gradient well is taken on the spot; anything else is
             # checked against the objective, with a fresh factor.
+            self._learn(step, trial.gradient - at.gradient)
             if trial.norm <= 0.5 * at.norm:
                 theta, at = theta + step, trial
                 continue
@@ -392,35 +397,48 @@ class _SmoothSolver:
 
     def _evaluate(self, theta):
         """Loss, gradient and duality gap at theta: one product with X and one with its transpose."""
-        victim, loss = self.victim, self.victim.objective.loss
-        intercept = victim.objective.fit_intercept
-        w, b = theta[:-1], theta[-1]
+        victim = self.victim
+        # After an added point the clean rows stand where the last refit left them.
+        if self._clean_part is None or self._clean_part[0] is not theta:
+            self._clean_part = (theta, self._block(theta, victim.X, victim.y, victim.weight))
+        blocks = [self._clean_part[1]]
+        if victim.n_distinct:
+            blocks.append(self._block(theta, victim.added_X, victim.added_y, victim.added_count))
         gradient = self.ridge * theta
-        blocks = []
-        for X, y, weight in self._blocks():
-            margin = y * (X @ w + b)
-            slope = -loss.derivative(margin) * weight
-            signed = slope * y
-            gradient[:-1] -= X.T @ signed
-            if intercept:
-                gradient[-1] -= signed.sum()
-            blocks.append((margin, slope, y, weight, float(weight @ loss.value(margin))))
-        total = sum(block[-1] for block in blocks)
-        value = total + 0.5 * float(self.ridge @ (theta * theta))
-        if intercept and not victim.objective.penalize_intercept:
+        for block in blocks:
+            gradient -= block.pull
+        value = sum(block.loss for block in blocks) + 0.5 * float(self.ridge @ (theta * theta))
+        if victim.objective.fit_intercept and not victim.objective.penalize_intercept:
             gap = self._free_gap(blocks, gradient)
         else:
             # gap = |gradient|^2 / 2k at the dual point alpha_i = c_i * -phi'(m_i): no cancellation
             gap = float(gradient @ gradient) / (2 * victim.k)
         return SimpleNamespace(
-            theta=theta, value=value, gradient=gradient, gap=gap, clean_loss=blocks[0][-1],
-            norm=float(np.linalg.norm(gradient)), margins=[block[0] for block in blocks],
+            theta=theta,
+            value=value,
+            gradient=gradient,
+            gap=gap,
+            clean_loss=blocks[0].loss,
+            norm=float(np.linalg.norm(gradient)),
+            margins=[block.margin for block in blocks],
+        )
+
+    def _block(self, theta, X, y, weight):
+        """What some rows contribute: their loss, and how they pull at theta (minus the gradient)."""
+        loss = self.victim.objective.loss
+        margin = y * (X @ theta[:-1] + theta[-1])
+        slope = -loss.derivative(margin) * weight
+        signed = slope * y
+        pull = np.append(X.T @ signed, signed.sum() if self.victim.objective.fit_intercept else 0.0)
+        return SimpleNamespace(
+            margin=margin, slope=slope, y=y, weight=weight, pull=pull, loss=float(weight @ loss.value(margin))
         )
 
     def _free_gap(self, blocks, gradient):
         """A dual point must have sum(y alpha) = 0: shrink the dual variables of one class a little."""
-        slopes, labels = (np.concatenate([block[i] for block in blocks]) for i in (1, 2))
-        margins, weights = (np.concatenate([block[i] for block in blocks]) for i in (0, 3))
+        slopes, labels, margins, weights = (
+            np.concatenate([getattr(block, name) for block in blocks]) for name in ("slope", "y", "margin", "weight")
+        )
         positive, negative = float(slopes[labels > 0].sum()), float(slopes[labels < 0].sum())
         heavier = labels > 0 if positive > negative else labels < 0
         shrink = abs(positive - negative) / max(positive, negative, np.finfo(float).tiny)
@@ -441,6 +459,7 @@ class _SmoothSolver:
         victim = self.victim
         loss, intercept = victim.objective.loss, victim.objective.fit_intercept
         self._extra = 0
+        self.pairs = []
         self.curvature = [
             loss.second_derivative(margin) * weight
             for margin, (_, _, weight) in zip(at.margins, self._blocks(), strict=True)
@@ -468,10 +487,31 @@ class _SmoothSolver:
         H[np.diag_indices_from(H)] += 1e-14 * np.trace(H) / (d + 1)
         self.factor = scipy.linalg.cho_factor(H, overwrite_a=True, check_finite=False)
 
-    def _newton_step(self, at):
-        if self.factor != "cg":
-            return -scipy.linalg.cho_solve(self.factor, at.gradient, check_finite=False)
-        return self._conjugate_gradients(-at.gradient)
+    def _learn(self, step, change):
+        """Remember how the gradient changed along a step: a correction of the kept factor."""
+        product = float(step @ change)
+        if product > 1e-12 * float(np.linalg.norm(step)) * float(np.linalg.norm(change)):
+            self.pairs.append((step, change, product))
+            del self.pairs[:-MEMORY]
+
+    def _inverse_hessian(self, v):
+        """The inverse Hessian times v: the kept factor, corrected by the last steps.
+
+        The two-loop recursion of limited-memory BFGS (Nocedal and Wright, *Numerical
+        Optimization*, algorithm 7.4), started from the factor instead of a multiple of 1.
+        """
+        v = v.copy()
+        weights = []
+        for step, change, product in reversed(self.pairs):
+            weights.append(float(step @ v) / product)
+            v -= weights[-1] * change
+        if self.factor == "cg":
+            v = self._conjugate_gradients(v)
+        else:
+            v = scipy.linalg.cho_solve(self.factor, v, check_finite=False)
+        for (step, change, product), weight in zip(self.pairs, reversed(weights), strict=True):
+            v += (weight - float(change @ v) / product) * step
+        return v
 
     def _conjugate_gradients(self, rhs):
         """Solve H p = rhs by conjugate gradients with the diagonal as preconditioner."""
