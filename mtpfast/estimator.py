@@ -350,6 +350,7 @@ class ModelTargetedPoisoner(_Poisoner):
             eval_sets=self._evaluation_sets(eval_sets),
             callback=callback,
             resume=None if resume is None else self._in_signs(resume),
+            theta0=np.append(self.coef_, self.intercept_),
             verbose=self.verbose,
         )
         return self._in_user_terms(result)

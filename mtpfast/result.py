@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from .certificate import Certificate
 from .feasible import CandidatePool, FeatureSpace
 from .losses import LOSSES, Loss, Objective
-from .verification import VerificationReport, verify
+from .verification import NEVER, VerificationReport, verify
 
 __all__ = ["PoisoningResult"]
 
@@ -48,7 +48,9 @@ class PoisoningResult:
     status : str
         ``"reached"``, ``"budget"``, ``"stalled"``, ``"interrupted"`` or ``"unattainable"``.
     lower_bound : int
-        Proved by ``certificate``: no smaller set of points in the feasible set induces the target.
+        Proved by ``certificate``: no smaller set of points in the feasible set induces the target
+        (nor, where a :class:`MinimumPoisoner` had a ``tol``, any model within it). ``2**63 - 1``
+        where no number of points suffices.
     loss_difference : float
         ``max phi(y theta . x~) - phi(y theta_target . x~)`` over the feasible set and both labels.
     stop : str
@@ -373,16 +375,19 @@ class PoisoningResult:
         if "lower_bound" in self.history:
             bound = np.asarray(self.history["lower_bound"], dtype=float)
             right.plot(n, np.fmax.accumulate(bound), label="lower bound so far")
-        right.axhline(self.lower_bound, color="C3", linewidth=0.8, linestyle="--", label=f"proved: {self.lower_bound}")
+        if self.lower_bound < NEVER:
+            label = f"proved: {self.lower_bound:,}"
+            right.axhline(self.lower_bound, color="C3", linewidth=0.8, linestyle="--", label=label)
         right.set(xlabel="poisoning points", title="points needed")
         right.legend(frameon=False)
         return left.figure
 
     def __repr__(self) -> str:
+        bound = f"lower bound {self.lower_bound}" if self.lower_bound < NEVER else "no number of points suffices"
+        goal = "for exactly the target" if self.stop == "exact" else f"for {self.stop} <= {self.tol:g}"
         return (
-            f"<PoisoningResult: {self.status}, {self.n_points} points ({self.points.shape[0]} distinct), "
-            f"lower bound {self.lower_bound}, loss difference {self.loss_difference:.4g}, "
-            f"distance {self.distance:.4g}, for {self.stop} <= {self.tol:g}>"
+            f"<PoisoningResult: {self.status}, {self.n_points} points ({self.points.shape[0]} distinct), {bound}, "
+            f"loss difference {self.loss_difference:.4g}, distance {self.distance:.4g}, {goal}>"
         )
 
 

@@ -10,7 +10,15 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mtpfast import CandidatePool, FeatureSpace, PoisoningResult, VerificationError, make_target, poison
+from mtpfast import (
+    CandidatePool,
+    FeatureSpace,
+    PoisoningResult,
+    VerificationError,
+    make_target,
+    minimum_poisoning,
+    poison,
+)
 from mtpfast.losses import LOG_LOSS, Loss, custom
 from mtpfast.verification import max_loss_difference
 
@@ -39,7 +47,8 @@ def same(a, b):
     if isinstance(a, float) and np.isnan(a):
         return np.isnan(b)
     if isinstance(a, (FeatureSpace, CandidatePool)):
-        return type(a) is type(b) and same(vars(a), vars(b))
+        names = ("X", "y") if isinstance(a, CandidatePool) else ("lower", "upper")
+        return type(a) is type(b) and all(same(getattr(a, name), getattr(b, name)) for name in names)
     if isinstance(a, Loss):
         return type(a) is type(b) and a.name == b.name
     if dataclasses.is_dataclass(a):
@@ -238,6 +247,38 @@ def test_other_files_are_refused(result, tmp_path):
 
 def test_pickle_keeps_a_result(result):
     assert same(pickle.loads(pickle.dumps(result)), result)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"feasible_set": BOX},
+        {"feasible_set": BOX, "tol": 0.05},
+        {"feasible_set": BOX, "max_points": 20},
+        {"feasible_set": BOX, "integer": False},
+        {"feasible_set": BOX, "scale": 100.0},
+        {"pool": True},
+    ],
+    ids=str,
+)
+def test_every_kind_of_minimum_is_saved_drawn_and_verified(cancer, target, options):
+    X, y = cancer
+    scale, options = options.get("scale", 1.0), {k: v for k, v in options.items() if k != "scale"}
+    if options.pop("pool", False):
+        options["feasible_set"] = CandidatePool(X)
+    found = minimum_poisoning(X, y, (scale * target.coef_, target.intercept_), alpha=0.05, **options)
+    assert (found.status == "unattainable") == (scale == 100.0)
+    assert ("no number of points suffices" in repr(found)) == (scale == 100.0)
+    file = io.BytesIO()
+    found.save(file)
+    file.seek(0)
+    loaded = PoisoningResult.load(file)
+    assert same(loaded, found)
+    assert loaded.verify(X, y).ok
+    assert loaded.poisoned(X, y)[0].shape == (569 + found.n_points, 30)
+    from matplotlib.figure import Figure
+
+    found.plot(Figure().subplots(1, 2)).savefig(io.BytesIO())
 
 
 # -- pictures --------------------------------------------------------------------------------------
