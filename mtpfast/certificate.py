@@ -276,6 +276,8 @@ def clean_gradient(
     n_blocks = -(-n // _block_rows(X))
     dot = gamma(d + 4)
     for start, rows, labels, c in blocks(X, y, sample_weight):
+        if not np.all(np.abs(labels) == 1.0):
+            raise ValueError(f"y must hold -1 and +1 only, got {labels[np.abs(labels) != 1.0][0]:g}")
         low, high = _extent(rows)
         if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
             raise ValueError("X must be finite, got NaN or infinity")

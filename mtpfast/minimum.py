@@ -26,7 +26,14 @@ from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
 from .nearby import Attack, BallProgram, ball_direction, descend, improve, relaxed_points
 from .oracle import max_loss_difference
-from .programs import HingeProgram, PartialHingeProgram, PoolProgram, Setting, SmoothProgram
+from .programs import (
+    HingeProgram,
+    PartialHingeProgram,
+    PoolProgram,
+    Setting,
+    SmoothProgram,
+    effective_weight,
+)
 from .recover import balance, pair, round_counts, split
 from .refit import refit
 from .result import PoisoningResult
@@ -200,6 +207,7 @@ class Found:
     value: float | None = None  # the fractional minimum; None if there is none
     message: str = ""
     exact: bool = False  # the stationarity condition holds to rounding
+    residual: np.ndarray | None = None  # of the stationarity condition, where it does not
     attack: Attack | None = None  # points in the order of a search, with the model that they induce
 
     @property
@@ -308,20 +316,19 @@ def _whole_hinge(problem, program, found, x_fractional):
     """The true integer minimum on a box."""
     setting = problem.setting
     least = found.certificate.n_poison
-    partial = None
-    counts = total = None
-    for limit in (least + 2, 2 * least + 20):
-        counts = program.whole(limit)
+    counts = total = groups = None
+    proved = True
+    for limit in (least + 2, least + 20 + least // 50):
+        counts, complete = program.whole(limit)
+        proved &= complete
         total = None if counts is None else int(counts.sum())
         while total is None or total > least:
             # Only points on the margin, which take any weight in [0, 1], could save one more.
-            partial = partial or PartialHingeProgram(program)
-            x = partial.whole(limit if total is None else total - 1)
+            x, complete = PartialHingeProgram(program).whole(limit if total is None else total - 1)
+            proved &= complete
             if x is None:
                 break
             groups, total = _partial_groups(setting, program.d, x)
-            _store(found, setting, groups)
-            counts = None
         if total is not None:
             break
     if total is None:
@@ -329,22 +336,27 @@ def _whole_hinge(problem, program, found, x_fractional):
         found.message = "no whole counts were found that hit the target; " + found.message
         return
     found.exact = True
-    found.message = f"{total} points, the least whole number for the exact target"
-    if counts is None:
+    found.message = f"{total} points for the exact target" + (", the least whole number" if proved else "")
+    if groups is None:
+        groups = _place_whole(setting, program, counts)
+    if groups is None:
+        _fractional(problem, program, found, x_fractional)
+        found.exact, found.message = False, f"{total} whole points were found, but not placed; " + found.message
         return
+    _store(found, setting, groups)
+
+
+def _place_whole(setting, program, counts):
+    """One point per label for whole counts, with as much room as there is; None if they cannot be placed."""
     place = program.place(counts)
-    t = place[2] if place is not None else None
-    both = None
-    if t is not None:
-        r = program.remainder(t) + total * setting.pull
-        both = pair(setting, r, float(counts[0]), float(counts[1]))
-        if both is None:
-            both = [z / max(n, 1) for z, n in zip(place[:2], counts, strict=False)]
-            both = [np.clip(x, setting.lower, setting.upper) for x in both]
+    if place is None:
+        return None
+    r = program.remainder(place[2]) + int(np.sum(counts)) * setting.pull
+    both = pair(setting, r, float(counts[0]), float(counts[1]))
     if both is None:
-        found.exact, found.message = False, f"{total} whole points were found, but not placed"
-        both = (setting.lower, setting.lower)
-    _store(found, setting, [(both[0], 1.0, int(counts[0])), (both[1], -1.0, int(counts[1]))], int(counts[2]))
+        both = [np.clip(z / max(n, 1), setting.lower, setting.upper) for z, n in zip(place[:2], counts, strict=False)]
+    idle = [(*_zero_loss_point(setting), int(counts[2]))] if counts[2] else []
+    return [(both[0], 1.0, int(counts[0])), (both[1], -1.0, int(counts[1])), *idle]
 
 
 def _partial_groups(setting, d, x):
@@ -369,20 +381,38 @@ def _fractional(problem, program, found, x):
     setting = problem.setting
     hinge = problem.objective.loss.name == "hinge"
     weights = np.array([x[0], x[1], x[2]] if hinge else [x[2], x[3], x[4]])
+    counts = round_counts(weights, max(1, round(weights.sum())))
+    r = program.remainder(weights.sum()) if not hinge else None
+    both = None if hinge else pair(setting, r, x[0], x[1], x[5], slack=1e-6)
     if hinge:
         place = program.place(weights)
-        both = None if place is None else [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
-    else:
-        both = pair(setting, program.remainder(weights.sum()), x[0], x[1], x[5], slack=1e-6)
+        if place is not None:
+            # The places for the rounded counts miss the intercept row only; else those for the weights.
+            r = program.remainder(place[2]) + int(counts.sum()) * setting.pull
+            both = pair(setting, r, float(counts[0]), float(counts[1]))
+            both = both or [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
     if both is not None:
-        counts = round_counts(weights, max(1, round(weights.sum())))
         points = [np.clip(p, setting.lower, setting.upper) for p in both]
         groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]
         _store(found, setting, groups, int(counts[2]))
+        r = r if hinge else program.remainder(int(counts.sum()))
+        found.residual = r - _supplied(setting, found)
     found.message = (
         f"fractional minimum {found.value:.6f} (weights {weights[0]:.6g} of label +1, {weights[1]:.6g} of label -1, "
         f"{weights[2]:.6g} of zero loss); the points carry the weights rounded"
     )
+
+
+def _supplied(setting, found):
+    """``sum n s y x~`` of the points found."""
+    total = np.zeros_like(setting.theta)
+    one = 1.0 if setting.objective.fit_intercept else 0.0
+    for x, sign, n in zip(found.points, found.labels, found.counts, strict=True):
+        margin = sign * float(x @ setting.theta[:-1] + setting.theta[-1])
+        # A point of the hinge's own kink counts in full, up to the rounding of its margin.
+        s = effective_weight(setting.objective.loss, margin - 1e-9)
+        total += n * s * sign * np.append(x, one)
+    return total
 
 
 def _whole_smooth(problem, program, found, x):
@@ -590,19 +620,19 @@ def _as_attack(problem: Problem, found: Found) -> Attack | None:
     return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
 
 
-def _starts(problem: Problem, exact: Found, radii):
-    """Sets of points to start a search from: none, those of relaxed programs, parts of the exact solution."""
-    yield []
-    if problem.objective.loss.name == "hinge" and not isinstance(problem.feasible_set, CandidatePool):
-        for radius in radii:
-            groups = relaxed_points(_at(problem, problem.theta, float(radius)).setting, float(radius))
-            if groups:
-                yield groups
-    for share in (0.25, 0.5, 0.75, 0.9, 0.97):
+def _relaxed(problem: Problem, radius):
+    """Points of the relaxed program for a ball, or None (hinge on a box only)."""
+    if problem.objective.loss.name != "hinge" or isinstance(problem.feasible_set, CandidatePool):
+        return None
+    return relaxed_points(_at(problem, problem.theta, float(radius)).setting, float(radius))
+
+
+def _parts(exact: Found):
+    """Parts of the exact solution, each a start for a search."""
+    for share in (0.25, 0.5, 0.75, 0.9, 1.0):
         counts = [int(share * c) for c in exact.counts]
-        if sum(counts):
-            parts = zip(exact.points, exact.labels, counts, strict=True)
-            yield [(_row(x), s, c) for x, s, c in parts if c]
+        groups = zip(exact.points, exact.labels, counts, strict=True)
+        yield [(_row(x), sign, count) for x, sign, count in groups if count]
 
 
 def _row(x):
@@ -615,41 +645,63 @@ def _within(problem: Problem, exact: Found, tol, max_points) -> Found:
     if certificate.kind == "farkas":
         return Found(certificate=certificate, message=f"no poisoning induces a model within {tol:g} of the target")
     found = replace(exact, certificate=certificate)
-    if fit_is_near(problem, tol):
+    if _fit_is_near(problem, tol):
         found.points, found.labels, found.counts, found.exact = [], [], [], False
         found.message = f"the clean data alone induce a model within {tol:g} of the target"
         return found
     if not problem.retrain:
         found.message += "; X is too large for the search within the tolerance"
         return found
-    best = _as_attack(problem, exact)
-    if best is not None and best.distance > tol:
-        best = None
-    shared = _data(problem), problem.theta, problem.objective, problem.feasible_set
-    nearest = best
-    for start in _starts(problem, exact, tol * np.array([1.0, 0.7, 0.5, 0.4, 0.35, 0.3, 0.25, 0.2])):
-        limit = best.n_points - 1 if best is not None else max(2000, 20 * certificate.n_poison)
-        if max_points is not None:
-            limit = min(limit, max_points)
-        if sum(count for *_, count in start) > limit:
-            continue
-        attack = descend(*shared, start, tol, limit)
-        if nearest is None or attack.distance < nearest.distance:
-            nearest = attack
-        if attack.distance <= tol:
-            best = attack
+    search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison))
+    search.take(_as_attack(problem, exact))
+    radii = {}
+    for radius in tol * np.array([1.0, 0.7, 0.5, 0.35, 0.25, 0.15]):
+        radii[radius] = search.descend(_relaxed(problem, radius))
+    for width in (0.18, 0.09):  # the number of points jumps with the radius: look on both sides of the best
+        centre = min(radii, key=radii.get)
+        for radius in (centre * (1 - width), centre * (1 + width)):
+            radii[radius] = search.descend(_relaxed(problem, radius))
+    for start in _parts(exact):
+        search.descend(start)
+    search.descend([])  # Algorithm 1 itself: what is found never needs more points
+    best, nearest = search.best, search.nearest
     if best is None:
         return _take(found, nearest, f"nearest model found, for l2 distance {tol:g}")
-    best = improve(*shared, best, tol)
-    best = _retarget(problem, best, tol)
-    if max_points is not None and best.n_points > max_points:
-        return _take(found, nearest, f"nearest model found with at most {max_points} points")
+    best = _retarget(problem, improve(*search.shared, best, tol), tol)
     return _take(
         found, best, f"{best.n_points} points for l2 distance {tol:g}; {certificate.n_poison} proved necessary"
     )
 
 
-def fit_is_near(problem: Problem, tol) -> bool:
+class _Search:
+    """Searches for as few points as come within ``tol``, each cut off where it could not win."""
+
+    def __init__(self, problem: Problem, tol, limit):
+        self.shared = _data(problem), problem.theta, problem.objective, problem.feasible_set
+        self.tol, self.limit = tol, limit
+        self.best = self.nearest = None
+
+    def take(self, attack: Attack | None):
+        if attack is None or attack.n_points > self.limit:
+            return
+        if self.nearest is None or attack.distance < self.nearest.distance:
+            self.nearest = attack
+        if attack.distance <= self.tol:
+            self.best, self.limit = attack, attack.n_points - 1
+
+    def descend(self, start) -> float:
+        """How many points this start led to (a guess beyond the limit where it was cut off)."""
+        if start is None:
+            return math.inf
+        size = sum(count for *_, count in start)
+        if size > self.limit:
+            return math.inf
+        attack = descend(*self.shared, start, self.tol, self.limit)
+        self.take(attack)
+        return attack.n_points * max(1.0, attack.distance / self.tol) if self.tol else attack.distance
+
+
+def _fit_is_near(problem: Problem, tol) -> bool:
     """Whether the clean victim itself is within ``tol`` of the target."""
     fit = _train(problem, [], [], [])
     return fit is not None and float(np.linalg.norm(fit.theta - problem.theta)) <= tol
@@ -671,16 +723,13 @@ def _closest(problem: Problem, exact: Found, max_points) -> Found:
     if not problem.retrain:
         exact.message += f"; X is too large for the search with {max_points} points"
         return exact
-    shared = _data(problem), problem.theta, problem.objective, problem.feasible_set
     reach = float(np.linalg.norm(_train(problem, [], [], []).theta - problem.theta))
-    best = None
-    for start in _starts(problem, exact, reach * np.geomspace(0.3, 1e-3, 10)):
-        if sum(count for *_, count in start) > max_points:
-            continue
-        attack = descend(*shared, start, 0.0, max_points)
-        if best is None or attack.distance < best.distance:
-            best = attack
-    return _take(replace(exact), best, f"the nearest model found with at most {max_points} points")
+    search = _Search(problem, 0.0, max_points)
+    for radius in reach * np.geomspace(0.3, 1e-3, 10):
+        search.descend(_relaxed(problem, radius))
+    for start in (*_parts(exact), []):
+        search.descend(start)
+    return _take(replace(exact), search.nearest, f"the nearest model found with at most {max_points} points")
 
 
 # -- the result -------------------------------------------------------------------------------
@@ -725,6 +774,11 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
     elif found.exact:
         theta, gap = theta_p.copy(), math.nan
         message += "; not retrained: the stationarity condition holds to rounding"
+    elif found.residual is not None and (objective.r or not objective.fit_intercept):
+        # The objective is k-strongly convex: the induced model is within |residual| / k of the target.
+        theta = theta_p - found.residual / objective.k(problem.clean.weight + found.n_points)
+        gap = math.nan
+        message += "; not retrained: distance is a bound by strong convexity, and theta a model that far away"
     else:
         theta, gap = np.full_like(theta_p, math.nan), math.nan
         message += "; not retrained"

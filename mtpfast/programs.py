@@ -29,7 +29,7 @@ from .losses import Objective
 __all__ = ["HingeProgram", "PoolProgram", "Setting", "SmoothProgram", "effective_weight", "inverse_slope"]
 
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 20.0}
+EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 10.0}
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,12 @@ class HingeProgram:
         return marginals if self.one else np.append(marginals, 0.0)
 
     def whole(self, total):
-        """``(n+, n-, n0)`` of the least sum, at most ``total``, for which the target is hit exactly, or None."""
+        """``((n+, n-, n0), complete)``: the least sum, at most ``total``, for which the target is hit exactly.
+
+        None in place of the counts if there is none; ``complete`` is False where the time ran out first.
+        """
+        if not self._may_be_whole(total):
+            return None, True
         constraints = [
             LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
             LinearConstraint(self.A_ub, -np.inf, self.b_ub),
@@ -187,7 +192,17 @@ class HingeProgram:
             constraints=constraints,
             options=EXACT_MILP,
         )
-        return None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
+        counts = None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
+        return counts, res.status in (0, 2)
+
+    def _may_be_whole(self, total):
+        """False if the intercept row alone rules out whole counts: without rows on the margin it says
+        ``n+ - n- = G_b + a r b N``, whose right side is seldom whole."""
+        if self.free.shape[1] or not self.one:
+            return True
+        N = np.arange(min(int(total), 10**6) + 1)
+        right = self.setting.clean.gradient[-1] + self.setting.pull[-1] * N
+        return bool(np.any(np.abs(right - np.round(right)) <= 1e-6))
 
     def place(self, counts):
         """Where the points may lie for given whole counts: ``(z+, z-, t, room)`` with the most room, or None.
@@ -279,8 +294,11 @@ class PartialHingeProgram:
         self.top = np.concatenate([np.full(4 * d + 4, np.inf), np.ones(2), [program.top[2 * d + 2]], np.ones(m)])
 
     def whole(self, total):
-        """``(z of the four groups, n+, n-, e+, e-, N0, t)`` with at most ``total`` points, or None."""
+        """``(columns or None, complete)`` with at most ``total`` points: see :meth:`HingeProgram.whole`."""
         d = self.program.d
+        ranges = [self.program.setting.margin_range(sign) for sign in (1.0, -1.0)]
+        if not any(low <= 1.0 <= high for low, high in ranges):
+            return None, True  # no point of the box lies on the margin
         integrality = np.zeros(len(self.cost))
         integrality[4 * d + np.array([0, 1, 4, 5, 6])] = 1
         res = milp(
@@ -294,7 +312,7 @@ class PartialHingeProgram:
             ],
             options=EXACT_MILP,
         )
-        return None if res.x is None else res.x
+        return res.x, res.status in (0, 2)
 
 
 class SmoothProgram:

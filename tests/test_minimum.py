@@ -23,6 +23,9 @@ from mtpfast import CandidatePool, FeatureSpace, minimum_poisoning
 from mtpfast.losses import make_objective
 
 BOX = FeatureSpace(0.0, 1.0)
+# Random problems include degenerate ones (a free intercept that nothing pins), where the refit says that it
+# could not prove its last digits.
+loose_refits = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 # -- the second formulation -------------------------------------------------------------------
@@ -106,6 +109,7 @@ def problems(draw):
     return X, y, theta, lower, upper, weight, kind
 
 
+@loose_refits
 @settings(max_examples=60, deadline=None)
 @given(problems())
 def test_the_value_is_that_of_the_program_over_measures(problem):
@@ -127,6 +131,7 @@ def test_the_value_is_that_of_the_program_over_measures(problem):
         assert result.n_points >= result.lower_bound
 
 
+@loose_refits
 @settings(max_examples=25, deadline=None)
 @given(problems(), st.booleans())
 def test_a_pool_gives_the_program_over_its_candidates(problem, labelled):
