@@ -383,11 +383,13 @@ class PoisoningResult:
         return left.figure
 
     def __repr__(self) -> str:
+        goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"
+        radius = getattr(self.certificate, "tol", 0.0)  # the bound may be for another goal than the attack
+        proved = f"distance <= {radius:g}" if radius > 0 else "exactly the target"
         bound = f"lower bound {self.lower_bound}" if self.lower_bound < NEVER else "no number of points suffices"
-        goal = "for exactly the target" if self.stop == "exact" else f"for {self.stop} <= {self.tol:g}"
         return (
-            f"<PoisoningResult: {self.status}, {self.n_points} points ({self.points.shape[0]} distinct), {bound}, "
-            f"loss difference {self.loss_difference:.4g}, distance {self.distance:.4g}, {goal}>"
+            f"<PoisoningResult: {self.status}, {self.n_points} points for {goal} ({self.points.shape[0]} distinct), "
+            f"{bound} for {proved}, loss difference {self.loss_difference:.4g}, distance {self.distance:.4g}>"
         )
 
 
