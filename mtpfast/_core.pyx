@@ -210,7 +210,7 @@ cdef void search_piece(
                 bound = fa + 0.5 * rise + 0.125 * curve + 0.5 * rise * rise / curve
                 mid = 0.5 + rise / curve
         # relative to the difference, or to the losses where they all but cancel
-        tol = 1e-10 * fabs(best.value) + 1e-13 * (loss.value(u0 + a * du) + loss.value(v0 + a * dv))
+        tol = 1e-10 * fabs(best.value) + 1e-14 * (loss.value(u0 + a * du) + loss.value(v0 + a * dv))
         if bound > best.value:
             # the peak of the bound is a good guess of the peak itself
             fm = loss.value(u0 + (a + mid * h) * du) - loss.value(v0 + (a + mid * h) * dv)
@@ -1364,13 +1364,13 @@ cdef class HingeSolver:
         return self.below_weight - mtp_dot(&self.below_clean[0], &self.exact[0], self.d + 1)
 
     def resolution(self):
-        """What rounding alone can put into the gap: one unit in the last place of every margin."""
+        """What rounding alone can put into the gap: a few units in the last place of every margin."""
         cdef Py_ssize_t i
-        cdef double total = 0.0, size = sqrt(mtp_dot(&self.model[0], &self.model[0], self.d + 1))
+        cdef double total = 0.0, size = sqrt(mtp_dot(&self.exact[0], &self.exact[0], self.d + 1))
         with nogil:
             for i in range(self.n_rows):
                 total += self.c[i] * (1.0 + self.norm[i] * size)
-        return 2.0 * EPS * total
+        return 8.0 * EPS * total
 
     def dual(self):
         """The dual variables of all rows."""

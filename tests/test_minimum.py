@@ -116,7 +116,7 @@ def test_the_value_is_that_of_the_program_over_measures(problem):
     """F4: two points suffice (Jensen), and LP duality: the certified value is the minimum over measures."""
     X, y, theta, lower, upper, weight, kind = problem
     objective = make_objective(**kind)
-    candidates = places(theta, kind["loss"], lower, upper, grid=200)
+    candidates = places(theta, kind["loss"], lower, upper, grid=1000)
     expected = measure_program(X, y, theta, objective, candidates, weight=weight)
     result = minimum_poisoning(X, y, theta, feasible_set=FeatureSpace(lower, upper), sample_weight=weight, **kind)
     if expected is None:
@@ -126,7 +126,7 @@ def test_the_value_is_that_of_the_program_over_measures(problem):
     value = result.certificate.value
     # The grid of the smooth losses makes the second program a restriction: its value is a little above.
     assert value <= expected * (1 + 1e-7) + 1e-7
-    assert value >= expected * (1 - (1e-6 if kind["loss"] == "hinge" else 3e-3)) - 1e-6
+    assert value >= expected * (1 - (1e-6 if kind["loss"] == "hinge" else 5e-3)) - 1e-6
     if result.status == "reached":
         assert result.n_points >= result.lower_bound
 
