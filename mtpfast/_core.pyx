@@ -648,7 +648,10 @@ cdef class HingeSolver:
         if n <= have:
             return
         extra = max(n, have + have // 8 + 64) - have
-        longer = lambda a: np.concatenate([np.asarray(a), np.zeros(extra, dtype=np.asarray(a).dtype)])
+
+        def longer(a):
+            return np.concatenate([np.asarray(a), np.zeros(extra, dtype=np.asarray(a).dtype)])
+
         self.c, self.y, self.norm = longer(self.c), longer(self.y), longer(self.norm)
         self.margin, self.slack, self.stamp = longer(self.margin), longer(self.slack), longer(self.stamp)
         self.rate, self.side, self.near = longer(self.rate), longer(self.side), longer(self.near)
@@ -671,7 +674,9 @@ cdef class HingeSolver:
             s += v[self.d]
         return self.y[i] * s
 
-    cdef inline void _signed_dot2(self, Py_ssize_t i, const double *v, const double *w, double *both) noexcept nogil:
+    cdef inline void _signed_dot2(
+        self, Py_ssize_t i, const double *v, const double *w, double *both
+    ) noexcept nogil:
         """a_i . v and a_i . w in one read of the row"""
         cdef Py_ssize_t p
         cdef const Rows *rows = self._block(i, &p)
@@ -1121,11 +1126,15 @@ cdef class HingeSolver:
         self.travelled = 0.0
         self.n_near = 0
         for i in range(self.n_rows):
-            if self.side[i] != ON and fabs(self.margin[i] - 1.0) <= self.norm[i] * self.radius * (1 + 1e-9) + 3e-11:
+            if self.side[i] != ON and self._is_near(i, self.margin[i]):
                 self.near[self.n_near] = i
                 self.slack[self.n_near] = self.margin[i] - 1.0 - nudge(i)
                 self.stamp[self.n_near] = 0.0
                 self.n_near += 1
+
+    cdef inline bint _is_near(self, Py_ssize_t i, double margin) noexcept nogil:
+        """Whether row i, with that margin at the last full pass, can change sides within the radius."""
+        return fabs(margin - 1.0) <= self.norm[i] * self.radius * (1 + 1e-9) + 3e-11
 
     cdef void _choose_radius(self, double drift) noexcept nogil:
         """The radius, a power of 2, for which passes and near rows cost least together.
@@ -1265,7 +1274,7 @@ cdef class HingeSolver:
         self.norm[i] = sqrt(self._gram(i, i))
         self.margin[i] = self._signed_dot(i, &self.model[0])
         self.side[i] = BELOW if self.margin[i] < 1.0 + nudge(i) else ABOVE
-        if fabs(self._signed_dot(i, &self.theta_ref[0]) - 1.0) <= self.norm[i] * self.radius * (1 + 1e-9) + 3e-11:
+        if self._is_near(i, self._signed_dot(i, &self.theta_ref[0])):
             self.near[self.n_near] = i
             self.slack[self.n_near] = self.margin[i] - 1.0 - nudge(i)
             self.stamp[self.n_near] = self.travelled
@@ -1374,7 +1383,7 @@ cdef class HingeSolver:
 
     def dual(self):
         """The dual variables of all rows."""
-        cdef Py_ssize_t p, i
+        cdef Py_ssize_t p
         alpha = np.where(np.asarray(self.side[: self.n_rows]) == BELOW, self.c[: self.n_rows], 0.0)
         for p in range(self.m):
             alpha[self.on[p]] = self.alpha[p]

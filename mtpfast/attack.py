@@ -196,10 +196,7 @@ class _Run:
             measures.append(measure)
             if verbose and time.monotonic() - last_line >= 1.0:
                 last_line = time.monotonic()
-                print(
-                    f"{n} points: loss difference {diff.value:.4g}, distance {state['distance']:.4g}",
-                    file=sys.stderr,
-                )
+                sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {state['distance']:.4g}\n")
             if measure <= tol:
                 return "reached", f"{stop} {measure:.4g} <= tol {tol:g} with {n} points"
             if callback is not None and callback(state):
@@ -253,11 +250,12 @@ class _Run:
         sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
         used = int(sequence.max()) + 1 if len(sequence) else 0
         certificate, bound = self._certify(path, history)
-        if self.victim.n_repairs:
-            message += f"; {self.victim.n_repairs} of {self.victim.n_audits} audits of the refit found something to mend"
+        victim = self.victim
+        if victim.n_repairs:
+            message += f"; {victim.n_repairs} of {victim.n_audits} audits of the refit found something to mend"
         return PoisoningResult(
-            points=self.victim.added_X[:used],
-            labels=self.victim.added_y[:used].copy(),
+            points=victim.added_X[:used],
+            labels=victim.added_y[:used].copy(),
             sequence=sequence,
             theta=path[-1],
             theta_target=self.target,

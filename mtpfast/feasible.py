@@ -54,7 +54,7 @@ class FeatureSpace:
         for name, bound in (("lower", self.lower), ("upper", self.upper)):
             if np.ndim(bound) == 1 and len(bound) != n_features:
                 raise ValueError(f"feasible_set has {len(bound)} features in {name}, expected {n_features}")
-        return tuple(np.ascontiguousarray(np.broadcast_to(b, n_features), dtype=float) for b in (self.lower, self.upper))
+        return tuple(np.full(n_features, b) if np.ndim(b) == 0 else b for b in (self.lower, self.upper))
 
     def contains(self, X) -> np.ndarray:
         """For every row of X, whether it lies in the box: boolean array of shape (n_rows,)."""

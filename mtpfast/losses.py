@@ -21,9 +21,9 @@ of the three built-in losses are in ``_core.pyx``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Callable
 
 import numpy as np
 
@@ -80,6 +80,10 @@ class Loss:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    def __reduce__(self):
+        # The built-in losses are one object each, so that what was pickled compares equal.
+        return get_loss, (self.name,)
 
 
 class Hinge(Loss):
@@ -253,7 +257,8 @@ def custom(
         raise ValueError(f"loss {name!r} is not finite on [-50, 50]")
     if np.any(v < 0) or np.any(g > 1e-12) or np.any(np.diff(g) < -1e-9 * (1.0 + np.abs(g[1:]))):
         raise ValueError(f"loss {name!r} must be non-negative, non-increasing and convex; it is not on [-50, 50]")
-    if np.any(np.diff(v) < g[:-1] * np.diff(grid) - scale[:-1]) or np.any(np.diff(v) > g[1:] * np.diff(grid) + scale[1:]):
+    rise, step = np.diff(v), np.diff(grid)
+    if np.any(rise < g[:-1] * step - scale[:-1]) or np.any(rise > g[1:] * step + scale[1:]):
         raise ValueError(f"the derivative of loss {name!r} does not belong to its value")
     return loss
 

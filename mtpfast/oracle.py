@@ -136,7 +136,8 @@ def _over_pool(theta, theta_target, pool, loss):
         value, row, y = max(found)
         row = -row
     x = pool.X[row].toarray().ravel() if sp.issparse(pool.X) else pool.X[row].copy()
-    return LossDifference(x, y, float(value), float(value) + _rounding(theta, theta_target, pool.largest(), loss, value))
+    value = float(value)
+    return LossDifference(x, y, value, value + _rounding(theta, theta_target, pool.largest(), loss, value))
 
 
 def _rounding(theta, theta_target, size, loss, value):

@@ -419,6 +419,8 @@ class SmoothProgram:
                 bottom = np.zeros((1, d + 1))
                 bottom[0, d] = -1.0
                 A_eq = np.hstack([A_eq, bottom, -bottom])
+            if s.a == 0.0:  # copies without weight would earn the reward for nothing
+                cost = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
             cost = np.concatenate([-elastic * cost, np.ones(2 * d + 2)])
             low = np.concatenate([low, np.zeros(2 * d + 2)])
             top = np.concatenate([top, np.full(2 * d + 2, np.inf)])

@@ -77,7 +77,11 @@ def measure_program(X, y, theta, objective, candidates, signs=None, weight=None,
     if not objective.fit_intercept:
         A, G = A[:-1], G[:-1]
     k, m = len(columns), int(free.sum())
-    result = linprog(np.r_[np.ones(k), np.zeros(m)], A_eq=A, b_eq=-G, bounds=[(0, None)] * k + [(0, 1)] * m)
+    cost, bounds = np.r_[np.ones(k), np.zeros(m)], [(0, None)] * k + [(0, 1)] * m
+    for method in ("highs", "highs-ipm"):  # the first gives up on some of these ill-conditioned programs
+        result = linprog(cost, A_eq=A, b_eq=-G, bounds=bounds, method=method)
+        if result.status in (0, 2):
+            break
     assert result.status in (0, 2)
     return result.fun if result.status == 0 else None
 
