@@ -177,6 +177,28 @@ def test_lower_bound_never_exceeds_planted_size(loss, penalty, n_planted):
         assert result.certificate.value > 0
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+@pytest.mark.parametrize("penalty", [{"alpha": 0.05}, {"C": 1.0}])
+@pytest.mark.parametrize("seed", range(4))
+def test_ball_bound_never_exceeds_planted_size(loss, penalty, seed):
+    """A model inside the ball that n planted points induce: the bound for the whole ball is at most n.
+
+    The points are the ones that pay best for the shift, so that a dropped term of the bound would show.
+    """
+    rng = np.random.default_rng(seed)
+    X, y = rng.random((60, 3)), np.where(rng.random(60) < 0.5, 1.0, -1.0)
+    n_planted = 8
+    x = rng.random(3).round()
+    rows, labels = np.vstack([X, x]), np.append(y, 1.0)
+    induced = train(rows, labels, loss, **penalty, weight=np.append(np.ones(60), n_planted))
+    shift = rng.normal(size=4)
+    for tol in (1e-4, 1e-2, 0.1):
+        theta = induced + shift * tol * (1 - 1e-6) / np.linalg.norm(shift)
+        result = minimum_poisoning(X, y, theta, loss=loss, feasible_set=BOX, tol=tol, max_points=n_planted, **penalty)
+        assert result.certificate is not None
+        assert result.lower_bound <= n_planted
+
+
 # -- figures ----------------------------------------------------------------------------------
 
 
