@@ -870,8 +870,9 @@ cdef class HingeSolver:
     cdef double _find_step(self, const double *theta) noexcept nogil:
         """Newton's step from theta with the rows on the margin held there, into `step`; z keeps Q force.
 
-        Returns the slope force . step, or 0 if there is nowhere to go. Where the intercept is free and no row is on the margin, the objective
-        is linear in it and the step is a direction only (see `_walk`).
+        Returns the slope force . step, or 0 if there is nowhere to go. Where the intercept is free
+        and no row is on the margin, the objective is linear in it and the step is a direction
+        only (see `_walk`).
         """
         cdef Py_ssize_t p, width = self.d + 1
         cdef double scale, size = 0.0, s, b, qq

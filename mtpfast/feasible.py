@@ -145,6 +145,7 @@ def _bound(value, name):
         raise ValueError(f"{name} must be a number or one number per feature, got shape {bound.shape}")
     if not np.all(np.isfinite(bound)):
         raise ValueError(f"{name} must be finite: the maximum over an unbounded set is infinite")
+    bound.flags.writeable = False
     return float(bound) if bound.ndim == 0 else bound
 
 
