@@ -277,27 +277,43 @@ def box_loss_difference(
     cdef Flip *flips = <Flip *>malloc((d if d > 0 else 1) * sizeof(Flip))
     if flips == NULL:
         raise MemoryError()
-    cdef double u, v, a, p, width, at, size_u, size_v, value, slack, err
+    cdef double u, v, a, p, width, at, size_u, size_v, value, slack, err, zero_u, zero_v, lost_u, lost_v
     cdef double u0, v0
     cdef Best best
     with nogil:
+        # A weight that is zero but for rounding decides nothing: points follow the data, not noise.
+        # What this can cost is added to the bound.
+        zero_u = zero_v = lost_u = lost_v = 0.0
+        for j in range(d):
+            zero_u = fabs(theta[j]) if fabs(theta[j]) > zero_u else zero_u
+            zero_v = fabs(theta_target[j]) if fabs(theta_target[j]) > zero_v else zero_v
+        zero_u *= 4 * EPS
+        zero_v *= 4 * EPS
         u, v = y * theta[d], y * theta_target[d]
         size_u, size_v = fabs(u), fabs(v)
         for j in range(d):
             a, p = y * theta[j], y * theta_target[j]
             width = upper[j] - lower[j]
-            if a > 0.0:
+            if fabs(a) <= zero_u:
+                lost_u += fabs(a) * width
+            if fabs(p) <= zero_v:
+                lost_v += fabs(p) * width
+            if a > zero_u:
                 at = lower[j]
-            elif a < 0.0:
+            elif a < -zero_u:
                 at = upper[j]
-            else:
-                at = upper[j] if p > 0.0 else lower[j]
+            elif p > zero_v:
+                at = upper[j]
+            elif p < -zero_v:
+                at = lower[j]
+            else:  # nothing to gain: the value nearest 0
+                at = lower[j] if lower[j] > 0.0 else (upper[j] if upper[j] < 0.0 else 0.0)
             x[j] = at
             u += a * at
             v += p * at
             size_u += fabs(a) * (fabs(lower[j]) + width)
             size_v += fabs(p) * (fabs(lower[j]) + width)
-            if width > 0.0 and ((a > 0.0 and p > 0.0) or (a < 0.0 and p < 0.0)):
+            if width > 0.0 and ((a > zero_u and p > zero_v) or (a < -zero_u and p < -zero_v)):
                 flips[n_flips].ratio = fabs(p) / fabs(a)
                 flips[n_flips].j = j
                 n_flips += 1
@@ -343,7 +359,9 @@ def box_loss_difference(
         # Every score is a sum of at most 2 d + 1 products, so it is off by less than this
         # (Higham, Accuracy and Stability, section 3.1); the loss passes it on with its slope.
         err = (2 * d + 6) * EPS
-        slack = (loss.slope(u - err * size_u) * err * size_u + loss.slope(v - err * size_v) * err * size_v
+        lost_u += err * size_u
+        lost_v += err * size_v
+        slack = (loss.slope(u - lost_u) * lost_u + loss.slope(v - lost_v) * lost_v
                  + 8 * EPS * (loss.value(u) + loss.value(v)))
         free(flips)
     return value, (value if value > best.bound else best.bound) + slack
@@ -1374,13 +1392,16 @@ cdef class HingeSolver:
         return self.below_weight - mtp_dot(&self.below_clean[0], &self.exact[0], self.d + 1)
 
     def resolution(self):
-        """What rounding alone can put into the gap: a few units in the last place of every margin."""
+        """What rounding alone can put into the gap: a few units in the last place of every margin,
+        and what the same in k R theta, divided by k, does to the margins."""
         cdef Py_ssize_t i
-        cdef double total = 0.0, size = sqrt(mtp_dot(&self.exact[0], &self.exact[0], self.d + 1))
+        cdef double total = 0.0, pull = 0.0, noise = 0.0, size = sqrt(mtp_dot(&self.exact[0], &self.exact[0], self.d + 1))
         with nogil:
             for i in range(self.n_rows):
                 total += self.c[i] * (1.0 + self.norm[i] * size)
-        return 8.0 * EPS * total
+                pull += self.c[i] * self.norm[i]
+                noise += (self.c[i] * self.norm[i]) ** 2
+        return EPS * (8.0 * total + pull * sqrt(noise) / self.k)
 
     def dual(self):
         """The dual variables of all rows."""

@@ -417,13 +417,13 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
     error = float(clean.error @ np.abs(v)) + gamma(d + 8) * (float(np.abs(G) @ np.abs(v)) + slack + spread)
     error = (error + slack_error) * (1.0 + gamma(2 * d + 16))
     maximum, maximum_error = poison_maximum(v, theta, objective, feasible_set, tol)
-    rounding = Rounding(numerator, error, maximum, maximum_error)
+    rounding = Rounding(*map(float, (numerator, error, maximum, maximum_error)))
     proved, most = numerator - error, maximum + maximum_error
     if not proved > 0.0:
         return 0.0, rounding
     if most <= 0.0:
         return math.inf, rounding
-    return proved / most * (1.0 - 4 * UNIT), rounding
+    return float(proved / most * (1.0 - 4 * UNIT)), rounding
 
 
 def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):

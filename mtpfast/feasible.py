@@ -58,7 +58,7 @@ class FeatureSpace:
 
     def contains(self, X) -> np.ndarray:
         """For every row of X, whether it lies in the box: boolean array of shape (n_rows,)."""
-        X = check_X(np.atleast_2d(X) if not sp.issparse(X) else X)
+        X = check_X(np.atleast_2d(X) if not sp.issparse(X) else X, min_rows=0)
         lower, upper = self.bounds(X.shape[1])
         if not sp.issparse(X):
             return np.all((X >= lower) & (X <= upper), axis=1)
@@ -120,7 +120,7 @@ class CandidatePool:
 
     def contains(self, X) -> np.ndarray:
         """For every row of X, whether it equals a candidate: boolean array of shape (n_rows,)."""
-        X = check_X(np.atleast_2d(X) if not sp.issparse(X) else X, n_features=self.X.shape[1])
+        X = check_X(np.atleast_2d(X) if not sp.issparse(X) else X, n_features=self.X.shape[1], min_rows=0)
         known = set(_row_keys(self.X))
         return np.array([key in known for key in _row_keys(X)], dtype=bool)
 

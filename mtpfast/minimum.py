@@ -34,7 +34,7 @@ from .programs import (
     SmoothProgram,
     effective_weight,
 )
-from .recover import balance, pair, round_counts, split
+from .recover import balance, exchange, pair, round_counts, split
 from .refit import refit
 from .result import PoisoningResult
 from .validation import as_theta, check_count, check_labels, check_number, check_sample_weight, check_X
@@ -482,7 +482,7 @@ def _exact_pool(problem: Problem, integer=True) -> Found:
     """A finite pool: the fractional minimum, and whole counts near it."""
     pool = problem.feasible_set
     program = PoolProgram(problem.clean, problem.theta, problem.objective, pool)
-    value, v, chosen, weights = program.solve()
+    value, v, chosen, weights, t = program.solve()
     if value is None:
         return _unattainable(problem, [v])
     found = Found(certificate=problem.prove(v), value=value)
@@ -492,7 +492,9 @@ def _exact_pool(problem: Problem, integer=True) -> Found:
     used = weights > 1e-9 * value
     chosen, weights = chosen[used], weights[used]
     total = max(1, math.ceil(value - 1e-7 * value)) if integer else round(value)
-    counts = round_counts(weights, total)
+    inside = np.flatnonzero((t > 0.02) & (t < 0.98))
+    columns = program.columns(chosen).toarray()
+    counts = exchange(columns, weights, round_counts(weights, total), program.free[:, inside].toarray())
     kept = counts > 0
     rows = program.index[chosen[kept]]
     found.points = [pool.X[i] for i in rows] if sp.issparse(pool.X) else list(pool.X[rows])
@@ -654,6 +656,7 @@ def _within(problem: Problem, exact: Found, tol, max_points) -> Found:
         return found
     search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison))
     search.take(_as_attack(problem, exact))
+    search.take(_slide(problem, problem.theta, tol))
     radii = {}
     for radius in tol * np.array([1.0, 0.7, 0.5, 0.35, 0.25, 0.15]):
         radii[radius] = search.descend(_relaxed(problem, radius))
@@ -667,23 +670,59 @@ def _within(problem: Problem, exact: Found, tol, max_points) -> Found:
     best, nearest = search.best, search.nearest
     if best is None:
         return _take(found, nearest, f"nearest model found, for l2 distance {tol:g}")
-    best = _retarget(problem, improve(*search.shared, best, tol), tol)
+    search.take(improve(*search.shared, best, tol))
+    search.take(_slide(problem, search.best.theta, tol))
+    best = search.best
     return _take(
         found, best, f"{best.n_points} points for l2 distance {tol:g}; {certificate.n_poison} proved necessary"
     )
+
+
+def _slide(problem: Problem, start, tol, steps=12) -> Attack | None:
+    """The exact minimum for the model ``start`` in the ball, or for a cheaper one near it.
+
+    The cost of ``theta`` is ``-G(theta).v`` for the normalised dual direction v, and ``G`` is the gradient of a convex
+    function: moving along v lowers the cost. Steps along v, back into the ball each time, while that pays.
+    """
+    if isinstance(problem.feasible_set, CandidatePool):
+        return None
+    solver = HingeProgram if problem.objective.loss.name == "hinge" else SmoothProgram
+    radius = tol * (1.0 - 1e-6)
+    best = _at(problem, start, margin_tol=1e-7)
+    least, v, _ = solver(best.setting).solve()
+    if least is None:
+        return None
+    step = radius
+    for _ in range(steps):
+        moved = best.theta + step * v / np.linalg.norm(v) - problem.theta
+        moved *= min(1.0, radius / np.linalg.norm(moved))
+        there = _at(problem, problem.theta + moved, margin_tol=1e-7)
+        value, direction, _ = solver(there.setting).solve()
+        if value is not None and value < least * (1.0 - 1e-6):
+            best, least, v = there, value, direction
+        else:
+            step *= 0.4
+            if step < 1e-3 * radius:
+                break
+    found = _exact(best)
+    if not found.points:
+        return None
+    fit = _train(best, found.points, found.labels, found.counts)
+    return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
 
 
 class _Search:
     """Searches for as few points as come within ``tol``, each cut off where it could not win."""
 
     def __init__(self, problem: Problem, tol, limit):
+        self.problem = problem
         self.shared = _data(problem), problem.theta, problem.objective, problem.feasible_set
         self.tol, self.limit = tol, limit
         self.best = self.nearest = None
 
     def take(self, attack: Attack | None):
         if attack is None or attack.n_points > self.limit:
-            return
+            return  # no fewer than the best
         if self.nearest is None or attack.distance < self.nearest.distance:
             self.nearest = attack
         if attack.distance <= self.tol:
@@ -696,8 +735,12 @@ class _Search:
         size = sum(count for *_, count in start)
         if size > self.limit:
             return math.inf
-        attack = descend(*self.shared, start, self.tol, self.limit)
+        # A little past the best: the exact minimum for the model found may still be smaller than it.
+        limit = self.limit if self.best is None else self.limit + 2 + self.limit // 32
+        attack = descend(*self.shared, start, self.tol, limit)
         self.take(attack)
+        if self.tol and attack.distance <= self.tol:
+            self.take(_slide(self.problem, attack.theta, self.tol))
         return attack.n_points * max(1.0, attack.distance / self.tol) if self.tol else attack.distance
 
 
@@ -705,17 +748,6 @@ def _fit_is_near(problem: Problem, tol) -> bool:
     """Whether the clean victim itself is within ``tol`` of the target."""
     fit = _train(problem, [], [], [])
     return fit is not None and float(np.linalg.norm(fit.theta - problem.theta)) <= tol
-
-
-def _retarget(problem: Problem, attack: Attack, tol) -> Attack:
-    """The exact minimum for the model that the attack induces: never more points than the attack has."""
-    if isinstance(problem.feasible_set, CandidatePool):
-        return attack
-    there = _exact(_at(problem, attack.theta, margin_tol=1e-7))
-    if not there.exact or not 0 < there.n_points < attack.n_points:
-        return attack
-    other = _as_attack(problem, there)
-    return other if other.distance <= tol else attack
 
 
 def _closest(problem: Problem, exact: Found, max_points) -> Found:

@@ -535,7 +535,7 @@ class PoolProgram:
         return -self.s * self.label * q[self.index] + float(v @ self.pull)
 
     def solve(self, batch=None):
-        """(value, v, chosen, weights): value None if infeasible, v then a Farkas direction (a guess)."""
+        """(value, v, chosen, weights, t): value None if infeasible, v then a Farkas direction (a guess)."""
         d = self.d
         batch = batch or max(64, d // 2)
         n = len(self.index)
@@ -564,6 +564,6 @@ class PoolProgram:
             better = np.flatnonzero(gain > 1e-9)
             if len(better) == 0:
                 if elastic:
-                    return None, v, chosen, None
-                return float(res.fun), v, chosen, res.x[:k]
+                    return None, v, chosen, None, None
+                return float(res.fun), v, chosen, res.x[:k], res.x[k:]
             chosen = np.concatenate([chosen, better[np.argsort(-gain[better])[:batch]]])

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from mtpfast.certificate import clean_gradient
 from mtpfast.losses import make_objective
 from mtpfast.programs import Setting, effective_weight, inverse_slope
-from mtpfast.recover import balance, pair, round_counts, split
+from mtpfast.recover import balance, exchange, pair, round_counts, split
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -109,3 +109,20 @@ def test_pair_says_where_the_box_is_too_small():
     setting, margins, (E, F), r = planted(3, "log_loss", 7, 5)
     assert pair(setting, r + 100.0, E, F, E * margins[0]) is None
     assert pair(setting, r, E, F, E * (margins[0] + 100.0)) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_exchange_only_shortens_the_residual(seed):
+    """Same total, no negative count, and a residual (at right angles to the slack) that is not longer."""
+    rng = np.random.default_rng(seed)
+    columns, weights = rng.normal(size=(4, 9)), rng.exponential(size=9) * 3
+    counts = round_counts(weights, int(np.ceil(weights.sum())))
+    slack = rng.normal(size=(4, 1))
+    better = exchange(columns, weights, counts, slack)
+    assert better.sum() == counts.sum()
+    assert np.all(better >= 0)
+    q = slack[:, 0] / np.linalg.norm(slack)
+    across = np.eye(4) - np.outer(q, q)
+    before, after = (np.linalg.norm(across @ columns @ (c - weights)) for c in (counts, better))
+    assert after <= before + 1e-12
