@@ -292,7 +292,7 @@ def _unattainable(problem, directions) -> Found:
         if best is not None and math.isinf(best.value):
             best = replace(best, kind="farkas")
             return Found(certificate=best, message="no poisoning in the feasible set induces the target")
-    message = "the target appears not to be attainable"
+    message = "the target appears not to be attainable (or its program is too ill-conditioned for the solver)"
     if best is not None:
         message += f"; proved is only that {best.value:.6g} points do not suffice"
     return Found(certificate=best, message=message)
@@ -736,7 +736,9 @@ class _Search:
         if size > self.limit:
             return math.inf
         # A little past the best: the exact minimum for the model found may still be smaller than it.
-        limit = self.limit if self.best is None else self.limit + 2 + self.limit // 32
+        limit = self.limit
+        if self.best is not None and start:
+            limit += 2 + self.limit // 32
         attack = descend(*self.shared, start, self.tol, limit)
         self.take(attack)
         if self.tol and attack.distance <= self.tol:

@@ -94,12 +94,17 @@ def _tangent(loss, margin):
 
 
 def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
-    """An LP by HiGHS; a second try by interior points where the simplex method gives up."""
-    for method, options in (("highs", TIGHT), ("highs-ipm", {}), ("highs-ds", {})):
+    """An LP by HiGHS; other settings where the first give up. Status 4: all of them did."""
+    for method, options in (
+        ("highs", TIGHT),
+        ("highs", TIGHT | {"presolve": False}),
+        ("highs", {}),
+        ("highs-ipm", {}),
+    ):
         res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options)
         if res.status in (0, 2, 3):
-            return res
-    raise RuntimeError(f"the linear program could not be solved: {res.message}")
+            break
+    return res
 
 
 class HingeProgram:
@@ -553,7 +558,7 @@ class PoolProgram:
             top = np.concatenate([np.full(k, np.inf), np.ones(m), np.full(extra, np.inf)])
             res = solve_lp(cost, None, None, A, b_eq, np.column_stack([np.zeros_like(top), top]))
             if res.status != 0:
-                raise RuntimeError(f"the linear program over the pool failed: {res.message}")
+                return None, np.zeros(d + 1), chosen, None, None
             v = res.eqlin.marginals if self.objective.fit_intercept else np.append(res.eqlin.marginals, 0.0)
             scale = max(1.0, float(np.max(np.abs(b_eq))))
             if elastic and res.fun <= 1e-9 * scale:
