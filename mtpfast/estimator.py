@@ -375,9 +375,10 @@ class MinimumPoisoner(_Poisoner):
         Return the closest model found for so many points.
     rescale : bool, default=False
         Also search over c > 0 for the cheapest ``c * target``, which makes the same decisions.
-    margin_tol : float, default=1e-6
+    margin_tol : float, optional
         Hinge loss: clean rows whose margin under the target is so near to 1 count as lying on it.
-        Targets come from solvers that stop early; a larger value only lowers the bound.
+        Targets come from solvers that stop early; a larger value only lowers the bound. By default
+        1e-6, and 1e-9 where that leaves the victim short of the target.
 
     Attributes
     ----------
@@ -413,7 +414,7 @@ class MinimumPoisoner(_Poisoner):
         tol=0.0,
         max_points=None,
         rescale=False,
-        margin_tol=1e-6,
+        margin_tol=None,
     ):
         self.loss = loss
         self.alpha = alpha

@@ -43,6 +43,7 @@ __all__ = ["minimum_poisoning"]
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 EXACT = 1e-6  # relative l2 distance up to which the target counts as hit
+MARGIN_TOLS = (1e-6, 1e-9)  # the first, and what is tried where it leaves the victim short of the target
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
 
 
@@ -61,7 +62,7 @@ def minimum_poisoning(
     tol: float = 0.0,
     max_points: int | None = None,
     rescale: bool = False,
-    margin_tol: float = 1e-6,
+    margin_tol: float | None = None,
     sample_weight=None,
     retrain: bool | None = None,
 ) -> PoisoningResult:
@@ -96,10 +97,12 @@ def minimum_poisoning(
         First search over c > 0 for the cheapest ``c * target``, which makes the same decisions. The result's
         ``theta_target`` is that model; ``history["scale"]`` and ``history["cost"]`` hold the curve of
         fractional minima (``inf``: not attainable).
-    margin_tol : float, default=1e-6
+    margin_tol : float, optional
         Hinge: clean rows with ``|margin - 1| <= margin_tol`` under the target count as on the margin. A target
         whose solver stopped early needs a larger one; the bound stays valid, as more rows on the margin only
-        lower it, and the distance reached is of the same order.
+        lower it, and the distance reached is of the same order. By default 1e-6, and 1e-9 where that leaves the
+        victim short of the target: rows that are nearly on the margin do not help to hold it exactly.
+        ``certificate.margin_tol`` says which was used.
     sample_weight : array-like of shape (n_samples,), optional
         Row weights; weight 2 is the row twice.
     retrain : bool, optional
@@ -150,7 +153,8 @@ def minimum_poisoning(
     if max_points is not None:
         max_points = check_count(max_points, "max_points")
     objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
-    problem = _read(X, y, target, objective, feasible_set, sample_weight, margin_tol, retrain)
+    first_margin_tol = MARGIN_TOLS[0] if margin_tol is None else margin_tol
+    problem = _read(X, y, target, objective, feasible_set, sample_weight, first_margin_tol, retrain)
     curve = None
     if rescale:
         problem, curve = _cheapest_scale(problem)
@@ -159,7 +163,13 @@ def minimum_poisoning(
         found = _within(problem, found, tol, max_points)
     elif max_points is not None and found.n_points > max_points:
         found = _closest(problem, found, max_points)
-    return _result(problem, found, tol, max_points, curve)
+    result = _result(problem, found, tol, max_points, curve)
+    if margin_tol is None and tol == 0.0 and result.status == "stalled" and objective.loss.name == "hinge":
+        problem = _at(problem, problem.theta, margin_tol=MARGIN_TOLS[1])
+        sharper = _result(problem, _exact(problem, integer), tol, max_points, curve)
+        if sharper.status == "reached":
+            return sharper
+    return result
 
 
 @dataclass(frozen=True)

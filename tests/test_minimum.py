@@ -297,6 +297,24 @@ def test_targets_of_any_precision(digits, precision):
     assert result.distance <= 100 * precision
 
 
+def test_rows_nearly_on_the_margin_do_not_spoil_an_exact_hit(digits):
+    """A row 3e-7 above the margin has no loss. Counted as on it, it would be given a share that the trained victim
+    does not grant, and the victim would miss the target by more than 1e-6."""
+    X, y = digits
+    theta = flips(X, y, "hinge", alpha=0.09)
+    X = X.copy()
+    margin = y * (X @ theta[:-1] + theta[-1])
+    rows = np.flatnonzero(margin > 1.05)  # without loss before and after they are moved
+    step = (1.0 + 3e-7 - margin[rows]) / (theta[:-1] @ theta[:-1])
+    X[rows] += (y[rows] * step)[:, None] * theta[:-1]
+    coarse = minimum_poisoning(X, y, theta, alpha=0.09, feasible_set=BOX, margin_tol=1e-6)
+    result = minimum_poisoning(X, y, theta, alpha=0.09, feasible_set=BOX)
+    assert coarse.status == "stalled" and coarse.distance > 1e-6
+    assert result.status == "reached" and result.distance < 1e-9  # float64 stationarity, conditioned
+    assert result.certificate.margin_tol == 1e-9
+    assert coarse.lower_bound <= result.lower_bound <= result.n_points
+
+
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
 def test_unattainable_is_a_status_with_a_proof(digits, loss):
     """|theta|^2 > 1 / alpha: theta.g > 0 at every point for the hinge, so nothing pulls that far."""
