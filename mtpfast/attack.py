@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .bounds import lower_bound
+from .bounds import lower_bound, whole
 from .certificate import Certificate
 from .feasible import FeatureSpace
 from .losses import LOSSES, make_objective
@@ -136,10 +136,9 @@ def poison(
         feasible_set = FeatureSpace.from_data(X)
     if theta0 is not None:
         theta0 = as_theta(theta0, X.shape[1], "theta0")
-    eval_sets = {
-        name: (check_X(X_eval, f"X of eval_sets[{name!r}]", X.shape[1]), np.asarray(y_eval) > 0)
-        for name, (X_eval, y_eval) in (eval_sets or {}).items()
-    }
+    eval_sets = _evaluation_sets(eval_sets, X.shape[1])
+    if resume is not None and not isinstance(resume, PoisoningResult):
+        raise TypeError(f"resume must be a PoisoningResult, got {type(resume).__name__}")
     find_point(target, target, feasible_set, objective.loss)  # a feasible set that does not fit fails here
     run = _Run(X, y, weight, target, objective, feasible_set, eval_sets, theta0, resume)
     try:
@@ -149,6 +148,22 @@ def poison(
             raise
         status, message = "interrupted", "interrupted; the points found so far are kept"
     return run.result(status, message, stop, tol)
+
+
+def _evaluation_sets(eval_sets, n_features):
+    """name -> (X, whether y is +1), checked."""
+    if eval_sets is None:
+        return {}
+    if not isinstance(eval_sets, Mapping):
+        raise TypeError(f"eval_sets must map names to pairs (X, y), got {type(eval_sets).__name__}")
+    checked = {}
+    for name, pair in eval_sets.items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"eval_sets[{name!r}] must be a pair (X, y), got {type(pair).__name__}")
+        X = check_X(pair[0], f"X of eval_sets[{name!r}]", n_features)
+        y = check_labels(pair[1], X.shape[0], f"y of eval_sets[{name!r}]", f"X of eval_sets[{name!r}]", both=False)
+        checked[name] = (X, y > 0)
+    return checked
 
 
 class _Run:
@@ -177,6 +192,16 @@ class _Run:
             raise ValueError("resume must come from an attack on the same data, target and objective")
         if earlier.path is None:
             raise ValueError("resume must come from an incremental attack; this result has no path")
+        if earlier.feasible_set != self.feasible_set:
+            raise ValueError(
+                f"resume has feasible_set {earlier.feasible_set!r}, this attack has {self.feasible_set!r}"
+            )
+        # The clean model tells other rows, labels or weights from these.
+        off = float(np.linalg.norm(self.victim.theta - earlier.path[0]))
+        if off > 1e-5 * max(1.0, float(np.linalg.norm(earlier.path[0]))):
+            raise ValueError(
+                f"resume must come from an attack on the same data: its clean model is {off:.2g} away from this one"
+            )
         self.victim.add_many(earlier.points, earlier.labels, earlier.counts)
         self.sequence = list(earlier.sequence)
         # The last model is visited again, so its entry is left out here.
@@ -282,7 +307,7 @@ class _Run:
         if value <= 0:
             return None, 0
         if self.objective.loss.name not in LOSSES:
-            return None, int(np.ceil(value))  # the arithmetic holds for every loss, the check does not
+            return None, whole(value)  # the arithmetic holds for every loss, the check does not
         certificate = Certificate(
             "model", self.target, self.objective, self.feasible_set, theta=path[best], value=value
         )

@@ -14,9 +14,19 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["LowerBound", "lower_bound"]
+__all__ = ["LARGEST", "LowerBound", "lower_bound", "whole"]
 
 EPS = 2.0**-52
+LARGEST = 2**63 - 1  # what n_poison says for "no number of points suffices"
+
+
+def whole(value: float) -> int:
+    """``value`` rounded up, after giving away 1e-8 of it.
+
+    The bound speaks of the target to its last bit, but a target is itself a rounded solution: one that n points
+    induce may by its last digits ask for n + 1e-9 of them, and must not be said to need n + 1.
+    """
+    return LARGEST if value >= 2.0**63 else max(0, math.ceil(value * (1.0 - 1e-8) - 1e-9))
 
 
 class LowerBound(NamedTuple):
@@ -27,7 +37,7 @@ class LowerBound(NamedTuple):
     value : float
         The bound before rounding up, lowered by what rounding errors may have added; 0 if trivial.
     n_poison : int
-        ``value`` rounded up.
+        ``whole(value)``: rounded up, after giving away 1e-8 of it.
     status : {"proved", "trivial"}
         "trivial" where numerator or denominator is not positive: such a theta proves nothing.
     """
@@ -96,4 +106,4 @@ def lower_bound(
     if not (math.isfinite(numerator) and math.isfinite(denominator)) or numerator <= 0 or denominator <= 0:
         return LowerBound(0.0, 0, "trivial")
     value = numerator / denominator * (1 - 2 * EPS)
-    return LowerBound(value, math.ceil(value), "proved")
+    return LowerBound(value, whole(value), "proved")

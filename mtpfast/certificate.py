@@ -34,13 +34,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from .bounds import whole
 from .losses import Objective
 
 __all__ = ["Certificate", "CertificateCheck", "CleanGradient", "Rounding", "bound", "clean_gradient"]
 
 UNIT = 2.0**-53  # unit roundoff of float64
 BLOCK_BYTES = 32 * 2**20  # a block of rows as float64; a handful of such arrays live at a time
-LARGEST = 2**63 - 1  # what n_poison says for "no number of points suffices"
 
 
 def gamma(n: int) -> float:
@@ -189,11 +189,6 @@ def _freeze(owner, name, array):
     array = np.array(array, dtype=np.float64)
     array.flags.writeable = False
     object.__setattr__(owner, name, array)
-
-
-def whole(value: float) -> int:
-    """The least whole number that is not below ``value``."""
-    return LARGEST if value >= 2.0**62 else max(0, math.ceil(value))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .minimum import minimum_poisoning
 from .refit import refit
 from .result import PoisoningResult
 from .targets import binary_linear_model
+from .validation import check_X
 
 __all__ = ["MinimumPoisoner", "ModelTargetedPoisoner"]
 
@@ -43,6 +44,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         """
         objective = self._objective()
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", accept_large_sparse=False)
+        X = check_X(X)  # CSR rows sorted and without duplicate entries
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind != "binary":
@@ -184,6 +186,9 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
                 f"resume has labels {result.classes.tolist()}, the victim was trained with {self.classes_.tolist()}"
             )
         signs = self._to_signs(result.labels, "resume.labels")
+        own = self._feasible_set() if self.feasible_set is None else self.feasible_set
+        if result.feasible_set != own:
+            raise ValueError(f"resume has feasible_set {result.feasible_set!r}, this attack has {own!r}")
         classes = np.array([-1.0, 1.0])
         return dataclasses.replace(result, labels=signs, classes=classes, feasible_set=self._feasible_set())
 

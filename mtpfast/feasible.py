@@ -72,6 +72,17 @@ class FeatureSpace:
         n_covered = np.bincount(row, no_zero[X.indices], X.shape[0])
         return (n_bad == 0) & (n_covered == no_zero.sum())
 
+    def __eq__(self, other) -> bool:
+        """Whether the bounds are the same; a number stands for a vector of equal entries."""
+        if not isinstance(other, FeatureSpace):
+            return NotImplemented
+        sides = ((self.lower, other.lower), (self.upper, other.upper))
+        return all(0 in (np.ndim(a), np.ndim(b)) or len(a) == len(b) for a, b in sides) and all(
+            bool(np.all(a == b)) for a, b in sides
+        )
+
+    __hash__ = None
+
     def __repr__(self) -> str:
         return f"FeatureSpace(lower={_show(self.lower)}, upper={_show(self.upper)})"
 
@@ -124,9 +135,25 @@ class CandidatePool:
         known = set(_row_keys(self.X))
         return np.array([key in known for key in _row_keys(X)], dtype=bool)
 
+    def __eq__(self, other) -> bool:
+        """Whether the candidates and their labels are the same, in the same order."""
+        if not isinstance(other, CandidatePool):
+            return NotImplemented
+        if self.X.shape != other.X.shape or not _same(self.y, other.y):
+            return False
+        if sp.issparse(self.X) or sp.issparse(other.X):
+            return (sp.csr_matrix(self.X) != sp.csr_matrix(other.X)).nnz == 0
+        return np.array_equal(self.X, other.X)
+
+    __hash__ = None
+
     def __repr__(self) -> str:
         labels = "either label" if self.y is None else "labelled"
         return f"CandidatePool({self.X.shape[0]} candidates, {self.X.shape[1]} features, {labels})"
+
+
+def _same(y, other):
+    return y is other if y is None or other is None else np.array_equal(y, other)
 
 
 def _row_keys(X):
@@ -140,11 +167,15 @@ def _row_keys(X):
 
 
 def _bound(value, name):
-    bound = np.array(value, dtype=float)  # a copy: the caller may change the original
+    try:
+        bound = np.array(value, dtype=float)  # a copy: the caller may change the original
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number or one number per feature, got {value!r}") from None
     if bound.ndim > 1:
         raise ValueError(f"{name} must be a number or one number per feature, got shape {bound.shape}")
     if not np.all(np.isfinite(bound)):
-        raise ValueError(f"{name} must be finite: the maximum over an unbounded set is infinite")
+        worst = bound.ravel()[~np.isfinite(bound.ravel())][0]
+        raise ValueError(f"{name} must be finite (the maximum over an unbounded set is infinite), got {worst:g}")
     bound.flags.writeable = False
     return float(bound) if bound.ndim == 0 else bound
 

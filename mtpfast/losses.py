@@ -194,15 +194,19 @@ def _rebuild_custom(value, derivative, second_derivative, name):
 
 
 def _compiled(function):
-    """The function as a NumPy ufunc if numba is there and can compile it, else as it is."""
+    """The function for arrays: compiled by numba if it is there and can, else as it is or entry by entry."""
     try:
         import numba
-    except ImportError:
-        return function
-    try:
+
         return numba.vectorize([numba.float64(numba.float64)])(function)
-    except Exception:  # numba refuses what it cannot type, with many classes of error
-        return function
+    except Exception:  # no numba, or something it cannot type: it says so with many classes of error
+        pass
+    try:
+        if np.shape(function(np.zeros(3))) == (3,):
+            return function
+    except Exception:  # written for one number (a branch on the margin, say)
+        pass
+    return np.vectorize(function, otypes=[float])
 
 
 def custom(
@@ -217,9 +221,9 @@ def custom(
     Parameters
     ----------
     value, derivative : callable
-        ``phi`` and ``phi'``: elementwise functions of a float array of margins, made of NumPy
-        operations. ``phi`` must be convex, non-increasing and non-negative: every proof in the
-        package leans on this. It is checked on a grid of margins in [-50, 50].
+        ``phi`` and ``phi'``: elementwise functions of a float array of margins, or of one margin.
+        ``phi`` must be convex, non-increasing and non-negative: every proof in the package leans
+        on this. It is checked on a grid of margins in [-50, 50].
     second_derivative : callable, optional
         ``phi''``; a difference quotient of ``derivative`` stands in where it is not given.
     name : str
@@ -231,7 +235,8 @@ def custom(
 
     Notes
     -----
-    With numba installed the functions are compiled to ufuncs; without it they run as they are.
+    With numba installed the functions are compiled to ufuncs; without it they run as they are, or
+    entry by entry (slowly) if they do not take arrays.
 
     Examples
     --------
@@ -330,6 +335,9 @@ def make_objective(loss="hinge", alpha=None, C=None, fit_intercept=True, penaliz
         raise ValueError(f"at most one of alpha and C may be given, got alpha={alpha!r} and C={C!r}")
     if alpha is None and C is None:
         alpha = 0.01
+    for name, value in (("fit_intercept", fit_intercept), ("penalize_intercept", penalize_intercept)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
     for name, value in (("alpha", alpha), ("C", C)):
         if value is None:
             continue

@@ -37,7 +37,7 @@ from .programs import (
 from .recover import balance, exchange, pair, round_counts, split
 from .refit import refit
 from .result import PoisoningResult
-from .validation import as_theta, check_count, check_labels, check_number, check_sample_weight, check_X
+from .validation import as_theta, check_count, check_flag, check_labels, check_number, check_sample_weight, check_X
 
 __all__ = ["minimum_poisoning"]
 
@@ -153,6 +153,7 @@ def minimum_poisoning(
     if max_points is not None:
         max_points = check_count(max_points, "max_points")
     objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
+    integer, rescale = check_flag(integer, "integer"), check_flag(rescale, "rescale")
     first_margin_tol = MARGIN_TOLS[0] if margin_tol is None else margin_tol
     problem = _read(X, y, target, objective, feasible_set, sample_weight, first_margin_tol, retrain)
     curve = None
@@ -676,6 +677,8 @@ def _within(problem: Problem, exact: Found, tol, max_points) -> Found:
             radii[radius] = search.descend(_relaxed(problem, radius))
     for start in _parts(exact):
         search.descend(start)
+    if search.best is None and max_points is None:
+        search.limit = max(search.limit, 20_000)
     search.descend([])  # Algorithm 1 itself: what is found never needs more points
     best, nearest = search.best, search.nearest
     if best is None:
@@ -802,8 +805,8 @@ def _train(problem, points, labels, counts):
         y = np.concatenate([y, labels])
     weight = np.ones(problem.X.shape[0]) if problem.sample_weight is None else problem.sample_weight
     weight = np.concatenate([weight, np.asarray(counts, dtype=float)])
-    tol = 1e-9
-    return refit(X, y, problem.objective, sample_weight=weight, theta0=problem.theta, tol=tol)
+    # from scratch: a start at the target would prove nothing about where training ends
+    return refit(X, y, problem.objective, sample_weight=weight, tol=1e-9)
 
 
 def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None) -> PoisoningResult:

@@ -12,6 +12,7 @@ distance to the optimum (of w, and of b where it is penalised).
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from types import SimpleNamespace
@@ -137,14 +138,7 @@ class Victim:
 
     def add(self, x, y, count: int = 1) -> int:
         """Add the point (x, y) ``count`` times and refit. Returns its index among the distinct points."""
-        x = np.ascontiguousarray(x, dtype=np.float64).ravel()
-        key = ((x + 0.0).tobytes(), float(y))
-        index = self._index.get(key)
-        new = index is None
-        if new:
-            index = self._index[key] = self._rows.append(x, y)
-        self._rows.count[index] += count
-        self.k += self.objective.k_per_point * count
+        index, new = self._place(x, y, count)
         self._solver.add(index, new, count)
         self._since_audit += 1
         if self._since_audit >= AUDIT_EVERY:
@@ -154,13 +148,21 @@ class Victim:
     def add_many(self, points, labels, counts) -> None:
         """Add many points at once and refit from where the model stands."""
         for x, y, count in zip(points, labels, counts, strict=True):
-            x = x.toarray().ravel() if sp.issparse(x) else np.asarray(x, dtype=np.float64)
-            key = ((x + 0.0).tobytes(), float(y))
-            if key not in self._index:
-                self._index[key] = self._rows.append(x, y)
-            self._rows.count[self._index[key]] += count
-            self.k += self.objective.k_per_point * count
+            self._place(x.toarray() if sp.issparse(x) else x, y, count)
         self._solver.solve()
+
+    def _place(self, x, y, count):
+        """Count a point among the distinct ones: (index, whether it is new). No refit."""
+        x = np.ascontiguousarray(x, dtype=np.float64).ravel()
+        # 256 bits stand for the point itself, which is kept once; + 0.0 turns -0. into 0.
+        key = (hashlib.blake2b(x + 0.0, digest_size=32).digest(), float(y))
+        new = key not in self._index
+        if new:
+            self._index[key] = self._rows.append(x, y)
+        index = self._index[key]
+        self._rows.count[index] += count
+        self.k += self.objective.k_per_point * count
+        return index, new
 
     def audit(self) -> float:
         """Recompute the whole state with full passes; returns the true duality gap."""
@@ -342,45 +344,44 @@ class _SmoothSolver:
         objective = victim.objective
         self.ridge = np.full(victim.n_features + 1, victim.k)
         self.ridge[-1] = victim.k * objective.r
-        theta = victim.theta
-        at = self._evaluate(theta)
+        at = self._evaluate(victim.theta)
         stale = self.factor is not None
         if not stale:
             self._refactor(at)
         for steps in range(200):  # noqa: B007
-            victim.theta, victim.gap = theta, at.gap
+            victim.theta, victim.gap = at.theta, at.gap
             if victim.is_tight():
                 break
             step = -self._inverse_hessian(at.gradient)
-            trial = self._evaluate(theta + step)
+            trial = self._evaluate(at.theta + step)
             victim.n_iter += 1
             # A full step that shrinks the gradient well is taken on the spot; anything else is
             # checked against the objective, with a fresh factor.
             self._learn(step, trial.gradient - at.gradient)
             if trial.norm <= 0.5 * at.norm:
-                theta, at = theta + step, trial
+                at = trial
                 continue
             if stale:
                 if trial.norm < at.norm:
-                    theta, at = theta + step, trial
+                    at = trial
                 self._refactor(at)
                 stale = False
                 continue
-            moved = self._line_search(theta, at, step, trial)
-            if moved is None:
+            trial = self._line_search(at, step, trial)
+            if trial is None:
                 break
-            theta, at = moved
+            at = trial
             self._refactor(at)
         # An out-of-date factor costs extra passes over the data; once they add up to what a new
         # factor costs (about n_features / 16 passes: it runs at the speed of a matrix product), make one.
         self._extra += max(0, steps - 2)
         if stale and self._extra > max(4, victim.n_features / 16):
             self._refactor(at)
-        victim.theta, victim.gap = theta, at.gap
+        victim.theta, victim.gap = at.theta, at.gap
         self._clean_loss = at.clean_loss
         victim.warn_if_loose()
 
-    def _line_search(self, theta, at, step, trial):
+    def _line_search(self, at, step, trial):
         slope = float(at.gradient @ step)
         if slope >= 0:
             return None
@@ -389,9 +390,9 @@ class _SmoothSolver:
             if trial.value <= at.value + 1e-4 * t * slope or (
                 trial.norm < 0.9 * at.norm and trial.value <= at.value * (1 + 1e-14)
             ):
-                return theta + t * step, trial
+                return trial
             t *= 0.5
-            trial = self._evaluate(theta + t * step)
+            trial = self._evaluate(at.theta + t * step)
         return None
 
     def _evaluate(self, theta):

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.sparse as sp
 
+from .bounds import whole
 from .certificate import Certificate
 from .feasible import CandidatePool, FeatureSpace
 from .losses import LOSSES, Loss, Objective
@@ -393,9 +394,9 @@ class PoisoningResult:
         )
 
 
-def _bound_of_prefix(prefix, whole):
+def _bound_of_prefix(prefix, attack):
     """Give the prefix the bound that was known at its size, with the model that proves it."""
-    certificate = whole.certificate
+    certificate = attack.certificate
     known = prefix.history.get("lower_bound")
     if known is None or getattr(certificate, "kind", None) != "model":
         return  # a bound that was proved apart from the path holds for the target as it is
@@ -405,7 +406,7 @@ def _bound_of_prefix(prefix, whole):
         certificate = None
     else:
         certificate = dataclasses.replace(certificate, theta=prefix.path[best], value=float(known[best]), rounding=None)
-    object.__setattr__(prefix, "lower_bound", int(np.ceil(known[best])))
+    object.__setattr__(prefix, "lower_bound", whole(float(known[best])))
     object.__setattr__(prefix, "certificate", certificate)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
 
-__all__ = ["as_theta", "check_count", "check_labels", "check_number", "check_sample_weight", "check_X"]
+__all__ = ["as_theta", "check_count", "check_flag", "check_labels", "check_number", "check_sample_weight", "check_X"]
 
 
 def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1):
@@ -105,6 +105,13 @@ def check_number(value, name: str, low: float = 0.0, strict: bool = False) -> fl
     if not math.isfinite(value) or value < low or (strict and value == low):
         raise ValueError(f"{name} must be finite and {'above' if strict else 'at least'} {low:g}, got {value!r}")
     return float(value)
+
+
+def check_flag(value, name: str) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_count(value, name: str, low: int = 1) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import lsq_linear, minimize, minimize_scalar
 
 from .validation import check_sample_weight, check_X
 
@@ -139,7 +139,12 @@ def verify(result: PoisoningResult, X, y, sample_weight=None) -> VerificationRep
     rounding = 1e-9 * max(1.0, abs(ours))
     check("objective (summed)", ours, reference, rounding, ours <= reference + rounding)
     allowance = _AGREE * scale + math.sqrt(2.0 * max(0.0, reference - ours) / k)
-    check("reference solver's own error", 0, allowance, 1e-3 * scale, allowance <= 1e-3 * scale)
+    if allowance > 1e-3 * scale and objective.loss.name == "hinge":
+        # The reference solver gave up too early to say much: let the dual problem speak instead.
+        error = math.sqrt(2.0 * _hinge_gap(objective, X_all, y_all, weight_all, k, result.theta) / k)
+        check("the model's own error, by its duality gap", 0, error, 1e-3 * scale, error <= 1e-3 * scale)
+    else:
+        check("reference solver's own error", 0, allowance, 1e-3 * scale, allowance <= 1e-3 * scale)
     apart = theta - result.theta
     if free:
         # The free intercept is not strongly convex, and for the hinge loss need not be unique:
@@ -267,6 +272,33 @@ def _retrain(objective, X, y, weight):
     if loss != "hinge":  # liblinear's primal solvers stop early on the gradient: finish the job
         theta = _minimize(objective, X, y, weight, theta)
     return theta, name
+
+
+def _hinge_gap(objective, X, y, weight, k, theta):
+    """A duality gap of theta for the hinge loss, by bounded least squares.
+
+    With ``a_i = y_i x~_i``, ``alpha_i = c_i`` below the margin and 0 above it, the ``alpha_i`` on it are
+    chosen in [0, c_i] so that ``k R theta - sum alpha_i a_i`` is least. The gap is then that residual's
+    ``|.|^2 / 2k`` (for a free intercept its part there times b) plus what each row adds.
+    """
+    c = np.ones(len(y)) if weight is None else weight
+    margin = objective.margins(theta, X, y)
+    on = np.flatnonzero((np.abs(margin - 1.0) <= 1e-7) & (c > 0))
+    alpha = np.where(margin < 1.0, c, 0.0)
+    alpha[on] = 0.0
+    one = float(objective.fit_intercept)
+    signed = y * alpha
+    force = np.append(k * theta[:-1] - X.T @ signed, k * objective.r * theta[-1] - one * signed.sum())
+    if len(on):
+        rows = X[on].toarray() if sp.issparse(X) else X[on]
+        A = np.vstack([(y[on, None] * rows).T, one * y[None, on]])
+        alpha[on] = np.clip(lsq_linear(A, force, (0.0, c[on]), tol=1e-14).x, 0.0, c[on])
+        force -= A @ alpha[on]
+    slack = 1.0 - margin
+    rows_gap = float(np.sum(c * np.maximum(0.0, slack) - alpha * slack))
+    if one and not objective.penalize_intercept:
+        return max(0.0, rows_gap) + float(force[:-1] @ force[:-1]) / (2 * k) + abs(force[-1] * theta[-1])
+    return max(0.0, rows_gap) + float(force @ force) / (2 * k)
 
 
 def _minimize(objective, X, y, weight, start):

@@ -55,7 +55,9 @@ def test_rounding_never_lifts_the_bound_above_exact_arithmetic(J_target, J_theta
     numerator = Fraction(J_target) - Fraction(J_theta) - Fraction(gap)
     denominator = Fraction(D) + Fraction(alpha) / 2 * (Fraction(pen[0]) - Fraction(pen[1]))
     assert isinstance(bound.n_poison, int)
-    assert bound.n_poison == math.ceil(bound.value)
+    # a part in 1e8 is given away: a target is itself rounded; 2**63 - 1 says that no number is known to suffice
+    expected = math.ceil(max(0.0, bound.value * (1 - 1e-8) - 1e-9)) if bound.value < 2.0**63 else 2**63 - 1
+    assert bound.n_poison == expected
     if numerator > 0 and denominator <= 0:
         return
     if numerator <= 0:

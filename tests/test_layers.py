@@ -39,9 +39,9 @@ LAYERS = {
     "programs": {"certificate", "feasible"} | GROUND,
     "oracle": {"feasible", "_core"} | GROUND,
     "refit": {"_core"} | GROUND,
-    "result": {"verification", "certificate", "feasible"} | GROUND,
+    "result": {"verification", "certificate", "bounds", "feasible"} | GROUND,
     "verification": {"result"} | GROUND,  # result: for type hints only
-    "certificate": {"losses"},
+    "certificate": {"losses", "bounds"},
     "bounds": {"losses"},
     "feasible": {"validation"},
     "losses": set(),

@@ -309,8 +309,10 @@ def test_rows_nearly_on_the_margin_do_not_spoil_an_exact_hit(digits):
     X[rows] += (y[rows] * step)[:, None] * theta[:-1]
     coarse = minimum_poisoning(X, y, theta, alpha=0.09, feasible_set=BOX, margin_tol=1e-6)
     result = minimum_poisoning(X, y, theta, alpha=0.09, feasible_set=BOX)
-    assert coarse.status == "stalled" and coarse.distance > 1e-6
-    assert result.status == "reached" and result.distance < 1e-9  # float64 stationarity, conditioned
+    assert coarse.status == "stalled"
+    assert coarse.distance > 1e-6
+    assert result.status == "reached"
+    assert result.distance < 1e-8  # what retraining is asked for
     assert result.certificate.margin_tol == 1e-9
     assert coarse.lower_bound <= result.lower_bound <= result.n_points
 
