@@ -147,7 +147,7 @@ KERNELS = {"hinge": HINGE, "squared_hinge": SQUARED_HINGE, "log_loss": LOG_LOSS}
 
 
 # ---------------------------------------------------------------------------------------------
-# The oracle over a box (DESIGN F1)
+# The oracle over a box (oracle.py says why the frontier is enough)
 # ---------------------------------------------------------------------------------------------
 
 cdef struct Flip:
@@ -487,7 +487,7 @@ cdef inline double row_row(const Rows *a, Py_ssize_t i, const Rows *b, Py_ssize_
 
 
 # ---------------------------------------------------------------------------------------------
-# The hinge refit (DESIGN F5)
+# The hinge refit
 # ---------------------------------------------------------------------------------------------
 
 cdef enum Side:
@@ -1395,7 +1395,8 @@ cdef class HingeSolver:
         """What rounding alone can put into the gap: a few units in the last place of every margin,
         and what the same in k R theta, divided by k, does to the margins."""
         cdef Py_ssize_t i
-        cdef double total = 0.0, pull = 0.0, noise = 0.0, size = sqrt(mtp_dot(&self.exact[0], &self.exact[0], self.d + 1))
+        cdef double total = 0.0, pull = 0.0, noise = 0.0
+        cdef double size = sqrt(mtp_dot(&self.exact[0], &self.exact[0], self.d + 1))
         with nogil:
             for i in range(self.n_rows):
                 total += self.c[i] * (1.0 + self.norm[i] * size)

@@ -373,7 +373,8 @@ class MinimumPoisoner(_Poisoner):
     loss, alpha, C, fit_intercept, penalize_intercept, feasible_set
         As in :class:`ModelTargetedPoisoner`.
     integer : bool, default=True
-        Whole points. Otherwise points may weigh fractions, which is what the dual proves tight.
+        Look for whole counts that hit the target. False stops at the fractional minimum, which is
+        ``certificate.value``; the points then carry its weights rounded to whole numbers.
     tol : float, default=0.0
         The model may lie within this l2 distance of the target; 0 asks for exactly the target.
     max_points : int, optional

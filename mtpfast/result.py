@@ -333,9 +333,13 @@ class PoisoningResult:
         loss : Loss, optional
             The custom loss of the attack, if it had one.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "json" not in file.files:
-                raise ValueError(f"path must name a file written by PoisoningResult.save, got {path!r}")
+        try:
+            file = np.load(path, allow_pickle=False)
+        except ValueError:  # not an .npz at all; NumPy would advise to unpickle it
+            file = None
+        if "json" not in getattr(file, "files", ()):
+            raise ValueError(f"path must name a file written by PoisoningResult.save, got {path!r}")
+        with file:
             document = json.loads(str(file["json"]))
             if document.get("format") != _FORMAT:
                 raise ValueError(f"path holds format {document.get('format')!r}, expected {_FORMAT}")

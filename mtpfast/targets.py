@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from .losses import make_objective
 from .refit import refit
-from .validation import as_theta, check_count, check_number, check_sample_weight, check_X
+from .validation import as_theta, check_count, check_flag, check_number, check_sample_weight, check_X
 
 __all__ = [
     "QUANTILES",
@@ -215,6 +215,7 @@ def make_target(
         raise ValueError(f"quantiles must lie in (0, 1], got {quantiles}")
     repeats = _tape(repeats, "repeats", REPEATS_SUBPOPULATION if subpopulation else REPEATS, check_count)
     goal = check_number(goal, "goal")
+    improved, tol = check_flag(improved, "improved"), check_number(tol, "tol", strict=True)
     if goal > 1:
         raise ValueError(f"goal must lie in [0, 1], got {goal:g}")
 

@@ -19,10 +19,21 @@ __all__ = ["as_theta", "check_count", "check_flag", "check_labels", "check_numbe
 
 def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1):
     """X as a C-contiguous float64 array or a canonical float64 CSR matrix."""
-    X = check_array(
-        X, accept_sparse="csr", dtype=np.float64, order="C", ensure_min_samples=min_rows, input_name=name,
-        accept_large_sparse=False,
-    )
+    try:
+        X = check_array(
+            X,
+            accept_sparse="csr",
+            dtype=np.float64,
+            order="C",
+            ensure_min_samples=min_rows,
+            input_name=name,
+            accept_large_sparse=False,
+        )
+    except (TypeError, ValueError) as error:
+        if name in str(error):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from None
     if sp.issparse(X):
         if not isinstance(X, sp.csr_matrix):
             X = sp.csr_matrix(X)

@@ -104,6 +104,10 @@ class VerificationReport:
 def verify(result: PoisoningResult, X, y, sample_weight=None) -> VerificationReport:
     """Check every claim of ``result``; see :meth:`PoisoningResult.verify`."""
     d = result.theta.size - 1
+    if result.feature_names is not None and hasattr(X, "columns"):
+        names = list(result.feature_names)
+        if list(X.columns) != names:
+            raise ValueError(f"X has columns {list(X.columns)[:5]}, the attack was on {names[:5]} (in that order)")
     X = check_X(X, n_features=d)
     signs = _signs(y, result.classes, X.shape[0])
     weight = check_sample_weight(sample_weight, X.shape[0])

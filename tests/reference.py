@@ -84,7 +84,7 @@ class Convention(NamedTuple):
         return total_weight * self.alpha if self.alpha is not None else 1.0 / self.C
 
 
-#: every convention of DESIGN section 1, once each
+#: every convention of victim, once each
 CONVENTIONS = tuple(
     Convention(alpha=alpha, C=C, fit_intercept=fit, penalize_intercept=pen)
     for alpha, C in ((0.05, None), (None, 0.7))
@@ -332,7 +332,7 @@ def _edge_maximum(loss, u0, u1, v0, v1):
 def oracle_edges(loss, theta, target, lower, upper):
     """The global maximum on a box by enumeration of **all** its d 2^(d-1) edges.
 
-    DESIGN F1: the maximum lies on the frontier of the image of F in the plane of the two scores, and every
+    The maximum lies on the frontier of the image of F in the plane of the two scores, and every
     boundary edge of that zonogon is the image of edges of the box.
     """
     lower, upper = np.asarray(lower, dtype=float), np.asarray(upper, dtype=float)
@@ -471,7 +471,7 @@ def algorithm_1(loss, conv, X, y, target, lower, upper, tol, max_points):
     return Run(np.vstack(X_poison) if X_poison else np.empty((0, d)), np.array(y_poison), thetas, differences)
 
 
-# ---------------------------------------------------------------- targets of DESIGN section 5
+# ---------------------------------------------------------------- targets with known figures
 
 
 def flip_target(loss, conv, X, y, quantile=0.2, repeats=5):

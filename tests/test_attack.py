@@ -419,7 +419,7 @@ def test_bad_options_are_refused_by_name():
         poison(X, np.ones(60), target)
 
 
-# ---------------------------------------------------------------- real data: DESIGN section 5
+# ---------------------------------------------------------------- real data: figures of a prototype with other solvers
 
 
 @pytest.mark.parametrize(

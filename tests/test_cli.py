@@ -25,7 +25,7 @@ def demo(tmp_path_factory):
 
 
 def test_demo_prints_the_figures(demo):
-    """DESIGN, section 5: 1,386 points (within 3 %), the paper's bound 72, the exact minimum 194."""
+    """A prototype with other solvers found 1,386 points (within 3 %), the paper's bound 72, the exact minimum 194."""
     text = demo[0]
     online = re.search(r"Algorithm 1 +D <= 0\.02 +[\d.]+ % +([\d,]+) +[\d.]+ % +([\d,]+)", text)
     n_points, bound = (int(group.replace(",", "")) for group in online.groups())

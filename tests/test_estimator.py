@@ -316,7 +316,7 @@ def test_no_input_is_changed(cancer, target, attacker):
 
 
 def test_minimum_in_the_users_terms(cancer):
-    """DESIGN, section 5: breast_cancer needs 52 points, all of one label."""
+    """breast_cancer needs 52 points, all of one label."""
     X, y = cancer
     named = np.where(y > 0, "yes", "no")
     target = make_target(X, named, quantiles=[0.2], repeats=[5], goal=0.0)

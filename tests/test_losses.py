@@ -41,7 +41,7 @@ def test_log_loss_keeps_its_relative_accuracy_far_from_zero():
 
 
 def test_hinge_derivative_is_minus_one_strictly_below_the_margin_and_zero_on_it():
-    """DESIGN F4: s = 1 below margin 1, 0 above; on it the convention of the interface is 0."""
+    """s = 1 below margin 1, 0 above; on it the convention of the interface is 0."""
     loss = losses.get_loss("hinge")
     m = np.array([np.nextafter(1.0, 0.0), 1.0, np.nextafter(1.0, 2.0)])
     assert_array_equal(loss.derivative(m), [-1.0, 0.0, 0.0])

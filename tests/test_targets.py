@@ -43,7 +43,7 @@ def test_target_is_the_victim_trained_on_flipped_and_repeated_rows(digits):
     expected = train(X_all, y_all, len(y_all) * ALPHA)
     # Two solvers of tolerance 1e-8 and 1e-10.
     assert_allclose(np.append(target.coef_, target.intercept_), expected, atol=1e-6)
-    assert target.n_flips == 360  # DESIGN, section 5
+    assert target.n_flips == 360  # as in the prototype
     wrong = np.where(X @ expected[:-1] + expected[-1] > 0, 1, -1) != y
     assert target.error == pytest.approx(wrong.mean(), abs=0)
 
