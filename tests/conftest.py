@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported; without it scikit-learn skips checks
 
 import numpy as np
 import pytest
