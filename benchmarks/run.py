@@ -131,7 +131,10 @@ def exact_row(name, data, loss, target, row, remarks):
     if result.status == "unattainable":
         return chain | {"whole minimum": "unattainable", "seconds": seconds}
     verdict = objective.judge(loss, CONV, X, y, target, result.points, result.labels, result.counts)
-    proved = objective.certified_bound(loss, CONV, X, y, target, result.certificate.direction)
+    certificate = result.certificate
+    proved = objective.certified_bound(
+        loss, CONV, X, y, target, certificate.direction, margin_tol=certificate.margin_tol
+    )
     chain |= {
         "judged": proved,
         "whole minimum": verdict.n_points,
