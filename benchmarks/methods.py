@@ -96,7 +96,7 @@ class PlainLoop:
             model = LinearSVC(loss="hinge", C=C, **options).fit(rows, self.y[:n])
             return np.append(model.coef_, model.intercept_)
         if self.sparse:
-            raise NotImplementedError("log loss on CSR: no benchmark needs it")
+            raise ValueError("X must be dense for log loss: the plain loop adds a column of ones to it")
         if self.model is None:
             options = {"tol": self.tol, "max_iter": 10_000, "fit_intercept": False}
             self.model = LogisticRegression(solver=self.solver, warm_start=True, **options)

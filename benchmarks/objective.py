@@ -38,14 +38,14 @@ def retrain(loss, conv, X, y, weight=None, tol=1e-10):
     C = 1.0 / conv.k(weight.sum())
     if loss in ("hinge", "squared_hinge"):
         if conv.fit_intercept and not conv.penalize_intercept:
-            raise NotImplementedError("the benchmarks penalise the intercept, as the paper does")
+            raise ValueError("penalize_intercept must be True: the benchmarks penalise it, as the paper does")
         options = {"tol": tol, "max_iter": 10_000_000, "random_state": 0, "fit_intercept": conv.fit_intercept}
         model = LinearSVC(loss=loss, C=C, **options).fit(X, y, sample_weight=weight)
         return np.append(model.coef_.ravel(), np.ravel(model.intercept_)[0] if conv.fit_intercept else 0.0)
     ones = np.full((len(y), 1), float(conv.fit_intercept))
     A = sp.hstack([X, ones], format="csr") if sp.issparse(X) else np.hstack([X, ones])
     if conv.fit_intercept and not conv.penalize_intercept:
-        raise NotImplementedError("the benchmarks penalise the intercept, as the paper does")
+        raise ValueError("penalize_intercept must be True: the benchmarks penalise it, as the paper does")
     solver = "lbfgs" if sp.issparse(X) and X.shape[1] > 3000 else "newton-cholesky"
     model = LogisticRegression(C=C, fit_intercept=False, solver=solver, tol=tol, max_iter=10_000)
     return model.fit(A, y, sample_weight=weight).coef_.ravel()

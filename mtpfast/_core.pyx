@@ -1403,19 +1403,3 @@ cdef class HingeSolver:
                 pull += self.c[i] * self.norm[i]
                 noise += (self.c[i] * self.norm[i]) ** 2
         return EPS * (8.0 * total + pull * sqrt(noise) / self.k)
-
-    def dual(self):
-        """The dual variables of all rows."""
-        cdef Py_ssize_t p
-        alpha = np.where(np.asarray(self.side[: self.n_rows]) == BELOW, self.c[: self.n_rows], 0.0)
-        for p in range(self.m):
-            alpha[self.on[p]] = self.alpha[p]
-        return alpha
-
-    @property
-    def n_on_margin(self):
-        return self.m
-
-    @property
-    def near_rows(self):
-        return self.n_near

@@ -21,6 +21,7 @@ of the three built-in losses are in ``_core.pyx``.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-class Loss:
+class Loss(ABC):
     """A convex, non-increasing, non-negative margin loss ``phi``.
 
     Attributes
@@ -57,17 +58,17 @@ class Loss:
     lipschitz: float = math.inf
     smooth: bool = True
 
+    @abstractmethod
     def value(self, margin) -> np.ndarray:
         """``phi(margin)``, elementwise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def derivative(self, margin) -> np.ndarray:
         """``phi'(margin) <= 0``, elementwise; one subgradient where ``phi`` has a kink."""
-        raise NotImplementedError
 
+    @abstractmethod
     def second_derivative(self, margin) -> np.ndarray:
         """``phi''(margin) >= 0``, elementwise."""
-        raise NotImplementedError
 
     def fenchel_gap(self, margin, shrink: float) -> np.ndarray:
         """``phi(m) + phi*(-s) + s m`` at the dual value ``s = (1 - shrink) * -phi'(m)``.

@@ -174,11 +174,10 @@ class Victim:
         """Summed loss of the clean rows at ``theta`` (without the penalty)."""
         return self._solver.clean_loss()
 
-    def is_tight(self, gap: float | None = None) -> bool:
+    def is_tight(self) -> bool:
         """Whether the gap is as small as ``tol`` asks, or as float64 can tell."""
-        gap = self.gap if gap is None else gap
         asked = 0.5 * self.k * (self.tol * max(1.0, float(np.linalg.norm(self.theta)))) ** 2
-        return gap <= asked or gap <= self._solver.resolution()
+        return self.gap <= asked or self.gap <= self._solver.resolution()
 
     def warn_if_loose(self) -> None:
         if not self.is_tight() and math.sqrt(2 * self.gap / self.k) > 1e-6 * max(1.0, np.linalg.norm(self.theta)):

@@ -19,7 +19,6 @@ def test_examples_of(name):
     assert outcome.failed == 0
 
 
-@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
 def test_examples_of_the_readme():
     outcome = doctest.testfile(str(README), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert outcome.failed == 0
