@@ -133,7 +133,7 @@ def poison(
     max_points = None if max_points is None else check_count(max_points, "max_points", low=0)
     repeats = check_count(repeats, "repeats")
     if feasible_set is None:
-        feasible_set = FeatureSpace.from_data(X)
+        feasible_set = FeatureSpace.from_data(X, integer=None)
     if theta0 is not None:
         theta0 = as_theta(theta0, X.shape[1], "theta0")
     eval_sets = _evaluation_sets(eval_sets, X.shape[1])
@@ -193,9 +193,7 @@ class _Run:
         if earlier.path is None:
             raise ValueError("resume must come from an incremental attack; this result has no path")
         if earlier.feasible_set != self.feasible_set:
-            raise ValueError(
-                f"resume has feasible_set {earlier.feasible_set!r}, this attack has {self.feasible_set!r}"
-            )
+            raise ValueError(f"resume has feasible_set {earlier.feasible_set!r}, this attack has {self.feasible_set!r}")
         # The clean model tells other rows, labels or weights from these.
         off = float(np.linalg.norm(self.victim.theta - earlier.path[0]))
         if off > 1e-5 * max(1.0, float(np.linalg.norm(earlier.path[0]))):

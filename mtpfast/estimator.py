@@ -148,13 +148,13 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         """The feasible set, checked, its labels as -1. and +1."""
         space = self.feasible_set
         if space is None:
-            return FeatureSpace.from_data(self._X)
+            return FeatureSpace.from_data(self._X, integer=None)
         if isinstance(space, FeatureSpace):
             space.bounds(self.n_features_in_)
             return space
         if isinstance(space, CandidatePool):
             space.check(self.n_features_in_)
-            return space if space.y is None else CandidatePool(space.X, self._to_signs(space.y, "y of the pool"))
+            return space.bind(classes=self.classes_)
         raise TypeError(f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}")
 
     def _to_signs(self, y, name):

@@ -436,6 +436,8 @@ def _encode(value, arrays):
         value = value.tocsr()
         parts = {part: _encode(getattr(value, part), arrays) for part in ("data", "indices", "indptr")}
         return {"csr": parts, "shape": [int(n) for n in value.shape]}
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
     if isinstance(value, Loss):
         return {"loss": value.name}
     if isinstance(value, dict):
@@ -471,6 +473,8 @@ def _decode(value, arrays, loss):
         return loss
     if "dict" in value:
         return {key: _decode(item, arrays, loss) for key, item in value["dict"]}
+    if "slice" in value:
+        return slice(*value["slice"])
     if "list" in value:
         return [_decode(item, arrays, loss) for item in value["list"]]
     if "tuple" in value:
@@ -482,7 +486,17 @@ def _decode(value, arrays, loss):
 # The classes that may be part of a result, and the arguments that make one.
 _PARTS = {
     Objective: ("loss", "alpha", "C", "fit_intercept", "penalize_intercept"),
-    FeatureSpace: ("lower", "upper"),
-    CandidatePool: ("X", "y"),
+    FeatureSpace: (
+        "lower",
+        "upper",
+        "integer",
+        "lattice",
+        "one_hot",
+        "at_most_one",
+        "fixed",
+        "labels",
+        "names",
+    ),
+    CandidatePool: ("X", "y", "max_repeats"),
     Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),
 }

@@ -1,4 +1,9 @@
-"""Feasible sets: the box and the pool."""
+"""Feasible sets: the space of points that could exist, its regions, and the pool."""
+
+import io
+import itertools
+import math
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -10,6 +15,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 
 from mtpfast import CandidatePool, FeatureSpace
+from mtpfast.feasible import Group, Region
+from mtpfast.result import PoisoningResult
 
 
 def test_scalar_bounds_hold_for_every_feature():
@@ -124,3 +131,160 @@ def test_a_pool_with_labels_keeps_them():
 def test_an_empty_or_misshaped_pool_is_refused(X, y):
     with pytest.raises(ValueError, match=r"(?i)candidate|pool|X_cand|X|y"):
         CandidatePool(X, y)
+
+
+# -- label flips, repeats ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_matrix, pd.DataFrame])
+def test_label_flips_are_every_row_with_the_other_label(convert):
+    X, y = np.eye(3), np.array(["spam", "ham", "spam"])
+    pool = CandidatePool.label_flips(convert(X), y)
+    assert_array_equal(pool.X.toarray() if sp.issparse(pool.X) else pool.X, X)
+    assert pool.y.tolist() == ["ham", "spam", "ham"]
+    assert pool.max_repeats == 1
+    assert CandidatePool.label_flips(X, y, max_repeats=None).max_repeats is None
+    assert pool.bind(classes=["ham", "spam"]).signs().tolist() == [-1.0, 1.0, -1.0]
+    assert pool.bind(classes=["ham", "spam"]).max_repeats == 1
+
+
+@pytest.mark.parametrize("y", [[1, 1, 1], [1, 2, 3], [[1], [2], [1]]])
+def test_label_flips_need_two_labels(y):
+    with pytest.raises(ValueError, match="y must"):
+        CandidatePool.label_flips(np.eye(3), y)
+
+
+@pytest.mark.parametrize("max_repeats", [0, 1.5, True])
+def test_max_repeats_is_a_count(max_repeats):
+    with pytest.raises((TypeError, ValueError), match="max_repeats"):
+        CandidatePool(np.eye(3), max_repeats=max_repeats)
+
+
+def test_pools_that_differ_in_repeats_differ():
+    assert CandidatePool(np.eye(2)) == CandidatePool(np.eye(2))
+    assert CandidatePool(np.eye(2)) != CandidatePool(np.eye(2), max_repeats=1)
+    assert repr(CandidatePool(np.eye(2), max_repeats=3)) == (
+        "CandidatePool(2 candidates, 2 features, either label, each at most 3 times)"
+    )
+
+
+def test_a_pool_with_labels_outside_those_of_the_data_is_refused_by_row():
+    pool = CandidatePool(np.eye(3), ["yes", "no", "maybe"])
+    with pytest.raises(ValueError, match=r"\['no', 'yes'\], got 'maybe' in row 2"):
+        pool.bind(classes=["no", "yes"])
+
+
+# -- laws of a region, by brute force ------------------------------------------------------------
+
+
+@st.composite
+def rules(draw):
+    """The arguments of a space of at most five features in quarters, which are free of rounding."""
+    d = draw(st.integers(1, 5))
+    quarters = st.integers(-6, 6).map(lambda k: k / 4)
+    lower = np.array(draw(st.lists(quarters, min_size=d, max_size=d)))
+    width = st.integers(0, 8).map(lambda k: k / 4)
+    upper = lower + np.array(draw(st.lists(width, min_size=d, max_size=d)))
+    kinds = draw(st.lists(st.sampled_from(["free", "integer", "lattice", "first", "second"]), min_size=d, max_size=d))
+    exactly = draw(st.booleans())
+    one_hot, at_most_one, lattice, integer = [], [], {}, []
+    for group, exact in (("first", exactly), ("second", not exactly)):
+        columns = [j for j in range(d) if kinds[j] == group]
+        if columns:
+            upper[columns] = np.maximum(upper[columns], lower[columns] + 0.25)
+            (one_hot if exact else at_most_one).append(columns)
+    for j in range(d):
+        if kinds[j] == "integer":
+            integer.append(j)
+        if kinds[j] == "lattice":
+            lattice[j] = (draw(quarters), draw(st.sampled_from([0.5, 0.75, 1.25])))
+    pinned = draw(st.lists(st.integers(0, d - 1), unique=True, max_size=2))
+    fixed = {j: draw(st.sampled_from([lower[j], upper[j], math.floor(upper[j]), lower[j] + 0.25])) for j in pinned}
+    shared = {"integer": integer, "lattice": lattice, "one_hot": one_hot, "at_most_one": at_most_one, "fixed": fixed}
+    return lower, upper, shared
+
+
+def allowed(x, lower, upper, shared):
+    """Whether a point is in the space, by the words of the documentation."""
+    groups = [*shared["one_hot"], *shared["at_most_one"]]
+    for columns in groups:
+        on = [x[j] == upper[j] for j in columns]
+        if not all(is_on or x[j] == lower[j] for j, is_on in zip(columns, on, strict=True)) or sum(on) > 1:
+            return False
+    return (
+        all(any(x[j] == upper[j] for j in columns) for columns in shared["one_hot"])
+        and all(lower <= x)
+        and all(x <= upper)
+        and all(x[j] == round(x[j]) for j in shared["integer"])
+        and all((x[j] - origin) % step == 0 for j, (origin, step) in shared["lattice"].items())
+        and all(x[j] == value for j, value in shared["fixed"].items())
+    )
+
+
+def grid(lower, upper, shared, every=0.25):
+    """Points on a grid that holds every vertex of the hull, and some outside the bounds."""
+    groups = {j for columns in (*shared["one_hot"], *shared["at_most_one"]) for j in columns}
+    stepped = {*shared["integer"], *shared["lattice"]}
+    axes = []
+    for j in range(len(lower)):
+        if j in stepped:
+            axis = np.arange(lower[j], upper[j] + every, every)
+        else:
+            axis = [lower[j], upper[j]] if j in groups else [lower[j], (lower[j] + upper[j]) / 2, upper[j]]
+            axis = [*axis, shared["fixed"].get(j, lower[j])]
+        axes.append(sorted({*axis}))
+    return np.array(list(itertools.product(*axes)))
+
+
+@given(rules(), st.data())
+@settings(max_examples=150)
+def test_a_region_is_what_the_rules_say(drawn, data):
+    """Membership, maxima and frontier against the enumeration of every point; no point, no region."""
+    lower, upper, shared = drawn
+    candidates = grid(lower, upper, shared)
+    inside = np.array([allowed(x, lower, upper, shared) for x in candidates])
+    if not inside.any():
+        with pytest.raises(ValueError, match="feature|level"):
+            FeatureSpace(lower, upper, **shared)
+        return
+    space = FeatureSpace(lower, upper, **shared)
+    d = len(lower)
+    region = space.regions(d)[1.0]
+    assert space.regions(d)[-1.0] is region
+    outside = candidates + data.draw(st.sampled_from([0.125, -3.0])) * np.eye(d)[data.draw(st.integers(0, d - 1))]
+    expected = np.concatenate([inside, [allowed(x, lower, upper, shared) for x in outside]])
+    rows = np.concatenate([candidates, outside])
+    assert_array_equal(space.contains(rows), expected)
+    assert_array_equal(space.contains(sp.csr_matrix(rows)), expected)
+    assert_array_equal([not reason for reason in space.why_not(rows)], expected)
+    assert space.why_not(sp.csr_matrix(rows)) == space.why_not(rows)
+    points = candidates[inside]
+    # Every entry of the outer bounds is attained.
+    assert_array_equal(region.lower, points.min(axis=0))
+    assert_array_equal(region.upper, points.max(axis=0))
+    assert_array_equal(space.bounds(d), (region.lower, region.upper))
+
+    weights = arrays(np.float64, d, elements=st.floats(-4, 4).map(lambda v: round(v, 2)))
+    A, P = data.draw(weights), data.draw(weights)
+    value, error = region.linear_maximum(P, 0.5)
+    best = max(math.fsum([*(P * x), 0.5]) for x in points)
+    assert abs(value - best) <= error + 1e-15 * abs(best)  # the products of the sum are rounded too
+    assert error <= 1e-13 * (1 + np.abs(P) @ np.maximum(np.abs(lower), np.abs(upper)))
+    at = region.linear_argmax(P)
+    assert region.contains(at[None])[0]
+    assert P @ at + 0.5 >= value - 2 * error
+
+    m, p, slopes = region.frontier(A, -0.25, P, 0.5)
+    assert len(m) == len(p) == len(slopes) + 1
+    assert np.all(np.diff(slopes) <= 0)
+    assert np.all(np.diff(m) >= 0)
+    images = np.column_stack([points @ A - 0.25, points @ P + 0.5])
+    size = 1e-13 * (1 + np.abs(images).max())  # sums of at most ten numbers of this size
+    assert abs(m[0] - images[:, 0].min()) <= size
+    assert abs(m[-1] - images[:, 0].max()) <= size
+    # A vertical gap needs the slope at the point: compare with the lines through the edges instead.
+    for k in range(len(slopes)):
+        above = images[:, 1] - (p[k] + slopes[k] * (images[:, 0] - m[k]))
+        assert np.all(above <= size * (1 + abs(slopes[k])))
+    for corner in np.column_stack([m, p]):
+        assert np.min(np.abs(images - corner).max(axis=1)) <= size * (1 + np.abs(slopes).max(initial=0.0))
