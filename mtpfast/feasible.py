@@ -567,6 +567,12 @@ class FeatureSpace:
         bound.canonical = self.canonical
         return bound
 
+    def _with_canonical(self, canonical) -> FeatureSpace:
+        """The same space, whose points go through ``canonical`` (from and to (n, d) arrays) before use."""
+        other = copy.copy(self)
+        other.canonical = canonical
+        return other
+
     def regions(self, n_features: int) -> dict[float, Region]:
         """The points of every allowed label: +1. first, then -1.; equal regions are one object.
 

@@ -1,9 +1,7 @@
 """Feasible sets: the space of points that could exist, its regions, and the pool."""
 
-import io
 import itertools
 import math
-import pickle
 
 import numpy as np
 import pandas as pd
@@ -15,8 +13,6 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 
 from mtpfast import CandidatePool, FeatureSpace
-from mtpfast.feasible import Group, Region
-from mtpfast.result import PoisoningResult
 
 
 def test_scalar_bounds_hold_for_every_feature():
@@ -244,7 +240,7 @@ def test_a_region_is_what_the_rules_say(drawn, data):
     candidates = grid(lower, upper, shared)
     inside = np.array([allowed(x, lower, upper, shared) for x in candidates])
     if not inside.any():
-        with pytest.raises(ValueError, match="feature|level"):
+        with pytest.raises(ValueError, match=r"feature|level"):
             FeatureSpace(lower, upper, **shared)
         return
     space = FeatureSpace(lower, upper, **shared)
@@ -288,3 +284,14 @@ def test_a_region_is_what_the_rules_say(drawn, data):
         assert np.all(above <= size * (1 + abs(slopes[k])))
     for corner in np.column_stack([m, p]):
         assert np.min(np.abs(images - corner).max(axis=1)) <= size * (1 + np.abs(slopes).max(initial=0.0))
+
+
+# -- what is kept ---------------------------------------------------------------------------------
+
+
+def test_canonical_goes_along_with_bind_and_is_no_part_of_the_meaning():
+    space = FeatureSpace(0.0, 1.0, one_hot=[["a", "b"]])
+    made = space._with_canonical(np.round)
+    assert space.canonical is None
+    assert made.bind(names=["a", "b", "c"]).canonical is np.round
+    assert made == space
