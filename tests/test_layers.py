@@ -43,7 +43,9 @@ LAYERS = {
     "verification": {"result"} | GROUND,  # result: for type hints only
     "certificate": {"losses", "bounds"},
     "bounds": {"losses"},
-    "feasible": {"validation"},
+    "feasible": {"rules", "region", "validation"},
+    "rules": {"region"},
+    "region": set(),
     "losses": set(),
     "validation": set(),
 }
