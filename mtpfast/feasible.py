@@ -8,6 +8,7 @@ are what the rest of the package reads (see ``region.py``).
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from numbers import Number
 
@@ -109,7 +110,7 @@ class FeatureSpace:
         self.lattice, self.fixed = read_lattice(lattice), read_pins(fixed)
         self.one_hot, self.at_most_one = read_groups(one_hot, "one_hot"), read_groups(at_most_one, "at_most_one")
         self.labels, self.names = _labels(labels), read_names(names)
-        self.canonical = None
+        self.canonical, self._rounding = None, None
         self._regions = {}
         known = self._known_labels()
         if len(known) > 2:
@@ -220,13 +221,16 @@ class FeatureSpace:
             labels=None if self.labels is None else [to_sign(label) for label in self.labels],
             names=names,
         )
-        bound.canonical = self.canonical
-        return bound
+        return bound._with_canonical(self.canonical, self._rounding)
 
-    def _with_canonical(self, canonical) -> FeatureSpace:
-        """The same space, whose points go through ``canonical`` (from and to (n, d) arrays) before use."""
+    def _with_canonical(self, canonical, rounding=None) -> FeatureSpace:
+        """The same space, whose points go through ``canonical`` (from and to (n, d) arrays) before use.
+
+        ``rounding``, of shape (d,), is how far that may move a value off its lattice: such values count
+        as lying on it.
+        """
         other = copy.copy(self)
-        other.canonical = canonical
+        other.canonical, other._rounding, other._regions = canonical, rounding, {}
         return other
 
     def regions(self, n_features: int) -> dict[float, Region]:
@@ -428,6 +432,10 @@ class FeatureSpace:
                 if not self._per_label:
                     raise
                 raise ValueError(f"label {label!r}: {error}") from None
+            if self._rounding is not None:
+                region = self._regions[key]
+                tolerance = region.tolerance + np.where(region.tolerance > 0.0, self._rounding, 0.0)
+                self._regions[key] = dataclasses.replace(region, tolerance=tolerance)
         return self._regions[key]
 
     def _read(self, X):

@@ -18,8 +18,8 @@ GROUND = {"losses", "validation"}
 LAYERS = {
     "__init__": set(),
     "cli": {"__init__"},
-    "estimator": {"attack", "minimum", "targets", "feasible", "refit", "result"} | GROUND,
-    "targets": {"refit"} | GROUND,
+    "estimator": {"attack", "minimum", "targets", "feasible", "refit", "result", "tables", "steps", "frames"} | GROUND,
+    "targets": {"refit", "steps"} | GROUND,
     "attack": {"oracle", "refit", "bounds", "result", "certificate", "feasible"} | GROUND,
     "minimum": {
         "nearby",
@@ -39,8 +39,11 @@ LAYERS = {
     "programs": {"certificate", "feasible"} | GROUND,
     "oracle": {"feasible", "_core"} | GROUND,
     "refit": {"_core"} | GROUND,
-    "result": {"verification", "certificate", "bounds", "feasible"} | GROUND,
-    "verification": {"result"} | GROUND,  # result: for type hints only
+    "result": {"verification", "certificate", "bounds", "feasible", "frames"} | GROUND,
+    "verification": {"result", "tables", "steps", "frames"} | GROUND,  # result: for type hints only
+    "tables": {"feasible", "rules", "steps", "frames"} | GROUND,
+    "steps": {"frames"},
+    "frames": set(),
     "certificate": {"losses", "bounds"},
     "bounds": {"losses"},
     "feasible": {"rules", "region", "validation"},
