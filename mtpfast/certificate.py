@@ -424,10 +424,10 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
 def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
     """``max_F v.g`` over one poisoning point, as (value, error): value + error is an upper bound.
 
-    Box: per label the point only enters through ``p = -y v.x~`` and its margin ``m``; the upper
-    frontier of (m, p) is concave, and ``1 / s`` convex, so one line separates the frontier from the
-    level curve of ``s p`` at the maximum. The line is found on the sorted frontier; the bound is then
-    the maximum of one linear function over the box, rigorous whatever line was found. Pool: a scan.
+    Space: per label the point only enters through ``p = -y v.x~`` and its margin ``m``; over the hull of the
+    label's region the upper frontier of (m, p) is concave, and ``1 / s`` convex, so one line separates the
+    frontier from the level curve of ``s p`` at the maximum. The line is found on the sorted frontier; the bound
+    is then the maximum of one linear function over the hull, rigorous whatever line was found. Pool: a scan.
     """
     d = len(theta) - 1
     a = objective.k_per_point
@@ -435,10 +435,11 @@ def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
     drift = a * tol * float(np.linalg.norm(Rv))
     weight = a * float(Rv @ theta) + drift
     weight_error = gamma(d + 12) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
-    if hasattr(feasible_set, "bounds"):
-        lower, upper = feasible_set.bounds(d)
+    if hasattr(feasible_set, "regions"):
+        sharp = weight > -weight_error
         parts = [
-            _box_maximum(sign, v, theta, objective, lower, upper, tol, weight > -weight_error) for sign in (1.0, -1.0)
+            _hull_maximum(sign, region, v, theta, objective, tol, sharp)
+            for sign, region in feasible_set.regions(d).items()
         ]
     else:
         parts = _pool_maximum(v, theta, objective, feasible_set, tol)
@@ -475,8 +476,8 @@ def _pool_maximum(v, theta, objective, pool, tol):
     return parts
 
 
-def _box_maximum(sign, v, theta, objective, lower, upper, tol, sharp):
-    """The largest ``s p`` over the box for one label, as (value, error).
+def _hull_maximum(sign, region, v, theta, objective, tol, sharp):
+    """The largest ``s p`` over the hull of one label's region, as (value, error).
 
     ``sharp`` asks for the exact value where it is negative; otherwise 0 will do there.
     """
@@ -487,65 +488,50 @@ def _box_maximum(sign, v, theta, objective, lower, upper, tol, sharp):
         margins = [(A, a0, np.abs(A), abs(a0))]
     else:
         # |x~| <= sqrt(q(x)) <= (q0 + q(x)) / (2 sqrt(q0)), with the linear
-        # q(x) = one + sum (l + u) x - l u, which is at least |x~|^2 in the box.
+        # q(x) = one + sum (l + u) x - l u, which is at least |x~|^2 in the box around the hull.
+        lower, upper = region.lower, region.upper
         slope, level = lower + upper, one - float(lower @ upper)
-        span = (
-            np.maximum(slope * lower, slope * upper).sum() + level,
-            np.minimum(slope * lower, slope * upper).sum() + level,
-        )
+        least, most = -region.linear_maximum(-slope, -level)[0], region.linear_maximum(slope, level)[0]
         margins = []
-        for q0 in np.geomspace(max(span[1], 1e-3 * span[0], 1e-12), max(span[0], 1e-12), 9):
+        for q0 in np.geomspace(max(least, 1e-3 * most, 1e-12), max(most, 1e-12), 9):
             c = 0.5 * tol / math.sqrt(q0)
             size = abs(a0) + c * (q0 + one + float(np.abs(lower) @ np.abs(upper)))
             margins.append((A - c * slope, a0 - c * (q0 + level), np.abs(A) + c * np.abs(slope), size))
-    parts = [_separate(loss, P, p0, *m, lower, upper, sharp and tol == 0.0) for m in margins]
+    parts = [_separate(loss, region, P, p0, *m, sharp and tol == 0.0) for m in margins]
     return min(parts, key=sum)
 
 
-def _linear_maximum(coefficients, constant, sizes, size, lower, upper):
-    """Maximum of a linear function over the box, and a bound of its rounding error.
-
-    ``sizes`` and ``size`` bound the terms whose sums the coefficients and the constant are.
-    """
-    n = len(coefficients) + 12
-    far = np.maximum(np.abs(lower), np.abs(upper))
-    value = float(np.sum(np.maximum(coefficients * lower, coefficients * upper))) + constant
-    return value, gamma(n) * (float(sizes @ far) + size) * (1.0 + gamma(n))
-
-
-def _separate(loss, P, p0, A, a0, A_size, a0_size, lower, upper, sharp):
-    """Upper bound of ``s(m(x)) p(x)`` over the box, with ``m(x) = A.x + a0`` and ``p(x) = P.x + p0``."""
+def _separate(loss, region, P, p0, A, a0, A_size, a0_size, sharp):
+    """Upper bound of ``s(m(x)) p(x)`` over the hull, with ``m(x) = A.x + a0`` and ``p(x) = P.x + p0``."""
     P_size = np.abs(P)
-    m_low, m_low_error = _linear_maximum(-A, -a0, A_size, a0_size, lower, upper)
+    m_low, m_low_error = region.linear_maximum(-A, -a0, A_size, a0_size)
     m_low = -m_low - m_low_error
-    m_high = sum(_linear_maximum(A, a0, A_size, a0_size, lower, upper))
+    m_high = sum(region.linear_maximum(A, a0, A_size, a0_size))
     if loss.name == "hinge":
         if m_low > 1.0:
             return 0.0, 0.0  # every point has zero loss
         slope = 0.0
         if m_high > 1.0:
-            m, _, slopes = _frontier(P, p0, A, a0, lower, upper)
+            m, _, slopes = region.frontier(A, a0, P, p0)
             edge = np.searchsorted(m, 1.0) - 1  # the edge that holds margin 1
             slope = max(0.0, float(slopes[min(max(edge, 0), len(slopes) - 1)])) if len(slopes) else 0.0
-        best, error = _linear_maximum(
+        best, error = region.linear_maximum(
             P - slope * A,
             p0 - slope * a0 + slope,
             P_size + slope * A_size,
             abs(p0) + slope * (a0_size + 1),
-            lower,
-            upper,
         )
         return (0.0, 0.0) if m_high >= 1.0 and best + error < 0.0 else (best, error)
-    m, p, slopes = _frontier(P, p0, A, a0, lower, upper)
+    m, p, slopes = region.frontier(A, a0, P, p0)
     if np.max(p) <= 0.0 and not sharp:
-        best, error = _linear_maximum(P, p0, P_size, abs(p0), lower, upper)
+        best, error = region.linear_maximum(P, p0, P_size, abs(p0))
         most = max(0.0, best + error)
         return 0.0, most * float(_slope_above(loss, m_low))
     if np.max(p) <= 0.0 or loss.name not in ("squared_hinge", "log_loss"):
-        return _subdivide(loss, P, p0, A, a0, A_size, a0_size, lower, upper, m_low, m_high)
+        return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high)
     best, at = _best_on_frontier(loss, m, p, slopes)
     if best <= 0.0:
-        return _subdivide(loss, P, p0, A, a0, A_size, a0_size, lower, upper, m_low, m_high)
+        return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high)
     # A tangent of h = 1/s with slope kappa: h(m) >= constant + kappa m, whatever kappa > 0 is.
     if loss.name == "log_loss":
         kappa = math.exp(min(at, 700.0))
@@ -556,28 +542,13 @@ def _separate(loss, P, p0, A, a0, A_size, a0_size, lower, upper, sharp):
         constant = math.sqrt(2.0 * kappa) - kappa
         doubt = 16 * UNIT * (math.sqrt(2.0 * kappa) + kappa)
     slope = best * kappa
-    above, error = _linear_maximum(
+    above, error = region.linear_maximum(
         P - slope * A,
         p0 - slope * a0 - best * constant,
         P_size + slope * A_size,
         abs(p0) + slope * a0_size + best * (abs(constant) + doubt / gamma(len(A) + 12)),
-        lower,
-        upper,
     )
     return best, max(0.0, above + error) * float(_slope_above(loss, m_low)) + 4 * UNIT * best
-
-
-def _frontier(P, p0, A, a0, lower, upper):
-    """Upper frontier of (m, p) over the box: vertices (m, p) by increasing m, slopes of the edges."""
-    rise = np.abs(A) * (upper - lower)
-    moving = rise > 0.0
-    start = np.where(A > 0.0, lower, np.where(A < 0.0, upper, np.where(P > 0.0, upper, lower)))
-    slopes = P[moving] / A[moving]
-    order = np.argsort(-slopes, kind="stable")
-    slopes, rise = slopes[order], rise[moving][order]
-    m = np.concatenate(([0.0], np.cumsum(rise))) + (float(A @ start) + a0)
-    p = np.concatenate(([0.0], np.cumsum(slopes * rise))) + (float(P @ start) + p0)
-    return m, p, slopes
 
 
 def _best_on_frontier(loss, m, p, slopes):
@@ -611,7 +582,7 @@ def _best_on_frontier(loss, m, p, slopes):
     return best, at
 
 
-def _subdivide(loss, P, p0, A, a0, A_size, a0_size, lower, upper, m_low, m_high, pieces=128):
+def _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, pieces=128):
     """Upper bound of ``s p`` for any falling ``s``, of either sign: intervals of the margin.
 
     On each, ``p`` lies below a line whose slope is that of the frontier there, and ``s`` between its
@@ -623,20 +594,18 @@ def _subdivide(loss, P, p0, A, a0, A_size, a0_size, lower, upper, m_low, m_high,
         mid = 0.5 * (low + high)
         edge = min(max(int(np.searchsorted(m, mid)) - 1, 0), len(slopes) - 1) if len(slopes) else -1
         slope = float(slopes[edge]) if edge >= 0 else 0.0
-        top, error = _linear_maximum(
+        top, error = region.linear_maximum(
             P - slope * A,
             p0 - slope * a0,
             P_size + abs(slope) * A_size,
             abs(p0) + abs(slope) * a0_size,
-            lower,
-            upper,
         )
         ends = top + error + slope * low, top + error + slope * high
         most = max(ends) + 4 * UNIT * (abs(top) + abs(slope) * max(abs(low), abs(high)))
         s = _slope_above(loss, low) if most > 0.0 else _slope_below(loss, high)
         return float(s) * most
 
-    m, _, slopes = _frontier(P, p0, A, a0, lower, upper)
+    m, _, slopes = region.frontier(A, a0, P, p0)
     grid = np.linspace(m_low, m_high, pieces + 1)
     heap = [(-piece(a, b), a, b) for a, b in pairwise(grid)]
     heapq.heapify(heap)

@@ -10,7 +10,8 @@ Minimising ``sum nu_k`` is a linear program over measures. With ``h(m) = 1 / s(m
 to margin 1, ``1 / (2 (1 - m))`` for the squared hinge, ``1 + e^m`` for the logistic loss) the points of one label
 merge into their weighted mean at no extra cost (Jensen), so on a box two points suffice and the program has O(d)
 variables, whatever the number of clean rows: see :mod:`mtpfast.programs`. Its dual is a direction that
-proves the bound: see :mod:`mtpfast.certificate`.
+proves the bound: see :mod:`mtpfast.certificate`. Where points have to be whole valid records the program is over
+their hull, and its solution is dealt out: see :mod:`mtpfast.records`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse as sp
 
+from . import records
 from .certificate import Certificate, CleanGradient, bound, clean_gradient
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
@@ -31,8 +33,9 @@ from .programs import (
     PartialHingeProgram,
     PoolProgram,
     Setting,
-    SmoothProgram,
+    SmoothHullProgram,
     effective_weight,
+    smooth_program,
 )
 from .recover import balance, exchange, pair, round_counts, split
 from .refit import refit
@@ -165,7 +168,8 @@ def minimum_poisoning(
     elif max_points is not None and found.n_points > max_points:
         found = _closest(problem, found, max_points)
     result = _result(problem, found, tol, max_points, curve)
-    if margin_tol is None and tol == 0.0 and result.status == "stalled" and objective.loss.name == "hinge":
+    hinge = objective.loss.name == "hinge"
+    if margin_tol is None and tol == 0.0 and result.status == "stalled" and hinge and not problem.of_records:
         problem = _at(problem, problem.theta, margin_tol=MARGIN_TOLS[1])
         sharper = _result(problem, _exact(problem, integer), tol, max_points, curve)
         if sharper.status == "reached":
@@ -189,8 +193,17 @@ class Problem:
 
     @property
     def setting(self) -> Setting:
-        lower, upper = self.feasible_set.bounds(len(self.theta) - 1)
-        return Setting(self.clean, self.theta, self.objective, lower, upper)
+        return Setting(self.clean, self.theta, self.objective, self.feasible_set.regions(len(self.theta) - 1))
+
+    @property
+    def of_records(self) -> bool:
+        """Whether points have to be whole records: then sums of them are rounded, and the target is hit nearly."""
+        return isinstance(self.feasible_set, FeatureSpace) and not self.setting.is_box
+
+    def canonical(self, points) -> list:
+        """The points as what translates records into points makes them."""
+        function = getattr(self.feasible_set, "canonical", None)
+        return list(points) if function is None or not len(points) else list(function(np.array(points)))
 
     def prove(self, direction, kind="direction") -> Certificate:
         """The certificate of a direction for the exact target."""
@@ -242,7 +255,7 @@ def _read(X, y, target, objective, feasible_set, sample_weight, margin_tol, retr
     margin_tol = check_number(margin_tol, "margin_tol")
     if feasible_set is not None:
         if isinstance(feasible_set, FeatureSpace):
-            feasible_set.bounds(d)
+            feasible_set.regions(d)
         elif isinstance(feasible_set, CandidatePool):
             feasible_set.check(d)
         else:
@@ -271,8 +284,14 @@ def _exact(problem: Problem, integer=True) -> Found:
     """The fewest points for the target itself."""
     if isinstance(problem.feasible_set, CandidatePool):
         return _exact_pool(problem, integer)
+    found = _exact_space(problem, integer)
+    found.points = problem.canonical(found.points)
+    return found
+
+
+def _exact_space(problem: Problem, integer) -> Found:
     hinge = problem.objective.loss.name == "hinge"
-    program = (HingeProgram if hinge else SmoothProgram)(problem.setting)
+    program = _program(problem.setting)
     value, v, x = program.solve()
     if value is None:
         return _unattainable(problem, program.farkas())
@@ -280,13 +299,20 @@ def _exact(problem: Problem, integer=True) -> Found:
     if value <= 1e-9 * max(1.0, problem.clean.weight):
         found.exact, found.message = True, "the clean data alone induce the target"
         return found
-    if not integer:
+    if not program.setting.is_box:
+        least = max(1, round(value)) if not integer else max(1, found.certificate.n_poison)
+        (_records_hinge if hinge else _records_smooth)(problem, program, found, x, least)
+    elif not integer:
         _fractional(problem, program, found, x)
     elif hinge:
         _whole_hinge(problem, program, found, x)
     else:
         _whole_smooth(problem, program, found, x)
     return found
+
+
+def _program(setting: Setting):
+    return HingeProgram(setting) if setting.objective.loss.name == "hinge" else smooth_program(setting)
 
 
 def _unattainable(problem, directions) -> Found:
@@ -309,16 +335,10 @@ def _unattainable(problem, directions) -> Found:
     return Found(certificate=best, message=message)
 
 
-def _zero_loss_point(setting: Setting):
-    """The point of the largest margin in the box, and its label."""
-    sign = 1.0 if setting.margin_range(1.0)[1] >= setting.margin_range(-1.0)[1] else -1.0
-    return np.where(sign * setting.theta[:-1] > 0, setting.upper, setting.lower), sign
-
-
 def _store(found: Found, setting: Setting, groups, n_zero=0):
     """Put (point, label, count) groups into ``found``; ``n_zero`` points of zero loss besides."""
     if n_zero:
-        groups = [*groups, (*_zero_loss_point(setting), n_zero)]
+        groups = [*groups, (*setting.zero_loss_point(), n_zero)]
     groups = [g for g in groups if g[2] > 0]
     found.points, found.labels, found.counts = ([g[i] for g in groups] for i in range(3))
 
@@ -365,8 +385,9 @@ def _place_whole(setting, program, counts):
     r = program.remainder(place[2]) + int(np.sum(counts)) * setting.pull
     both = pair(setting, r, float(counts[0]), float(counts[1]))
     if both is None:
-        both = [np.clip(z / max(n, 1), setting.lower, setting.upper) for z, n in zip(place[:2], counts, strict=False)]
-    idle = [(*_zero_loss_point(setting), int(counts[2]))] if counts[2] else []
+        means = zip(setting.both, place[:2], counts, strict=False)
+        both = [np.clip(z / max(n, 1), region.lower, region.upper) for region, z, n in means]
+    idle = [(*setting.zero_loss_point(), int(counts[2]))] if counts[2] else []
     return [(both[0], 1.0, int(counts[0])), (both[1], -1.0, int(counts[1])), *idle]
 
 
@@ -378,12 +399,12 @@ def _partial_groups(setting, d, x):
     for g, (sign, count) in enumerate(zip((1.0, -1.0, 1.0, -1.0), n[:4], strict=True)):
         weight = E[g] if g > 1 else count
         if count and weight > 1e-9:
-            point = setting.lower + x[g * d : (g + 1) * d] / weight
-            groups.append((np.clip(point, setting.lower, setting.upper), sign, int(count)))
+            lower, upper = setting.region(sign).lower, setting.region(sign).upper
+            groups.append((np.clip(lower + x[g * d : (g + 1) * d] / weight, lower, upper), sign, int(count)))
         elif count:
-            groups.append((*_zero_loss_point(setting), int(count)))
+            groups.append((*setting.zero_loss_point(), int(count)))
     if n[4]:
-        groups.append((*_zero_loss_point(setting), int(n[4])))
+        groups.append((*setting.zero_loss_point(), int(n[4])))
     return groups, int(n.sum())
 
 
@@ -403,7 +424,7 @@ def _fractional(problem, program, found, x):
             both = pair(setting, r, float(counts[0]), float(counts[1]))
             both = both or [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
     if both is not None:
-        points = [np.clip(p, setting.lower, setting.upper) for p in both]
+        points = [np.clip(p, region.lower, region.upper) for p, region in zip(both, setting.both, strict=True)]
         groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]
         _store(found, setting, groups, int(counts[2]))
         r = r if hinge else program.remainder(int(counts.sum()))
@@ -452,7 +473,9 @@ def _hit(program, setting, total, share, idle):
         active = total - zeros
         guess = share * active
         splits = sorted(range(active + 1), key=lambda n: abs(n - guess))[: 400 if active < 10_000 else 100]
-        extra = [(*_zero_loss_point(setting), zeros)] if zeros else []
+        if setting.idle_labels:
+            splits = [0 if 0 in setting.idle_labels else active]
+        extra = [(*setting.zero_loss_point(), zeros)] if zeros else []
         for n_plus in splits:
             n_minus = active - n_plus
             if n_plus == 0 or n_minus == 0:
@@ -487,6 +510,107 @@ def _spread(program, setting, n_plus, n_minus, zeros):
             return None
         groups += part
     return groups
+
+
+def _records_hinge(problem, program, found, x, least):
+    """Whole valid records for the hinge: the sums of a solution over the hull, rounded and dealt out.
+
+    Where a label's records cannot all have zero or positive loss, the mean of their margins is lowered and the program
+    solved again, at the price of more points.
+    """
+    setting = problem.setting
+    best = None
+    for _ in range(8):
+        counts, sums, t, room = _rounded(setting, program, x, least)
+        rows = [
+            records.deal(setting, sign, z, n, 1.0 - 1e-3 * max(room, 1e-6))
+            for sign, z, n in zip((1.0, -1.0), sums, counts, strict=False)
+        ]
+        over = [
+            float(np.max(sign * (X @ setting.theta[:-1] + setting.theta[-1]), initial=-np.inf)) - 1.0 + 1e-9
+            for sign, X in zip((1.0, -1.0), rows, strict=True)
+        ]
+        if best is None or max(over) <= 0.0:
+            best = rows, counts, t
+        if max(over) <= 0.0:
+            break
+        below = [b + max(0.5 * o, 0.02) * (o > 0.0) for b, o in zip(program.below, over, strict=True)]
+        program = HingeProgram(setting, below)
+        value, _, x = program.solve()
+        if value is None:
+            break
+        least = max(least, math.ceil(value - 1e-7 * value))
+    rows, counts, t = best
+    points = records.merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
+    _store(found, setting, list(zip(*points, strict=True)), int(counts[2]))
+    found.residual = program.remainder(t) + found.n_points * setting.pull - _supplied(setting, found)
+    found.message = f"{found.n_points} whole valid records"
+
+
+def _rounded(setting, program, x, total):
+    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program."""
+    counts = program.whole(total)[0]
+    exact = counts is not None
+    if not exact:
+        counts = round_counts(x, total)
+    place = program.place(counts, elastic=not exact)
+    if place is None:
+        place = program.place(counts, elastic=True)
+    t, room = place[2:]
+    slack = program.free[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
+    sums = records.round_sums(setting, place[:2], counts[:2], slack, program.below)
+    masks = [~records.continuous(region) for region in setting.both]
+    again = program.place(counts, pinned=list(zip(masks, sums, strict=True)), elastic=True)
+    if again is not None:
+        sums, t = again[:2], again[2]
+    return counts, sums, t, room
+
+
+def _records_smooth(problem, program, found, x, least):
+    """Whole valid records for a smooth loss: dealt out for the counts of a solution, then moved."""
+    setting = problem.setting
+    share, idle = x[2] / max(x[2] + x[3], 1e-300), x[4] / found.value
+    scale = 1.0 + float(np.linalg.norm(setting.clean.gradient))
+    best = None
+    for total in (least, least + 1):
+        zeros = round(idle * total)
+        n_plus = round(share * (total - zeros))
+        counts = n_plus, total - zeros - n_plus
+        value, _, columns = program.solve(fixed=(*counts, zeros), elastic=1e-3)
+        if value is None:
+            continue
+        # Where the stationarity rows cannot be met with these counts (elastic), as nearly as can be had.
+        sums = [n * mean for n, mean in zip(counts, _means(program, columns), strict=True)]
+        weights = [E / max(n, 1) for E, n in zip(columns[:2], counts, strict=True)]
+        sums = records.round_sums(setting, sums, counts, weights=weights)
+        rows = [records.deal(setting, sign, z, n) for sign, z, n in zip((1.0, -1.0), sums, counts, strict=True)]
+        X, signs = np.vstack(rows), np.repeat([1.0, -1.0], counts)
+        rho = records.tune(setting, X, signs, zeros, rounds=400 if best is None else 0)
+        found.exact = bool(np.linalg.norm(rho) <= 1e-9 * scale)
+        if best is None or found.exact:
+            best = rho, X, signs, zeros
+        if found.exact:
+            break
+    if best is None:
+        found.message = "the solver found no whole records"
+        return
+    found.residual, X, signs, zeros = best
+    _store(found, setting, list(zip(*records.merge(X, signs), strict=True)), zeros)
+    found.message = f"{found.n_points} whole valid records"
+
+
+def _means(program, x):
+    """The two points of a solution of a smooth program."""
+    setting, E = program.setting, x[:2]
+    if isinstance(program, SmoothHullProgram):
+        z = np.split(x[6:], 2)
+    else:
+        both = pair(setting, x[6:], *E, x[5], slack=math.inf)  # the rounding that follows is far coarser
+        z = [weight * point for weight, point in zip(E, both, strict=True)]
+    return [
+        np.clip(zeta / max(weight, 1e-300), region.lower, region.upper)
+        for zeta, weight, region in zip(z, E, setting.both, strict=True)
+    ]
 
 
 def _exact_pool(problem: Problem, integer=True) -> Found:
@@ -531,8 +655,7 @@ def _cost(problem: Problem) -> float:
     if isinstance(problem.feasible_set, CandidatePool):
         value = PoolProgram(problem.clean, problem.theta, problem.objective, problem.feasible_set).solve()[0]
     else:
-        hinge = problem.objective.loss.name == "hinge"
-        value = (HingeProgram if hinge else SmoothProgram)(problem.setting).solve()[0]
+        value = _program(problem.setting).solve()[0]
     return math.inf if value is None else value
 
 
@@ -634,17 +757,23 @@ def _as_attack(problem: Problem, found: Found) -> Attack | None:
 
 
 def _relaxed(problem: Problem, radius):
-    """Points of the relaxed program for a ball, or None (hinge on a box only)."""
+    """Points of the relaxed program for a ball, or None (hinge on a space only)."""
     if problem.objective.loss.name != "hinge" or isinstance(problem.feasible_set, CandidatePool):
         return None
-    return relaxed_points(_at(problem, problem.theta, float(radius)).setting, float(radius))
+    groups = relaxed_points(_at(problem, problem.theta, float(radius)).setting, float(radius))
+    if not groups:
+        return groups
+    points, labels, counts = zip(*groups, strict=True)
+    return list(zip(problem.canonical(points), labels, counts, strict=True))
 
 
 def _parts(exact: Found):
     """Parts of the exact solution, each a start for a search."""
+    counts = np.array(exact.counts)
     for share in (0.25, 0.5, 0.75, 0.9, 1.0):
-        counts = [int(share * c) for c in exact.counts]
-        groups = zip(exact.points, exact.labels, counts, strict=True)
+        # of many records with a few copies each, every so manieth
+        part = np.floor(share * counts) if len(counts) < 10 else np.diff(np.floor(share * np.cumsum(counts)), prepend=0)
+        groups = zip(exact.points, exact.labels, part.astype(int).tolist(), strict=True)
         yield [(_row(x), sign, count) for x, sign, count in groups if count]
 
 
@@ -666,8 +795,11 @@ def _within(problem: Problem, exact: Found, tol, max_points) -> Found:
         found.message += "; X is too large for the search within the tolerance"
         return found
     search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison))
-    search.take(_as_attack(problem, exact))
-    search.take(_slide(problem, problem.theta, tol))
+    first = _as_attack(problem, exact)
+    search.take(first)
+    if problem.of_records and first is not None:  # records hit any other model as nearly as this one, or so
+        search.stray = 1.5 * first.distance
+    search.take(search.slide(problem.theta))
     radii = {}
     for radius in tol * np.array([1.0, 0.7, 0.5, 0.35, 0.25, 0.15]):
         radii[radius] = search.descend(_relaxed(problem, radius))
@@ -684,25 +816,23 @@ def _within(problem: Problem, exact: Found, tol, max_points) -> Found:
     if best is None:
         return _take(found, nearest, f"nearest model found, for l2 distance {tol:g}")
     search.take(improve(*search.shared, best, tol))
-    search.take(_slide(problem, search.best.theta, tol))
+    search.take(search.slide(search.best.theta))
     best = search.best
     return _take(
         found, best, f"{best.n_points} points for l2 distance {tol:g}; {certificate.n_poison} proved necessary"
     )
 
 
-def _slide(problem: Problem, start, tol, steps=12) -> Attack | None:
+def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
     """The exact minimum for the model ``start`` in the ball, or for a cheaper one near it.
 
     The cost of ``theta`` is ``-G(theta).v`` for the normalised dual direction v, and ``G`` is the gradient of a convex
     function: moving along v lowers the cost. Steps along v, back into the ball each time, while that pays.
     """
-    if isinstance(problem.feasible_set, CandidatePool):
+    if isinstance(problem.feasible_set, CandidatePool) or not radius > 0.0:
         return None
-    solver = HingeProgram if problem.objective.loss.name == "hinge" else SmoothProgram
-    radius = tol * (1.0 - 1e-6)
     best = _at(problem, start, margin_tol=1e-7)
-    least, v, _ = solver(best.setting).solve()
+    least, v, _ = _program(best.setting).solve()
     if least is None:
         return None
     step = radius
@@ -710,7 +840,7 @@ def _slide(problem: Problem, start, tol, steps=12) -> Attack | None:
         moved = best.theta + step * v / np.linalg.norm(v) - problem.theta
         moved *= min(1.0, radius / np.linalg.norm(moved))
         there = _at(problem, problem.theta + moved, margin_tol=1e-7)
-        value, direction, _ = solver(there.setting).solve()
+        value, direction, _ = _program(there.setting).solve()
         if value is not None and value < least * (1.0 - 1e-6):
             best, least, v = there, value, direction
         else:
@@ -731,7 +861,11 @@ class _Search:
         self.problem = problem
         self.shared = _data(problem), problem.theta, problem.objective, problem.feasible_set
         self.tol, self.limit = tol, limit
+        self.stray = 0.0  # how far from a model the records for it end up
         self.best = self.nearest = None
+
+    def slide(self, start) -> Attack | None:
+        return _slide(self.problem, start, self.tol * (1.0 - 1e-6) - self.stray)
 
     def take(self, attack: Attack | None):
         if attack is None or attack.n_points > self.limit:
@@ -755,7 +889,7 @@ class _Search:
         attack = descend(*self.shared, start, self.tol, limit)
         self.take(attack)
         if self.tol and attack.distance <= self.tol:
-            self.take(_slide(self.problem, attack.theta, self.tol))
+            self.take(self.slide(attack.theta))
         return attack.n_points * max(1.0, attack.distance / self.tol) if self.tol else attack.distance
 
 
@@ -840,7 +974,8 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         status = "reached"
     else:
         status = "budget" if max_points is not None and found.n_points <= max_points else "stalled"
-        message += f"; its distance is {distance:.3g}"
+        near = "whole records come only so near: " if problem.of_records and status == "stalled" else ""
+        message += f"; {near}its distance is {distance:.3g}"
         if found.exact and objective.r == 0.0 and objective.fit_intercept and objective.loss.name == "hinge":
             message += " (the target is a minimiser, but with a free intercept not the only one)"
     lower = 0 if certificate is None else certificate.n_poison

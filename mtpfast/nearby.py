@@ -20,16 +20,17 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
+from . import records
 from .certificate import bound
 from .oracle import max_loss_difference
-from .programs import HingeProgram, Setting, solve_lp
+from .programs import HingeProgram, Setting, solve_lp, widen
 from .refit import Victim
 
 __all__ = ["ball_direction", "descend", "improve", "relaxed_points"]
 
 
 class BallProgram:
-    """The relaxed program of the hinge on a box, with the l2 ball as a tower of planes.
+    """The relaxed program of the hinge on convex regions, with the l2 ball as a tower of planes.
 
     ``|rho| <= r`` in D dimensions is a tree of D - 1 two-dimensional cones, each of them a polygon with
     ``2^(nu + 1)`` sides per half turn in ``2 nu`` rows (Ben-Tal and Nemirovski, Math. Oper. Res. 26, 2001, section 2);
@@ -40,31 +41,30 @@ class BallProgram:
     def __init__(self, setting: Setting, tol: float, nu: int = 5):
         self.program = base = HingeProgram(setting)
         d, theta = base.d, setting.theta
-        n = base.A_eq.shape[1]
-        rows = base.A_eq.shape[0]
-        penalised = np.flatnonzero(np.append(np.ones(d), setting.objective.r)[:rows])
+        n, rows = base.A_eq.shape[1], base.A_eq.shape[0]
+        penalised = np.flatnonzero(np.append(np.ones(d), setting.objective.r)[: base.n_stationarity])
         D = len(penalised)
         rho = sp.csr_matrix((np.ones(D), (penalised, np.arange(D))), shape=(rows, D))
         tree = _Tower(n, D, nu)
         total = n + D + tree.n_columns
-        self.A_eq = sp.vstack([_widen(sp.hstack([base.A_eq, rho]), total), tree.equalities(total)]).tocsr()
+        self.A_eq = sp.vstack([widen(sp.hstack([base.A_eq, rho]), total), tree.equalities(total)]).tocsr()
         self.b_eq = np.concatenate([base.b_eq, np.zeros(self.A_eq.shape[0] - rows)])
-        # Margins: y (w.z + b E) <= E + tol |x~| E, with |x~| below its tangents over the box.
-        slope, level = setting.lower + setting.upper, 1.0 * base.one - float(setting.lower @ setting.upper)
-        span = [float(f(slope * setting.lower, slope * setting.upper).sum()) + level for f in (np.minimum, np.maximum)]
+        # Margins: y (w.z + b E) <= E + tol |x~| E, with |x~| below its tangents over the box around the hull.
         margins = []
-        for row, sign in enumerate((1.0, -1.0)):
-            for q0 in np.geomspace(max(span[0], 1e-3 * span[1], 1e-12), max(span[1], 1e-12), 9):
+        for row, (sign, region) in enumerate(zip((1.0, -1.0), setting.both, strict=True)):
+            slope, level = region.lower + region.upper, 1.0 * base.one - float(region.lower @ region.upper)
+            least, most = -region.linear_maximum(-slope, -level)[0], region.linear_maximum(slope, level)[0]
+            for q0 in np.geomspace(max(least, 1e-3 * most, 1e-12), max(most, 1e-12), 9):
                 c = 0.5 * tol / math.sqrt(q0)
                 w, b = sign * theta[:-1] - c * slope, sign * theta[-1] - c * (q0 + level)
                 line = np.zeros(total)
                 line[row * d : (row + 1) * d] = w
-                line[2 * d + row] = w @ setting.lower + b - 1.0
+                line[2 * d + row] = w @ region.lower + b - 1.0
                 margins.append(line)
         radius = np.zeros(total)
         radius[tree.top] = 1.0
         radius[2 * d : 2 * d + 3] = -tol * setting.a
-        inside = _widen(base.A_ub[: 2 * d], total)
+        inside = widen(base.A_ub[:-2], total)
         self.A_ub = sp.vstack([inside, sp.csr_matrix(np.array(margins)), tree.inequalities(total), radius]).tocsr()
         self.b_ub = np.zeros(self.A_ub.shape[0])
         self.b_ub[-1] = tol * setting.clean.k
@@ -76,13 +76,13 @@ class BallProgram:
     def solve(self):
         """(value, v, z+, z-, (E+, E-, N0)); value None if infeasible."""
         base = self.program
-        d, rows = base.d, base.A_eq.shape[0]
+        d = base.d
         res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, self.bounds)
         if res.status != 0:
             return None, None, None, None, None
-        v = res.eqlin.marginals[:rows]
+        v = res.eqlin.marginals[: base.n_stationarity]
         counts = res.x[2 * d : 2 * d + 3]
-        z = [res.x[g * d : (g + 1) * d] + base.setting.lower * counts[g] for g in (0, 1)]
+        z = [res.x[y * d : (y + 1) * d] + region.lower * counts[y] for y, region in enumerate(base.setting.both)]
         return float(res.fun), v if base.one else np.append(v, 0.0), z[0], z[1], counts
 
 
@@ -135,10 +135,6 @@ def _matrix_of(rows, n):
     return sp.csr_matrix((value, (i, j)), shape=(len(rows), n))
 
 
-def _widen(A, n):
-    return sp.hstack([A, sp.csr_matrix((A.shape[0], n - A.shape[1]))]).tocsr()
-
-
 def ball_direction(clean_at, theta, objective, feasible_set, tol, starts):
     """A direction with a large bound for the ball, by ascent from each start; (value, v).
 
@@ -178,10 +174,15 @@ def relaxed_points(setting, tol):
     value, _, z_plus, z_minus, counts = BallProgram(setting, tol).solve()
     if value is None:
         return None
+    whole = [round(n) for n in counts[:2]]
+    if not setting.is_box:
+        sums = [z * (n / max(count, 1e-300)) for z, n, count in zip((z_plus, z_minus), whole, counts, strict=False)]
+        return records.of_sums(setting, records.round_sums(setting, sums, whole), whole)
     groups = []
-    for z, sign, n in ((z_plus, 1.0, counts[0]), (z_minus, -1.0, counts[1])):
-        if round(n) > 0:
-            groups.append((np.clip(z / n, setting.lower, setting.upper), sign, round(n)))
+    for z, sign, count, n in zip((z_plus, z_minus), (1.0, -1.0), counts, whole, strict=False):
+        if n > 0:
+            region = setting.region(sign)
+            groups.append((np.clip(z / count, region.lower, region.upper), sign, n))
     return groups
 
 

@@ -1,14 +1,18 @@
 """The convex programs behind the exact minimum, for HiGHS.
 
 The points of one label merge into one at no extra cost (Jensen; see :mod:`mtpfast.minimum`), so a
-poisoning of a box is two points with effective weights ``E_y`` and counts ``N_y``. With
+poisoning of a convex set is two points with effective weights ``E_y`` and counts ``N_y``. With
 ``r = G + a R theta (N+ + N- + N0)`` the program is
 
     min  N+ + N- + N0    s.t.   E+ x~+ - E- x~-  =  r + (rows on the margin),
-                                lower <= x_y <= upper,     N_y >= E_y h(m_y),  h = 1 / s,
+                                x_y in the hull of label y,     N_y >= E_y h(m_y),  h = 1 / s,
 
 ``m_y`` the margin of the point of label y under the target, ``N0`` the points of zero loss, which only
 weigh in through the penalty (``alpha`` convention). Nothing here depends on the number of clean rows.
+
+The hull of a region is its box, and for every group of columns of which one (or at most one) is on, with
+``zeta = E (x - off)``:  ``sum_j zeta_j / (on_j - off_j) = E`` (or ``<= E``). Where records must be whole its
+value is a bound: the merged point is a mean of records, and to find the records is for :mod:`mtpfast.records`.
 
 Every program returns the multipliers of the stationarity rows as a direction ``v``: the proof. What
 ``v`` proves is for :mod:`mtpfast.certificate` to say.
@@ -26,7 +30,16 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, mi
 from .certificate import CleanGradient
 from .losses import Objective
 
-__all__ = ["HingeProgram", "PoolProgram", "Setting", "SmoothProgram", "effective_weight", "inverse_slope"]
+__all__ = [
+    "HingeProgram",
+    "PoolProgram",
+    "Setting",
+    "SmoothHullProgram",
+    "SmoothProgram",
+    "effective_weight",
+    "inverse_slope",
+    "smooth_program",
+]
 
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 10.0}
@@ -34,13 +47,34 @@ EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 10.0}
 
 @dataclass(frozen=True)
 class Setting:
-    """One question: this target, after this much clean data, with points in this box."""
+    """One question: this target, after this much clean data, with points in these regions.
+
+    ``regions``: one for each label that points may carry, as ``FeatureSpace.regions`` gives them.
+    """
 
     clean: CleanGradient
     theta: np.ndarray
     objective: Objective
-    lower: np.ndarray
-    upper: np.ndarray
+    regions: dict
+
+    def region(self, sign: float):
+        """The region of a label; of the other one where points may not carry this one (they then have weight 0)."""
+        return self.regions[sign if sign in self.regions else -sign]
+
+    @property
+    def both(self) -> tuple:
+        """The regions of label +1 and label -1."""
+        return self.region(1.0), self.region(-1.0)
+
+    @property
+    def is_box(self) -> bool:
+        """Whether every point of the boxes may be used, so that whole points need no rounding."""
+        return all(region.is_box for region in self.regions.values())
+
+    @property
+    def idle_labels(self) -> list[int]:
+        """0 for the label +1, 1 for the label -1, where points may not carry it."""
+        return [i for i, sign in enumerate((1.0, -1.0)) if sign not in self.regions]
 
     @property
     def a(self) -> float:
@@ -55,17 +89,21 @@ class Setting:
         return self.a * R * self.theta
 
     def margin_range(self, sign: float) -> tuple[float, float]:
-        """Least and largest margin of a point of that label in the box."""
-        w, b = sign * self.theta[:-1], sign * self.theta[-1]
-        low, high = w * self.lower, w * self.upper
-        return float(np.minimum(low, high).sum() + b), float(np.maximum(low, high).sum() + b)
+        """Least and largest margin of a point of that label."""
+        region, w, b = self.region(sign), sign * self.theta[:-1], sign * self.theta[-1]
+        return -region.linear_maximum(-w, -b)[0], region.linear_maximum(w, b)[0]
 
     @property
     def has_zero_loss(self) -> bool:
-        """Whether some point of the box has zero loss, so that it adds nothing but weight."""
+        """Whether some point has zero loss, so that it adds nothing but weight."""
         if self.objective.loss.name == "log_loss":
             return False
-        return max(self.margin_range(1.0)[1], self.margin_range(-1.0)[1]) >= 1.0
+        return max(self.margin_range(sign)[1] for sign in self.regions) >= 1.0
+
+    def zero_loss_point(self):
+        """The point of the largest margin, and its label."""
+        sign = max(self.regions, key=lambda sign: self.margin_range(sign)[1])
+        return self.regions[sign].linear_argmax(sign * self.theta[:-1]), sign
 
 
 def effective_weight(loss, margin: float) -> float:
@@ -107,45 +145,91 @@ def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
     return res
 
 
+def _inside(setting: Setting):
+    """``(A_ub, A_eq)`` over ``(zeta+, zeta-, E+, E-)``: with ``A_ub . <= 0`` and ``A_eq . = 0`` the points lie in
+    their hulls."""
+    d = len(setting.theta) - 1
+    width = np.zeros((2 * d, 2))
+    plain = np.ones(2 * d, dtype=bool)
+    group_rows = {True: [], False: []}
+    for y, region in enumerate(setting.both):
+        width[y * d : (y + 1) * d, y] = region.lower - region.upper
+        for group in region.groups:
+            plain[y * d + group.columns] = False
+            row = np.zeros(2 * d + 2)
+            row[y * d + group.columns] = 1.0 / (group.on - group.off)
+            row[2 * d + y] = -1.0
+            group_rows[group.exactly].append(sp.csr_matrix(row))
+    box = sp.hstack([sp.identity(2 * d, format="csr")[plain], sp.csr_matrix(width[plain])])
+    A_ub = sp.vstack([box, *group_rows[False]])
+    A_eq = sp.vstack(group_rows[True]) if group_rows[True] else sp.csr_matrix((0, 2 * d + 2))
+    return A_ub.tocsr(), A_eq.tocsr()
+
+
+def _stationarity(setting: Setting):
+    """``-E+ x~+ + E- x~-`` over ``(zeta+, zeta-, E+, E-)``: (d + 1) rows, d without an intercept."""
+    d = len(setting.theta) - 1
+    plus, minus = setting.both
+    head = np.zeros((d + 1, 2))
+    head[:d, 0], head[:d, 1] = -plus.lower, minus.lower
+    head[d, 0], head[d, 1] = -1.0, 1.0
+    eye = sp.identity(d, format="csr")
+    coordinates = sp.vstack([sp.hstack([-eye, eye]), sp.csr_matrix((1, 2 * d))])
+    return sp.hstack([coordinates, sp.csr_matrix(head)]).tocsr()[: d + int(setting.objective.fit_intercept)]
+
+
+def _margins(setting: Setting):
+    """``E_y m_y`` over ``(zeta+, zeta-, E+, E-)``: (2, 2 d + 2)."""
+    w, b = setting.theta[:-1], setting.theta[-1]
+    d = len(w)
+    rows = np.zeros((2, 2 * d + 2))
+    for y, (sign, region) in enumerate(zip((1.0, -1.0), setting.both, strict=True)):
+        rows[y, y * d : (y + 1) * d] = sign * w
+        rows[y, 2 * d + y] = sign * (w @ region.lower + b)
+    return rows
+
+
+def widen(A, n):
+    """A with zero columns appended, n in all."""
+    return sp.hstack([A, sp.csr_matrix((A.shape[0], n - A.shape[1]))]).tocsr()
+
+
 class HingeProgram:
-    """The hinge loss on a box: a linear program; with whole counts, a MILP.
+    """The hinge loss on convex regions: a linear program; with whole counts, a MILP.
 
     Columns: the points' coordinates above the lower bound, times their weight (d per label), then
-    ``E+, E-, N0``, then one ``t`` in [0, 1] for every clean row on the margin.
+    ``E+, E-, N0``, then one ``t`` in [0, 1] for every clean row on the margin. The first ``n_stationarity``
+    equalities are the stationarity rows, the last two inequalities say that the margins are at most
+    ``1 - below`` (the mean of records is kept below 1 where they cannot all be near it).
     """
 
-    def __init__(self, setting: Setting):
-        self.setting = setting
-        clean, theta = setting.clean, setting.theta
-        d = len(theta) - 1
-        lower, upper = setting.lower, setting.upper
-        self.d, self.one = d, setting.objective.fit_intercept
+    def __init__(self, setting: Setting, below=(0.0, 0.0)):
+        self.setting, self.below = setting, below
+        clean = setting.clean
+        self.d = d = len(setting.theta) - 1
+        self.one = setting.objective.fit_intercept
         self.free, self.group = _merge_rows(clean)
         m = self.free.shape[1]
-        pull = setting.pull
-        head = np.zeros((d + 1, 3))
-        head[:d, 0], head[:d, 1] = -lower, lower
-        head[d, 0], head[d, 1] = -1.0, 1.0
-        head += pull[:, None]
-        eye = sp.identity(d, format="csr")
-        coordinates = sp.vstack([sp.hstack([-eye, eye]), sp.csr_matrix((1, 2 * d))])
-        self.A_eq = sp.hstack([coordinates, sp.csr_matrix(head), self.free]).tocsr()
-        self.b_eq = -clean.gradient
-        if not self.one:
-            self.A_eq, self.b_eq = self.A_eq[:d], self.b_eq[:d]
-        width = np.zeros((2 * d, 3))
-        width[:d, 0] = width[d:, 1] = lower - upper
-        inside = sp.hstack([sp.identity(2 * d), sp.csr_matrix(width), sp.csr_matrix((2 * d, m))])
-        margins = np.zeros((2, 2 * d + 3 + m))
-        for row, sign in enumerate((1.0, -1.0)):
-            margins[row, row * d : (row + 1) * d] = sign * theta[:-1]
-            margins[row, 2 * d + row] = sign * (theta[:-1] @ lower + theta[-1]) - 1.0
-        self.A_ub = sp.vstack([inside, sp.csr_matrix(margins)]).tocsr()
-        self.b_ub = np.zeros(2 * d + 2)
+        A_ub, A_eq = _inside(setting)
+        stationarity = widen(_stationarity(setting), 2 * d + 3)
+        self.n_stationarity = rows = stationarity.shape[0]
+        weights = np.zeros((rows, 2 * d + 3))
+        weights[:, 2 * d :] = setting.pull[:rows, None]
+        margins = _margins(setting)
+        margins[0, 2 * d] -= 1.0 - below[0]
+        margins[1, 2 * d + 1] -= 1.0 - below[1]
+        n = 2 * d + 3 + m
+        top_rows = sp.hstack([stationarity + sp.csr_matrix(weights), self.free[:rows]])
+        self.A_eq = sp.vstack([top_rows, widen(A_eq, n)]).tocsr()
+        self.b_eq = np.concatenate([-clean.gradient[:rows], np.zeros(A_eq.shape[0])])
+        self.A_ub = sp.vstack([widen(A_ub, n), widen(sp.csr_matrix(margins), n)]).tocsr()
+        self.b_ub = np.zeros(self.A_ub.shape[0])
         self.cost = np.concatenate([np.zeros(2 * d), np.ones(3), np.zeros(m)])
         self.top = np.concatenate([np.full(2 * d + 3, np.inf), np.ones(m)])
         if not setting.has_zero_loss or setting.a == 0.0:
             self.top[2 * d + 2] = 0.0
+        for y in setting.idle_labels:
+            self.top[2 * d + y] = 0.0
 
     def solve(self):
         """(value, v, counts): the fractional minimum, its direction, (E+, E-, N0); value None if infeasible."""
@@ -153,17 +237,16 @@ class HingeProgram:
         res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
         if res.status != 0:
             return None, None, None
-        return float(res.fun), self._direction(res.eqlin.marginals), res.x[2 * self.d : 2 * self.d + 3]
+        return float(res.fun), self._direction(res), res.x[2 * self.d : 2 * self.d + 3]
 
     def farkas(self):
         """Directions that may prove infeasibility, most robust first: the stationarity rows made elastic.
 
         A reward for every point makes the direction strictly negative on all of them where that can be had.
         """
-        n_eq = self.A_eq.shape[0]
+        n_eq = self.n_stationarity
         scale = max(1.0, float(np.max(np.abs(self.b_eq))))
-        eye = sp.identity(n_eq, format="csr")
-        A_eq = sp.hstack([self.A_eq, eye, -eye]).tocsr()
+        A_eq = self._elastic()
         A_ub = sp.hstack([self.A_ub, sp.csr_matrix((self.A_ub.shape[0], 2 * n_eq))]).tocsr()
         top = np.concatenate([self.top, np.full(2 * n_eq, np.inf)])
         bounds = np.column_stack([np.zeros_like(top), top])
@@ -171,10 +254,16 @@ class HingeProgram:
             cost = np.concatenate([-reward * self.cost, np.ones(2 * n_eq)])
             res = solve_lp(cost, A_ub, self.b_ub, A_eq, self.b_eq / scale, bounds)
             if res.status == 0:
-                yield self._direction(res.eqlin.marginals)
+                yield self._direction(res)
 
-    def _direction(self, marginals):
-        return marginals if self.one else np.append(marginals, 0.0)
+    def _elastic(self):
+        """The equalities with a column either way for the residual of every stationarity row."""
+        eye = sp.identity(self.A_eq.shape[0], format="csr")[:, : self.n_stationarity]
+        return sp.hstack([self.A_eq, eye, -eye]).tocsr()
+
+    def _direction(self, res):
+        v = res.eqlin.marginals[: self.n_stationarity]
+        return v if self.one else np.append(v, 0.0)
 
     def whole(self, total):
         """``((n+, n-, n0), complete)``: the least sum, at most ``total``, for which the target is hit exactly.
@@ -209,17 +298,19 @@ class HingeProgram:
         right = self.setting.clean.gradient[-1] + self.setting.pull[-1] * N
         return bool(np.any(np.abs(right - np.round(right)) <= 1e-6))
 
-    def place(self, counts):
+    def place(self, counts, pinned=None, elastic=False):
         """Where the points may lie for given whole counts: ``(z+, z-, t, room)`` with the most room, or None.
 
         ``room`` is how far the margins stay below 1 and the ``t`` inside (0, 1): it makes the induced
-        model insensitive to rounding.
+        model insensitive to rounding. ``pinned``: pairs (mask, z) for the two labels, coordinates that are given.
+        ``elastic``: where the stationarity rows cannot be met, with the least residual (1-norm).
         """
         d, m = self.d, self.free.shape[1]
         n_col = len(self.cost)
         counts = np.asarray(counts, dtype=float)
+        first = self.A_ub.shape[0] - 2
         A_ub = sp.hstack([self.A_ub, sp.csr_matrix((self.A_ub.shape[0], 1))]).tolil()
-        A_ub[2 * d, n_col], A_ub[2 * d + 1, n_col] = counts[0], counts[1]
+        A_ub[first, n_col], A_ub[first + 1, n_col] = counts[0], counts[1]
         A_ub = A_ub.tocsr()
         b_ub = self.b_ub
         if 0 < m <= 400:
@@ -229,14 +320,25 @@ class HingeProgram:
             b_ub = np.concatenate([b_ub, np.ones(m), np.zeros(m)])
         low, top = np.zeros(n_col + 1), np.append(self.top, 0.25)
         low[2 * d : 2 * d + 3] = top[2 * d : 2 * d + 3] = counts
+        lower = [region.lower * counts[y] for y, region in enumerate(self.setting.both)]
+        if pinned is not None:
+            for y, (mask, z) in enumerate(pinned):
+                where = y * d + np.flatnonzero(mask)
+                low[where] = top[where] = np.maximum(0.0, (z - lower[y])[mask])
         cost = np.zeros(n_col + 1)
         cost[-1] = -1.0
-        A_eq = sp.hstack([self.A_eq, sp.csr_matrix((self.A_eq.shape[0], 1))]).tocsr()
+        A_eq = widen(self.A_eq, n_col + 1)
+        if elastic:
+            k = self.n_stationarity
+            A_eq = sp.hstack([A_eq, self._elastic()[:, n_col:]]).tocsr()
+            A_ub = widen(A_ub, n_col + 1 + 2 * k)
+            low, top = np.append(low, np.zeros(2 * k)), np.append(top, np.full(2 * k, np.inf))
+            cost = np.append(cost, np.full(2 * k, 10.0))
         res = solve_lp(cost, A_ub, b_ub, A_eq, self.b_eq, np.column_stack([low, top]))
         if res.status != 0:
             return None
-        z = [res.x[y * d : (y + 1) * d] + self.setting.lower * counts[y] for y in (0, 1)]
-        return z[0], z[1], np.clip(res.x[2 * d + 3 : n_col], 0.0, 1.0), float(res.x[-1])
+        z = [res.x[y * d : (y + 1) * d] + lower[y] for y in (0, 1)]
+        return z[0], z[1], np.clip(res.x[2 * d + 3 : n_col], 0.0, 1.0), float(res.x[n_col])
 
     def remainder(self, t):
         """``r``: what the poison has to supply when the rows on the margin take the values ``t``."""
@@ -261,7 +363,7 @@ def _merge_rows(clean: CleanGradient):
 
 
 class PartialHingeProgram:
-    """As :class:`HingeProgram` with whole counts, and per label one more point *on* the margin.
+    """On boxes: as :class:`HingeProgram` with whole counts, and per label one more point *on* the margin.
 
     Such a point takes any effective weight in [0, 1], so with it the MILP covers every set of points
     there is; asked only where :class:`HingeProgram` leaves a gap above the rounded-up bound.
@@ -270,13 +372,13 @@ class PartialHingeProgram:
     def __init__(self, program: HingeProgram):
         self.program = program
         setting, d = program.setting, program.d
-        theta, lower, upper = setting.theta, setting.lower, setting.upper
+        theta = setting.theta
         m = program.free.shape[1]
         # Columns: z of n+, n-, e+, e- (d each), then n+, n-, e+, e-, M+, M-, N0, then t.
-        signs = (1.0, -1.0, 1.0, -1.0)
+        signs, regions = (1.0, -1.0, 1.0, -1.0), setting.both * 2
         head = np.zeros((d + 1, 7))
-        for g, sign in enumerate(signs):
-            head[:d, g], head[d, g] = -sign * lower, -sign
+        for g, (sign, region) in enumerate(zip(signs, regions, strict=True)):
+            head[:d, g], head[d, g] = -sign * region.lower, -sign
         head[:, [0, 1, 4, 5, 6]] += setting.pull[:, None]
         eye = sp.identity(d, format="csr")
         coordinates = sp.vstack([sp.hstack([-eye, eye, -eye, eye]), sp.csr_matrix((1, 4 * d))])
@@ -284,24 +386,27 @@ class PartialHingeProgram:
         self.A_eq = A_eq if program.one else A_eq[:d]
         self.b_eq = program.b_eq
         width = np.zeros((4 * d, 7))
-        for g in range(4):
-            width[g * d : (g + 1) * d, g] = lower - upper
+        for g, region in enumerate(regions):
+            width[g * d : (g + 1) * d, g] = region.lower - region.upper
         inside = sp.hstack([sp.identity(4 * d), sp.csr_matrix(width), sp.csr_matrix((4 * d, m))])
         rest = np.zeros((6, 4 * d + 7 + m))
-        for g, sign in enumerate(signs):
+        for g, (sign, region) in enumerate(zip(signs, regions, strict=True)):
             rest[g, g * d : (g + 1) * d] = sign * theta[:-1]
-            rest[g, 4 * d + g] = sign * (theta[:-1] @ lower + theta[-1]) - 1.0
+            rest[g, 4 * d + g] = sign * (theta[:-1] @ region.lower + theta[-1]) - 1.0
         for g in (2, 3):
             rest[2 + g, 4 * d + g], rest[2 + g, 4 * d + 2 + g] = 1.0, -1.0
         self.A_ub = sp.vstack([inside, sp.csr_matrix(rest)]).tocsr()
         self.low = np.concatenate([np.full(4 * d + 2, -np.inf), np.zeros(2), np.full(2, -np.inf)])
         self.cost = np.concatenate([np.zeros(4 * d), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0], np.zeros(m)])
         self.top = np.concatenate([np.full(4 * d + 4, np.inf), np.ones(2), [program.top[2 * d + 2]], np.ones(m)])
+        for y in setting.idle_labels:
+            self.top[4 * d + np.array([y, 2 + y, 4 + y])] = 0.0
 
     def whole(self, total):
         """``(columns or None, complete)`` with at most ``total`` points: see :meth:`HingeProgram.whole`."""
         d = self.program.d
-        ranges = [self.program.setting.margin_range(sign) for sign in (1.0, -1.0)]
+        setting = self.program.setting
+        ranges = [setting.margin_range(sign) for sign in setting.regions]
         if not any(low <= 1.0 <= high for low, high in ranges):
             return None, True  # no point of the box lies on the margin
         integrality = np.zeros(len(self.cost))
@@ -320,8 +425,16 @@ class PartialHingeProgram:
         return res.x, res.status in (0, 2)
 
 
+def _first_margins(setting, sign):
+    """Where the tangents of ``h`` are taken at first."""
+    low, high = setting.margin_range(sign)
+    if setting.objective.loss.name == "squared_hinge":
+        high = min(high, 0.95)
+    return np.linspace(min(low, high), high, 6)
+
+
 class SmoothProgram:
-    """Squared hinge and logistic loss on a box, where no clean row is free.
+    """Squared hinge and logistic loss on boxes, where no clean row is free.
 
     The coordinates can be eliminated. ``z_- = z_+ - r`` leaves one interval per coordinate of
     ``z_+ = E+ x+``, and the constraints on margins see ``z_+`` only through ``w.z_+``, which takes every value
@@ -337,23 +450,23 @@ class SmoothProgram:
         theta = setting.theta
         self.d = d = len(theta) - 1
         self.loss = setting.objective.loss
-        lower, upper = setting.lower, setting.upper
+        plus, minus = setting.both
         pull, G = setting.pull[:d], setting.clean.gradient[:d]
-        # r_j <= E+ u_j - E- l_j and r_j >= E+ l_j - E- u_j, with r_j = G_j + pull_j (N+ + N- + N0).
+        # r_j <= E+ u+_j - E- l-_j and r_j >= E+ l+_j - E- u-_j, with r_j = G_j + pull_j (N+ + N- + N0).
         self.box = np.zeros((2 * d, 6))
-        self.box[:d, 0], self.box[:d, 1], self.box[:d, 2:5] = -upper, lower, pull[:, None]
-        self.box[d:, 0], self.box[d:, 1], self.box[d:, 2:5] = lower, -upper, -pull[:, None]
+        self.box[:d, 0], self.box[:d, 1], self.box[:d, 2:5] = -plus.upper, minus.lower, pull[:, None]
+        self.box[d:, 0], self.box[d:, 1], self.box[d:, 2:5] = plus.lower, -minus.upper, -pull[:, None]
         self.box_rhs = np.concatenate([-G, G])
         self.coef, self.q = [], []
         self.top = np.array([np.inf, np.inf, np.inf, np.inf, 0.0, np.inf])
         if setting.has_zero_loss and setting.a > 0.0:
             self.top[4] = np.inf
+        for y in setting.idle_labels:
+            self.top[[y, 2 + y]] = 0.0
         for sign in (1.0, -1.0):
-            low, high = setting.margin_range(sign)
             if self.loss.name == "squared_hinge":
                 self._add([-1.0, 0, 0, 0, 0, 1.0] if sign > 0 else [0, -1.0, 0, 0, 0, -1.0], 0.0 if sign > 0 else 1.0)
-                high = min(high, 0.95)
-            for margin in np.linspace(min(low, high), high, 6):
+            for margin in _first_margins(setting, sign):
                 self._add_tangent(sign, float(margin))
 
     def _add(self, coef, kappa=0.0, q=None):
@@ -376,28 +489,30 @@ class SmoothProgram:
         """Cuts for ``M+`` below and above the range of ``w.z_+ + b E+``; returns the violation."""
         s = self.setting
         w, b = s.theta[:-1], s.theta[-1]
+        plus, minus = s.both
         E, F, M = x[0], x[1], x[5]
         r = r[:-1]
         worst = 0.0
         for side in (1.0, -1.0):  # side 1: M+ >= sum of the lower ends, side -1: M+ <= sum of the upper ends
             from_below = side * w > 0
-            own = np.where(from_below, E * s.lower, E * s.upper)
-            other = np.where(from_below, r + F * s.lower, r + F * s.upper)
+            own = np.where(from_below, E * plus.lower, E * plus.upper)
+            other = np.where(from_below, r + F * minus.lower, r + F * minus.upper)
             use_other = np.where(from_below, other > own, other < own)
             total = float(w @ np.where(use_other, other, own))
             violation = side * (total + b * E - M)
             worst = max(worst, violation)
             if violation > 1e-12 * max(1.0, abs(M)):
-                ends = np.where(from_below, s.lower, s.upper) * w
+                own_ends = np.where(from_below, plus.lower, plus.upper) * w
+                other_ends = np.where(from_below, minus.lower, minus.upper) * w
                 q = np.append(side * np.where(use_other, w, 0.0), 0.0)
-                on_E = side * (float(ends[~use_other].sum()) + b)
-                self._add([on_E, side * float(ends[use_other].sum()), 0, 0, 0, -side], q=q)
+                on_E = side * (float(own_ends[~use_other].sum()) + b)
+                self._add([on_E, side * float(other_ends[use_other].sum()), 0, 0, 0, -side], q=q)
         return worst
 
     def _lp(self, fixed=None, elastic=None):
         """The LP of the rows so far. ``fixed``: (N+, N-, N0) given, most effective weight.
 
-        ``elastic``: the residual in the 1-norm, less a reward per point."""
+        ``elastic``: the residual in the 1-norm, less a reward per point (``fixed``: per effective weight)."""
         s, d = self.setting, self.d
         q = np.array(self.q)
         cuts = np.array(self.coef)
@@ -411,10 +526,11 @@ class SmoothProgram:
             A_eq = np.array([[1.0, -1.0, -s.pull[-1], -s.pull[-1], -s.pull[-1], 0.0]])
             b_eq = s.clean.gradient[-1:]
         low, top = np.array([0.0, 0.0, 0.0, 0.0, 0.0, -np.inf]), self.top.copy()
-        cost = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+        on_weights, on_counts = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+        cost = on_counts
         if fixed is not None:
             low[2:5] = top[2:5] = fixed
-            cost = np.array([-1.0, -1.0, 0.0, 0.0, 0.0, 0.0])  # the least slack in N >= E h(m)
+            cost = -on_weights  # the least slack in N >= E h(m)
         if elastic is not None:
             # r + delta in place of r: delta_j in columns of its own, and 1 per unit.
             q_box = sp.vstack([sp.identity(d), -sp.identity(d)])
@@ -424,9 +540,9 @@ class SmoothProgram:
                 bottom = np.zeros((1, d + 1))
                 bottom[0, d] = -1.0
                 A_eq = np.hstack([A_eq, bottom, -bottom])
-            if s.a == 0.0:  # copies without weight would earn the reward for nothing
-                cost = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
-            cost = np.concatenate([-elastic * cost, np.ones(2 * d + 2)])
+            # without a penalty that grows, copies without weight would earn the reward for nothing
+            reward = on_counts if s.a > 0.0 and fixed is None else on_weights
+            cost = np.concatenate([-elastic * reward, np.ones(2 * d + 2)])
             low = np.concatenate([low, np.zeros(2 * d + 2)])
             top = np.concatenate([top, np.full(2 * d + 2, np.inf)])
             if not s.objective.fit_intercept:
@@ -442,9 +558,9 @@ class SmoothProgram:
         return v
 
     def solve(self, fixed=None, elastic=None, max_cuts=60):
-        """(value, v, x): the fractional minimum, its direction, ``x = (E+, E-, N+, N-, N0, M+)``.
+        """(value, v, x): the fractional minimum, its direction, ``x = (E+, E-, N+, N-, N0, M+, r)``.
 
-        ``value`` is None if the program is infeasible.
+        ``value`` is None if the program is infeasible. ``r`` (d + 1 entries) is what the two points supply.
         """
         memory = {1.0: [], -1.0: []}
         for _ in range(max_cuts):
@@ -471,7 +587,7 @@ class SmoothProgram:
                         self._add_tangent(sign, 0.5 * (memory[sign][-1] + memory[sign][-2]))
             if worst <= 1e-9 * scale:
                 break
-        return float(res.fun), self._direction(res), x
+        return float(res.fun), self._direction(res), np.concatenate([x, r])
 
     def margins(self, x, r):
         """The margins of the two points."""
@@ -488,6 +604,116 @@ class SmoothProgram:
             value, v, _ = self.solve(elastic=reward)
             if value is not None:
                 yield v
+
+
+class SmoothHullProgram:
+    """Squared hinge and logistic loss on regions with groups, where no clean row is free.
+
+    Columns: the points' coordinates above the lower bound, times their weight (d per label), then ``E+, E-, N+,
+    N-, N0``; a linear program with tangents of ``h``, cut where the last solution violates them (Kelley).
+    """
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        self.loss = setting.objective.loss
+        self.d = d = len(setting.theta) - 1
+        inside, exactly = _inside(setting)
+        stationarity = widen(_stationarity(setting), 2 * d + 5)
+        self.n_stationarity = rows = stationarity.shape[0]
+        weights = np.zeros((rows, 2 * d + 5))
+        weights[:, 2 * d + 2 :] = setting.pull[:rows, None]
+        self.A_eq = sp.vstack([stationarity + sp.csr_matrix(weights), widen(exactly, 2 * d + 5)]).tocsr()
+        self.b_eq = np.concatenate([-setting.clean.gradient[:rows], np.zeros(exactly.shape[0])])
+        self.inside = widen(inside, 2 * d + 5)
+        self.margin_rows = np.hstack([_margins(setting), np.zeros((2, 3))])
+        self.cuts = []
+        self.top = np.full(2 * d + 5, np.inf)
+        if not setting.has_zero_loss or setting.a == 0.0:
+            self.top[2 * d + 4] = 0.0
+        for y in setting.idle_labels:
+            self.top[[2 * d + y, 2 * d + 2 + y]] = 0.0
+        for y, sign in enumerate((1.0, -1.0)):
+            if self.loss.name == "squared_hinge":  # the margin is at most 1
+                row = self.margin_rows[y].copy()
+                row[2 * d + y] -= 1.0
+                self.cuts.append(row)
+            for margin in _first_margins(setting, sign):
+                self._add_tangent(y, float(margin))
+
+    def _add_tangent(self, y, margin):
+        constant, kappa = _tangent(self.loss, margin)
+        row = kappa * self.margin_rows[y]
+        row[2 * self.d + y] += constant
+        row[2 * self.d + 2 + y] -= 1.0
+        self.cuts.append(row / max(1.0, kappa, abs(constant)))
+
+    def remainder(self, total):
+        """``r`` for so many points."""
+        return self.setting.clean.gradient + total * self.setting.pull
+
+    def _lp(self, fixed=None, elastic=None):
+        """The LP of the rows so far; see :meth:`SmoothProgram._lp`."""
+        d, n = self.d, len(self.top)
+        counts = slice(2 * d + 2, 2 * d + 5)
+        cuts = np.array(self.cuts)
+        low, top = np.zeros(n), self.top.copy()
+        on_weights, on_counts = np.zeros(n), np.zeros(n)
+        on_weights[2 * d : 2 * d + 2] = on_counts[counts] = 1.0
+        cost = on_counts
+        if fixed is not None:
+            cuts[:, counts] *= 1.0 - 1e-7
+            low[counts] = top[counts] = fixed
+            cost = -on_weights
+        A_ub, A_eq = sp.vstack([self.inside, sp.csr_matrix(cuts)]), self.A_eq
+        if elastic is not None:
+            k = self.n_stationarity
+            eye = sp.identity(A_eq.shape[0], format="csr")[:, :k]
+            A_eq, A_ub = sp.hstack([A_eq, eye, -eye]), widen(A_ub, n + 2 * k)
+            reward = on_counts if self.setting.a > 0.0 and fixed is None else on_weights
+            cost = np.concatenate([-elastic * reward, np.ones(2 * k)])
+            low, top = np.append(low, np.zeros(2 * k)), np.append(top, np.full(2 * k, np.inf))
+        b_ub, bounds = np.zeros(A_ub.shape[0]), np.column_stack([low, top])
+        return solve_lp(cost, A_ub.tocsr(), b_ub, A_eq.tocsr(), self.b_eq, bounds)
+
+    def solve(self, fixed=None, elastic=None, max_cuts=60):
+        """As :meth:`SmoothProgram.solve`, with ``x = (E+, E-, N+, N-, N0, M+, z+, z-)``."""
+        d = self.d
+        for _ in range(max_cuts):
+            res = self._lp(fixed, elastic)
+            if res.status != 0:
+                return None, None, None
+            columns = res.x[: len(self.top)]
+            weights, counts, products = columns[2 * d : 2 * d + 2], columns[2 * d + 2 :], self.margin_rows @ columns
+            scale = max(1.0, counts[0] + counts[1])
+            worst = 0.0
+            for y in (0, 1):
+                if weights[y] <= 1e-11 * scale:
+                    continue
+                margin = float(products[y] / weights[y])
+                constant, kappa = _tangent(self.loss, margin)
+                gap = weights[y] * constant + kappa * products[y] - counts[y]
+                worst = max(worst, gap)
+                if gap > 1e-12 * scale:
+                    self._add_tangent(y, margin)
+            if worst <= 1e-9 * scale:
+                break
+        v = res.eqlin.marginals[: self.n_stationarity]
+        z = [columns[y * d : (y + 1) * d] + region.lower * weights[y] for y, region in enumerate(self.setting.both)]
+        x = np.concatenate([weights, counts, products[:1], *z])
+        return float(res.fun), v if self.setting.objective.fit_intercept else np.append(v, 0.0), x
+
+    def farkas(self):
+        """Directions that may prove infeasibility, most robust first."""
+        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
+            value, v, _ = self.solve(elastic=reward)
+            if value is not None:
+                yield v
+
+
+def smooth_program(setting: Setting):
+    """The program for a smooth loss: with the coordinates eliminated where there are no groups."""
+    grouped = any(region.groups for region in setting.regions.values())
+    return (SmoothHullProgram if grouped else SmoothProgram)(setting)
 
 
 class PoolProgram:

@@ -1,8 +1,8 @@
 """From effective weights to whole points that hit the target.
 
 A solution of the programs says how much effective weight ``E_y = sum s`` each label needs and where;
-training wants whole copies of points in the box. With the total number of points fixed, the right
-side of the stationarity condition
+training wants whole copies of points in the boxes (for whole valid records see :mod:`mtpfast.records`). With the
+total number of points fixed, the right side of the stationarity condition
 
     E+ x~+ - E- x~-  =  r,        r = G + (rows on the margin) + N a R theta                 (1)
 
@@ -29,13 +29,14 @@ __all__ = ["balance", "exchange", "pair", "round_counts", "split"]
 def ends(setting: Setting, r, E, F):
     """The interval of every coordinate of ``z+ = E x+``, given ``z- = z+ - r`` and both in their boxes."""
     r = r[:-1]
-    low = np.maximum(E * setting.lower, r + F * setting.lower)
-    high = np.minimum(E * setting.upper, r + F * setting.upper)
+    plus, minus = setting.both
+    low = np.maximum(E * plus.lower, r + F * minus.lower)
+    high = np.minimum(E * plus.upper, r + F * minus.upper)
     return low, high
 
 
 def pair(setting: Setting, r, E, F, M=None, slack=1e-9):
-    """``(x+, x-)`` with ``E x+ - F x- = r`` in the box, or None.
+    """``(x+, x-)`` with ``E x+ - F x- = r``, each in the box of its label, or None.
 
     Parameters
     ----------
@@ -68,8 +69,9 @@ def pair(setting: Setting, r, E, F, M=None, slack=1e-9):
         return None
     share = min(1.0, max(0.0, (M - least) / (most - least))) if most > least else 0.0
     z = near + share * (far - near)
-    x_plus = np.clip(z / E if E > 0 else setting.lower, setting.lower, setting.upper)
-    x_minus = np.clip((z - r[:-1]) / F if F > 0 else setting.lower, setting.lower, setting.upper)
+    plus, minus = setting.both
+    x_plus = np.clip(z / E if E > 0 else plus.lower, plus.lower, plus.upper)
+    x_minus = np.clip((z - r[:-1]) / F if F > 0 else minus.lower, minus.lower, minus.upper)
     return x_plus, x_minus
 
 
@@ -165,8 +167,9 @@ def split(setting: Setting, sign, x, E, n):
     if excess < 0.0 or n < 2:
         return None
     # Margin-raising and margin-lowering room of every coordinate.
-    above = np.where(w > 0, setting.upper - x, x - setting.lower)
-    below = np.where(w > 0, x - setting.lower, setting.upper - x)
+    lower, upper = setting.region(sign).lower, setting.region(sign).upper
+    above = np.where(w > 0, upper - x, x - lower)
+    below = np.where(w > 0, x - lower, upper - x)
     for up, down in ((1, 1), (8, 1), (1, 8), (64, 1), (1, 64)):
         step = np.sign(w) * np.minimum(above / up, below / down)
         rise = float(w @ step)
@@ -178,7 +181,7 @@ def split(setting: Setting, sign, x, E, n):
             found = _spread(loss, margin, rise, E, n_low, n - n_low, up, down)
             if found is not None:
                 a, c = found
-                low, high = np.clip([x - c * step, x + a * step], setting.lower, setting.upper)
+                low, high = np.clip([x - c * step, x + a * step], lower, upper)
                 return [(low, sign, n_low), (high, sign, n - n_low)]
     return None
 

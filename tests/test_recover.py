@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from mtpfast import FeatureSpace
 from mtpfast.certificate import clean_gradient
 from mtpfast.losses import make_objective
 from mtpfast.programs import Setting, effective_weight, inverse_slope
@@ -22,7 +23,7 @@ def planted(seed, loss, n_plus, n_minus, fit_intercept=True):
     theta[-1] *= fit_intercept
     objective = make_objective(loss, C=1.0, fit_intercept=fit_intercept)
     X, y = rng.random((6, d)), np.array([1.0, -1.0] * 3)
-    setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, np.zeros(d), np.ones(d))
+    setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, FeatureSpace(0.0, 1.0).regions(d))
     points = rng.uniform(0.2, 0.8, (2, d))
     margins = [s * (x @ theta[:-1] + theta[-1]) for x, s in zip(points, (1.0, -1.0), strict=True)]
     weights = [n * effective_weight(objective.loss, m) for n, m in zip((n_plus, n_minus), margins, strict=True)]
