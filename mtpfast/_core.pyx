@@ -8,7 +8,7 @@ certificates are checked in plain NumPy (``certificate.py``).
 cimport cython
 from libc.math cimport INFINITY, exp, fabs, frexp, ldexp, log1p, sqrt
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy, memmove, memset
 
 from scipy.linalg.cython_blas cimport dgemv
 
@@ -43,6 +43,28 @@ cdef extern from *:
         s[1] = s1;
     }
 
+    /* the same for a row of n entries a[i] in columns j[i] */
+    MTP_CLONES
+    static void mtp_sparse_dot2(const double *a, const int *j, const double *b, const double *c, ptrdiff_t n,
+                                double *s) {
+        double s0 = 0.0, s1 = 0.0;
+        ptrdiff_t i;
+        #pragma omp simd reduction(+:s0, s1)
+        for (i = 0; i < n; i++) { s0 += a[i] * b[j[i]]; s1 += a[i] * c[j[i]]; }
+        s[0] = s0;
+        s[1] = s1;
+    }
+
+    /* ask for the n doubles at a: 1 kB of them, the rest follows by itself */
+    static void mtp_prefetch(const double *a, ptrdiff_t n) {
+    #ifdef __GNUC__
+        ptrdiff_t i, end = n < 128 ? n : 128;
+        for (i = 0; i < end; i += 8) __builtin_prefetch(a + i);
+    #else
+        (void)a; (void)n;
+    #endif
+    }
+
     MTP_CLONES
     static void mtp_axpy(ptrdiff_t n, double t, const double *x, double *y) {
         ptrdiff_t i;
@@ -52,9 +74,15 @@ cdef extern from *:
     """
     double mtp_dot(const double *a, const double *b, Py_ssize_t n) noexcept nogil
     void mtp_dot2(const double *a, const double *b, const double *c, Py_ssize_t n, double *s) noexcept nogil
+    void mtp_sparse_dot2(
+        const double *a, const int *j, const double *b, const double *c, Py_ssize_t n, double *s
+    ) noexcept nogil
+    void mtp_prefetch(const double *a, Py_ssize_t n) noexcept nogil
     void mtp_axpy(Py_ssize_t n, double t, const double *x, double *y) noexcept nogil
 
 cdef double EPS = 2.220446049250313e-16
+#: Rows leave the margin together whose dual variables are out of bounds by this share of the worst.
+cdef double SHARE = 0.1
 
 
 # ---------------------------------------------------------------------------------------------
@@ -457,6 +485,18 @@ cdef inline double row_dot(const Rows *rows, Py_ssize_t i, const double *v) noex
     return s
 
 
+cdef inline void row_dot2(
+    const Rows *rows, Py_ssize_t i, const double *v, const double *w, double *both
+) noexcept nogil:
+    """x_i . v and x_i . w in one read of the row"""
+    cdef Py_ssize_t start
+    if not rows.sparse:
+        mtp_dot2(rows.data + i * rows.d, v, w, rows.d, both)
+    else:
+        start = rows.indptr[i]
+        mtp_sparse_dot2(rows.data + start, rows.indices + start, v, w, rows.indptr[i + 1] - start, both)
+
+
 cdef inline void row_axpy(const Rows *rows, Py_ssize_t i, double t, double *v) noexcept nogil:
     """v += t x_i"""
     cdef int j
@@ -472,7 +512,9 @@ cdef inline double row_row(const Rows *a, Py_ssize_t i, const Rows *b, Py_ssize_
     cdef int p, q, p_end, q_end
     cdef double s = 0.0
     if not a.sparse:
-        return mtp_dot(a.data + i * a.d, b.data + j * b.d, a.d)
+        return row_dot(b, j, a.data + i * a.d)
+    if not b.sparse:
+        return row_dot(a, i, b.data + j * b.d)
     p, p_end, q, q_end = a.indptr[i], a.indptr[i + 1], b.indptr[j], b.indptr[j + 1]
     while p < p_end and q < q_end:
         if a.indices[p] == b.indices[q]:
@@ -484,6 +526,18 @@ cdef inline double row_row(const Rows *a, Py_ssize_t i, const Rows *b, Py_ssize_
         else:
             q += 1
     return s
+
+
+cdef void products(const Rows *rows, Py_ssize_t n, const double *v, double *out) noexcept nogil:
+    """out[i] = x_i . v for the first n rows"""
+    cdef int d = <int>rows.d, m = <int>n, one = 1
+    cdef double unit = 1.0, zero = 0.0
+    cdef Py_ssize_t i
+    if not rows.sparse and d > 0:
+        dgemv("T", &d, &m, &unit, <double *>rows.data, &d, <double *>v, &one, &zero, out, &one)
+        return
+    for i in range(n):
+        out[i] = row_dot(rows, i, v)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -502,9 +556,14 @@ cdef enum Outcome:
 
 
 cdef struct Crossing:
-    double step
-    double jump
-    Py_ssize_t q
+    double step      # where along the line the row reaches its threshold
+    double jump      # what the slope gains there
+    Py_ssize_t q     # its place among the near rows
+
+
+cdef struct Look:
+    Py_ssize_t q     # a near row whose margin was computed in this step, by its place
+    double rate      # how fast its margin moves along the line
 
 
 cdef inline int by_step(const Crossing *p, const Crossing *q) noexcept nogil:
@@ -538,6 +597,19 @@ cdef void sift_down(Crossing *heap, Py_ssize_t n, Py_ssize_t p) noexcept nogil:
     heap[p] = moving
 
 
+cdef void sift_up(Crossing *heap, Py_ssize_t p) noexcept nogil:
+    """Let the p-th entry, the last, rise to its place in the heap."""
+    cdef Crossing moving = heap[p]
+    cdef Py_ssize_t parent
+    while p > 0:
+        parent = (p - 1) // 2
+        if by_step(&moving, &heap[parent]) >= 0:
+            break
+        heap[p] = heap[parent]
+        p = parent
+    heap[p] = moving
+
+
 cdef int grow(void **p, size_t size) noexcept nogil:
     cdef void *q = realloc(p[0], size)
     if q == NULL:
@@ -565,32 +637,40 @@ cdef class HingeSolver:
     ever, so while it works every row has a threshold of its own, 1 + `nudge`, which leaves no
     ties. `_finish` takes that back: with the same rows on the margin, held at exactly 1.
 
-    A row far from the margin need not be looked at: ``|m_i - 1| > |x~_i| |theta - theta_ref|``
-    keeps it on its side. The rows within a radius of the model at the last full pass are the
-    `near` ones; only they take part until theta leaves that ball. The radius adapts so that full
-    passes and near rows cost about the same. Among the near rows the same inequality, with the
-    way theta has travelled since the row's margin was last computed, decides whose margin a step
-    needs at all.
+    A row far from the margin need not be looked at: its margin changes by at most ``|T^-t a_i|``
+    times ``|T step|``, whatever the matrix T is (Cauchy-Schwarz), so every row has a `deadline`, the
+    length of the way of theta before which it cannot reach its threshold. T measures a change of
+    theta by what it does to the rows: the root of their second moments, in full where that is
+    cheap, else its diagonal (`metric`). A line search computes the margins of the rows whose deadline it
+    passes and of no others, in stages, as most lines end early. The rows with a deadline before
+    the `horizon` are the `near` ones; only their deadlines are compared, until theta has come that
+    far and the next ones are gathered.
     """
 
     cdef Rows clean, added
     cdef object _owners
     cdef readonly Py_ssize_t n_clean, n_rows, d
     cdef readonly bint intercept, free_intercept
-    cdef readonly double k, radius, travelled
-    cdef double row_cost
-    cdef readonly long n_steps, n_passes
-    cdef long steps_at_pass
-    # one entry per row (the capacity grows in `_reserve`)
-    cdef double[::1] c, y, norm, margin
-    # of the near rows: margin - 1 and how far theta had travelled when that was computed; rate: scratch
-    cdef double[::1] slack, stamp, rate
+    cdef readonly double k
+    # how far theta has travelled since the last pass over all rows, and how far it may go before
+    # the near rows are gathered anew
+    cdef readonly double travelled, horizon
+    cdef double travelled_at_gather, last_way
+    cdef long steps_at_gather
+    cdef readonly long n_steps, n_looks, n_gathers
+    # one entry per row (the capacity grows in `_reserve`): `slack` is the margin less the threshold
+    # when theta had travelled `stamp`, and good until `deadline`; `margin` is scratch
+    cdef double[::1] c, y, norm, reach, margin, slack, stamp, deadline
     cdef signed char[::1] side
-    cdef Py_ssize_t[::1] near
-    cdef Py_ssize_t n_near
+    # the near rows, and their deadlines side by side
+    cdef int[::1] near
+    cdef double[::1] due
+    cdef readonly Py_ssize_t n_near
+    # T (one row: its diagonal) and the transpose of its inverse; reach[i] is |T^-t a_i|
+    cdef double[:, ::1] metric, inverse
     # vectors of length d + 1; the sums of c_i a_i over the rows below the margin
     # (`model` is what the method moves, `exact` the model that `_finish` makes of it)
-    cdef double[::1] model, exact, step, force, theta_ref, below_clean, below_added, unit
+    cdef double[::1] model, exact, step, force, below_clean, below_added, unit
     cdef double below_weight
     # the rows on the margin; L is a packed lower triangle, Q has d + 1 columns
     cdef Py_ssize_t m, m_capacity
@@ -602,13 +682,15 @@ cdef class HingeSolver:
     cdef double *z
     cdef double *zb
     cdef Crossing *crossings
-    cdef Py_ssize_t crossings_capacity
+    cdef Look *looks
+    cdef Py_ssize_t looks_capacity
 
     def __cinit__(self):
         self.on = NULL
         self.L = self.Q = self.alpha = self.z = self.zb = NULL
         self.crossings = NULL
-        self.m = self.m_capacity = self.crossings_capacity = 0
+        self.looks = NULL
+        self.m = self.m_capacity = self.looks_capacity = 0
 
     def __dealloc__(self):
         free(self.on)
@@ -618,8 +700,9 @@ cdef class HingeSolver:
         free(self.z)
         free(self.zb)
         free(self.crossings)
+        free(self.looks)
 
-    def __init__(self, X, const double[::1] y, bint intercept, bint penalize_intercept):
+    def __init__(self, X, const double[::1] y, bint intercept, bint penalize_intercept, metric):
         self.d = X.shape[1]
         self.n_clean = self.n_rows = X.shape[0]
         if y.shape[0] != self.n_clean:
@@ -628,25 +711,24 @@ cdef class HingeSolver:
         self.free_intercept = intercept and not penalize_intercept
         self.keep_Q = isinstance(X, np.ndarray)
         self.k = 1.0
-        self.radius = 0.1
-        self.travelled = 0.0
-        # nanoseconds, roughly: what a row costs in a full pass (looking at a near row: 2.5)
-        self.row_cost = 0.25 * (X.size / max(1, X.shape[0])) + 1.0
+        self.travelled = self.horizon = self.travelled_at_gather = self.last_way = 0.0
         self._owners = [None, None]
         self._point_at(&self.clean, X, 0)
         self.added = self.clean
-        self.c = self.y = self.norm = self.margin = self.slack = self.stamp = self.rate = np.zeros(0)
+        self.c = self.y = self.norm = self.reach = self.margin = self.slack = self.stamp = np.zeros(0)
+        self.deadline = self.due = np.zeros(0)
         self.side = np.zeros(0, dtype=np.int8)
-        self.near = np.zeros(0, dtype=np.intp)
+        self.near = np.zeros(0, dtype=np.intc)
         self._reserve(self.n_clean + 64)
         self.model, self.exact, self.step, self.force = (np.zeros(self.d + 1) for _ in range(4))
-        self.theta_ref, self.below_clean, self.below_added, self.unit = (np.zeros(self.d + 1) for _ in range(4))
+        self.below_clean, self.below_added, self.unit = (np.zeros(self.d + 1) for _ in range(3))
         self.n_near = 0
-        self.n_steps = self.n_passes = self.steps_at_pass = 0
+        self.n_steps = self.n_looks = self.n_gathers = self.steps_at_gather = 0
+        self.metric, self.inverse = metric
         cdef Py_ssize_t i
         for i in range(self.n_clean):
             self.y[i] = y[i]
-            self.norm[i] = sqrt(row_row(&self.clean, i, &self.clean, i) + (1.0 if intercept else 0.0))
+            self._measure(i)
 
     cdef _point_at(self, Rows *rows, X, int slot):
         cdef const double[::1] data
@@ -670,9 +752,10 @@ cdef class HingeSolver:
         def longer(a):
             return np.concatenate([np.asarray(a), np.zeros(extra, dtype=np.asarray(a).dtype)])
 
-        self.c, self.y, self.norm = longer(self.c), longer(self.y), longer(self.norm)
+        self.c, self.y, self.norm, self.reach = longer(self.c), longer(self.y), longer(self.norm), longer(self.reach)
         self.margin, self.slack, self.stamp = longer(self.margin), longer(self.slack), longer(self.stamp)
-        self.rate, self.side, self.near = longer(self.rate), longer(self.side), longer(self.near)
+        self.deadline, self.due = longer(self.deadline), longer(self.due)
+        self.side, self.near = longer(self.side), longer(self.near)
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -698,10 +781,7 @@ cdef class HingeSolver:
         """a_i . v and a_i . w in one read of the row"""
         cdef Py_ssize_t p
         cdef const Rows *rows = self._block(i, &p)
-        if rows.sparse:
-            both[0], both[1] = row_dot(rows, p, v), row_dot(rows, p, w)
-        else:
-            mtp_dot2(rows.data + p * rows.d, v, w, rows.d, both)
+        row_dot2(rows, p, v, w, both)
         if self.intercept:
             both[0] += v[self.d]
             both[1] += w[self.d]
@@ -716,6 +796,38 @@ cdef class HingeSolver:
         row_axpy(rows, p, t, v)
         if self.intercept:
             v[self.d] += t
+
+    cdef void _measure(self, Py_ssize_t i) noexcept nogil:
+        """The two norms of row i: |a_i| and |T^-t a_i|, the latter with room for rounding."""
+        cdef Py_ssize_t p, j, width = self.d + 1
+        cdef double s, total = 0.0
+        cdef double *a = &self.unit[0]
+        memset(a, 0, width * sizeof(double))
+        self._signed_axpy(i, 1.0, a)
+        self.norm[i] = sqrt(mtp_dot(a, a, width))
+        if self.inverse.shape[0] == 1:
+            for p in range(width):
+                s = self.inverse[0, p] * a[p]
+                total += s * s
+        else:
+            for p in range(width):
+                s = mtp_dot(&self.inverse[p, 0], a, width)
+                total += s * s
+        self.reach[i] = sqrt(total) * (1 + 1e-9)
+
+    cdef double _way(self, const double *v) noexcept nogil:
+        """|T v|"""
+        cdef Py_ssize_t p, width = self.d + 1
+        cdef double s, total = 0.0
+        if self.metric.shape[0] == 1:
+            for p in range(width):
+                s = self.metric[0, p] * v[p]
+                total += s * s
+        else:
+            for p in range(width):
+                s = mtp_dot(&self.metric[p, 0], v, width)
+                total += s * s
+        return sqrt(total)
 
     cdef inline double _gram(self, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
         """a_i . a_j, the intercept's 1 included (penalised or not)"""
@@ -893,15 +1005,17 @@ cdef class HingeSolver:
         only (see `_walk`).
         """
         cdef Py_ssize_t p, width = self.d + 1
-        cdef double scale, size = 0.0, s, b, qq
+        cdef double scale, before, size = 0.0, s, b, qq
         cdef double *z = self.z
         scale = self._find_force(theta)
         for p in range(width):
             self.step[p] = -self.force[p] / self.k
+        before = mtp_dot(&self.step[0], &self.step[0], width)
         self._project(&self.step[0], z)
         self._span(-1.0, z, &self.step[0])
-        self._project(&self.step[0], z)  # once more, against cancellation
-        self._span(-1.0, z, &self.step[0])
+        if mtp_dot(&self.step[0], &self.step[0], width) < 0.25 * before:
+            self._project(&self.step[0], z)  # once more, against cancellation
+            self._span(-1.0, z, &self.step[0])
         if self.free_intercept:
             # (k R step + force) must lie in the span of the rows on the margin
             b = self.step[self.d]
@@ -929,80 +1043,70 @@ cdef class HingeSolver:
 
     cdef int _walk(self, double slope) noexcept nogil:
         """Exact line search along `step` from t = 0; the row at which it ends joins the margin."""
-        cdef Py_ssize_t p, q, i, n = 0, left, width = self.d + 1
-        cdef Crossing used
-        cdef double both[2]
-        cdef double e = 0.0, f = 0.0, s, r, curve = 0.0, end, safe, noise, best, at
+        cdef Py_ssize_t p, q, i, left, first, n_looks = 0, used = 0
+        cdef Crossing crossed
+        cdef double f, curve, end, best, at, stage, limit
         cdef bint truncated = False
-        for p in range(width):
-            s = self.model[p] - self.theta_ref[p]
-            e += s * s
-            f += self.step[p] * self.step[p]
-            if p < self.d or not self.free_intercept:
-                curve += self.step[p] * self.step[p]
-        e, f = sqrt(e), sqrt(f)
-        curve *= self.k
+        f = self._way(&self.step[0])
+        p = self.d if self.free_intercept else self.d + 1
+        curve = self.k * mtp_dot(&self.step[0], &self.step[0], p)
         end = -slope / curve if curve > 0.0 else INFINITY
-        safe = (self.radius - e) / f
-        if safe < 0.0:
-            safe = 0.0
-        if end > safe:
-            end, truncated = safe, True
-        if self.crossings_capacity < self.n_near:
-            if grow(<void **>&self.crossings, (self.n_near + 256) * sizeof(Crossing)) != DONE:
-                return NO_MEMORY
-            self.crossings_capacity = self.n_near + 256
-        noise = 32 * EPS * f
-        for q in range(self.n_near):
-            i = self.near[q]
-            if fabs(self.slack[q]) > self.norm[i] * (1 + 1e-12) * (self.travelled - self.stamp[q] + f * end) + 1e-15:
-                self.rate[q] = INFINITY  # not computed: the row stays where it is
-                continue
-            self._signed_dot2(i, &self.model[0], &self.step[0], both)
-            self.slack[q] = both[0] - 1.0 - nudge(i)
-            self.stamp[q] = self.travelled
-            r = both[1]
-            self.rate[q] = r
-            if self.side[i] == ABOVE:
-                if r >= -noise * self.norm[i]:
-                    continue
-            elif r <= noise * self.norm[i]:
-                continue
-            at = -self.slack[q] / r
-            if at > end:
-                continue
-            self.crossings[n].step = at if at > 0.0 else 0.0
-            self.crossings[n].jump = self.c[i] * fabs(r)
-            self.crossings[n].q = q
-            n += 1
-        # Take the crossings in order (a heap: few of many are needed) while the slope is negative.
-        for p in range(n // 2 - 1, -1, -1):
-            sift_down(self.crossings, n, p)
-        best, q, left = end, -1, n
-        while left > 0:
-            at = self.crossings[0].step
-            if slope + curve * at >= 0.0:
+        if end * f > self.horizon - self.travelled:
+            end, truncated = (self.horizon - self.travelled) / f, True
+            if end < 0.0:
+                end = 0.0
+        if self._reserve_looks(self.n_near) != DONE:
+            return NO_MEMORY
+        # Most lines end long before `end`, so the rows are looked at in stages: first those that
+        # can cross within a little more than the last way, then twice as far, ...
+        stage = 2.0 * self.last_way / f if 64.0 * self.last_way > end * f else end / 32.0
+        left = 0  # the heap of crossings still ahead; few of many are needed in order
+        best, q = end, -1
+        while True:
+            if stage > 0.7 * end:
+                stage = end
+            limit = self.travelled + f * stage
+            first = n_looks
+            for p in range(self.n_near):
+                self.looks[n_looks].q = p
+                n_looks += self.due[p] <= limit
+            for p in range(first, n_looks):
+                if p + 1 < n_looks:
+                    self._prefetch(self.near[self.looks[p + 1].q])
+                self._look(&self.looks[p], end, f, &left)
+            while left > 0 and self.crossings[0].step <= stage:
+                crossed = self.crossings[0]
+                if slope + curve * crossed.step >= 0.0:
+                    break
+                if slope + curve * crossed.step + crossed.jump >= 0.0:
+                    best, q = crossed.step, crossed.q
+                    break
+                slope += crossed.jump
+                left -= 1
+                self.crossings[0] = self.crossings[left]
+                sift_down(self.crossings, left, 0)
+                # those crossed gather at the other end of the same array
+                used += 1
+                self.crossings[self.looks_capacity - used] = crossed
+            if q >= 0:
                 break
-            if slope + curve * at + self.crossings[0].jump >= 0.0:
-                best, q = at, self.crossings[0].q
+            if slope + curve * stage >= 0.0:
+                best = -slope / curve if curve > 0.0 else stage
                 break
-            slope += self.crossings[0].jump
-            left -= 1
-            used = self.crossings[0]
-            self.crossings[0] = self.crossings[left]
-            sift_down(self.crossings, left, 0)
-            self.crossings[left] = used  # those crossed gather at the end
-        if q < 0 and curve > 0.0 and slope + curve * end > 0.0:
-            best = -slope / curve
+            if stage >= end:
+                break
+            stage *= 4.0
         if best < 0.0:
             best = 0.0
-        mtp_axpy(width, best, &self.step[0], &self.model[0])
-        for p in range(self.n_near):
-            if self.rate[p] != INFINITY:
-                self.slack[p] += best * self.rate[p]
-                self.stamp[p] = self.travelled + best * f
+        mtp_axpy(self.d + 1, best, &self.step[0], &self.model[0])
         self.travelled += best * f
-        for p in range(left, n):
+        self.last_way = best * f
+        for p in range(n_looks):
+            i = self.near[self.looks[p].q]
+            self._note(i, self.slack[i] + best * self.looks[p].rate)
+            self.due[self.looks[p].q] = self.deadline[i]
+        self.n_looks += n_looks
+        for p in range(self.looks_capacity - used, self.looks_capacity):
             i = self.near[self.crossings[p].q]
             if self.side[i] == ABOVE:
                 self.side[i] = BELOW
@@ -1018,42 +1122,152 @@ cdef class HingeSolver:
                 self._count_below(i, -self.c[i])
             if self._append(i):
                 self.n_near -= 1
-                self.near[q] = self.near[self.n_near]
-                self.slack[q] = self.slack[self.n_near]
-                self.stamp[q] = self.stamp[self.n_near]
+                self.near[q], self.due[q] = self.near[self.n_near], self.due[self.n_near]
             elif self.side[i] == ABOVE:  # numerically dependent after all: let it cross
                 self.side[i] = BELOW
                 self._count_below(i, self.c[i])
             else:
                 self.side[i] = ABOVE
         elif truncated and best == end:
-            if self.steps_at_pass == self.n_steps:
-                self.radius *= 2.0
-            self._pass()
+            self._gather()
         self.n_steps += 1
         return DONE
 
-    cdef Py_ssize_t _worst(self, double slack, bint first) noexcept nogil:
-        """The row on the margin whose alpha is most out of bounds (or the first that is); -1: none."""
-        cdef Py_ssize_t p, worst = -1
-        cdef double off, most = 0.0, c
+    cdef int _reserve_looks(self, Py_ssize_t n) noexcept nogil:
+        if n < self.looks_capacity:
+            return DONE
+        n += n // 4 + 256  # at least one more than asked for: `_walk` writes before it counts
+        if grow(<void **>&self.crossings, n * sizeof(Crossing)) or grow(<void **>&self.looks, n * sizeof(Look)):
+            return NO_MEMORY
+        self.looks_capacity = n
+        return DONE
+
+    cdef inline void _prefetch(self, Py_ssize_t i) noexcept nogil:
+        cdef Py_ssize_t p
+        cdef const Rows *rows = self._block(i, &p)
+        if rows.sparse:
+            mtp_prefetch(rows.data + rows.indptr[p], rows.indptr[p + 1] - rows.indptr[p])
+        else:
+            mtp_prefetch(rows.data + p * rows.d, rows.d)
+
+    cdef inline void _look(self, Look *look, double end, double f, Py_ssize_t *left) noexcept nogil:
+        """Compute the margin of a near row, and where it crosses along `step`, if before `end`."""
+        cdef Py_ssize_t q = look.q, i = self.near[q]
+        cdef double both[2]
+        cdef double rate, at, noise = 32 * EPS * f * self.reach[i]
+        if self.stamp[i] == self.travelled:  # its margin is known
+            rate = self._signed_dot(i, &self.step[0])
+        else:
+            self._signed_dot2(i, &self.model[0], &self.step[0], both)
+            self._note(i, both[0] - 1.0 - nudge(i))
+            rate = both[1]
+        self.due[q] = INFINITY  # not twice
+        look.rate = rate
+        if (self.side[i] == ABOVE and rate >= -noise) or (self.side[i] == BELOW and rate <= noise):
+            return
+        at = -self.slack[i] / rate
+        if at > end:
+            return
+        self.crossings[left[0]].step = at if at > 0.0 else 0.0
+        self.crossings[left[0]].jump = self.c[i] * fabs(rate)
+        self.crossings[left[0]].q = q
+        left[0] += 1
+        sift_up(self.crossings, left[0] - 1)
+
+    cdef inline void _note(self, Py_ssize_t i, double slack) noexcept nogil:
+        """Row i is that far from its threshold here; when it must be looked at again follows."""
+        self.slack[i] = slack
+        self.stamp[i] = self.travelled
+        if self.reach[i] > 0.0:
+            self.deadline[i] = self.travelled + (fabs(slack) - 3e-11) / self.reach[i]
+        else:
+            self.deadline[i] = INFINITY
+
+    cdef void _gather(self) noexcept nogil:
+        """The near rows: those whose deadline comes before a new horizon."""
+        cdef Py_ssize_t q, i
+        for q in range(self.n_near):
+            self.deadline[self.near[q]] = self.due[q]
+        self._choose_horizon()
+        self.n_gathers += 1
+        self.n_near = 0
+        for i in range(self.n_rows):
+            if self.deadline[i] <= self.horizon and self.side[i] != ON:
+                self.near[self.n_near] = <int>i
+                self.due[self.n_near] = self.deadline[i]
+                self.n_near += 1
+
+    cdef void _choose_horizon(self) noexcept nogil:
+        """The distance, a power of 2, for which gathering and near rows cost least together.
+
+        If theta travels that far in a step, rows are gathered every horizon / way steps, and every
+        step compares the deadlines of the near rows.
+        """
+        cdef Py_ssize_t count[64]
+        cdef Py_ssize_t i, near = 0
+        cdef int b
+        cdef double way, ahead, cost, least = INFINITY, best = INFINITY
+        way = (self.travelled - self.travelled_at_gather) / (self.n_steps - self.steps_at_gather + 1)
+        if way <= 0.0:
+            way = 1e-3 * (1.0 + self.last_way)
+        for b in range(64):
+            count[b] = 0
+        for i in range(self.n_rows):
+            ahead = self.deadline[i] - self.travelled
+            if ahead > 4e6:
+                continue
+            # bin b holds the rows that have between 2^(b - 41) and 2^(b - 40) to go
+            frexp(ahead if ahead > 0.0 else 0.0, &b)
+            count[0 if ahead <= 0.0 or b < -40 else (63 if b > 23 else b + 40)] += 1
+        for b in range(64):
+            near += count[b]
+            ahead = ldexp(1.0, b - 40)
+            # nanoseconds, roughly
+            cost = (1.5 * self.n_rows + 5000.0) * way / ahead + 0.6 * near
+            if ahead >= 4.0 * way and cost < least:
+                least, best = cost, ahead
+        self.horizon = self.travelled + best
+        self.travelled_at_gather = self.travelled
+        self.steps_at_gather = self.n_steps
+
+    cdef inline double _excess(self, Py_ssize_t p) noexcept nogil:
+        """How far the dual variable of the p-th row on the margin is out of [0, c]."""
+        return -self.alpha[p] if self.alpha[p] < 0.0 else self.alpha[p] - self.c[self.on[p]]
+
+    cdef double _find_alpha(self, double slack) noexcept nogil:
+        """The dual variables of the rows on the margin; returns the largest excess, 0 if none counts."""
+        cdef Py_ssize_t p
+        cdef double most = 0.0, off
         self._project(&self.force[0], self.z)
         memcpy(self.alpha, self.z, self.m * sizeof(double))
         self._backward(self.alpha)
         for p in range(self.m):
-            c = self.c[self.on[p]]
-            off = -self.alpha[p] if self.alpha[p] < 0.0 else self.alpha[p] - c
-            if off > slack * (1.0 + c) and off > most:
-                worst, most = p, off
-                if first:
-                    break
-        return worst
+            off = self._excess(p)
+            if off > slack * (1.0 + self.c[self.on[p]]) and off > most:
+                most = off
+        return most
+
+    cdef void _drop(self, double least, bint first) noexcept nogil:
+        """Rows whose dual variable is out of bounds by ``least`` leave the margin (or the first of them)."""
+        cdef Py_ssize_t p, i
+        for p in range(self.m - 1, -1, -1):
+            if self._excess(p) < least:
+                continue
+            i = self.on[p]
+            self.side[i] = ABOVE if self.alpha[p] < 0.0 else BELOW
+            if self.side[i] == BELOW:
+                self._count_below(i, self.c[i])
+            self._remove(p)
+            self._note(i, 0.0)
+            self._make_near(i)
+            if first:
+                break
 
     cdef int _solve(self) noexcept nogil:
-        cdef Py_ssize_t worst, i
-        cdef long steps = 0, standstill = 0
-        cdef double slope
+        cdef long steps = 0, drops = 0
+        cdef double slope, most, before
         self._restore()
+        before = -1.0
         while steps < 2000 + 20 * self.n_rows:
             steps += 1
             slope = self._find_step(&self.model[0])
@@ -1062,22 +1276,21 @@ cdef class HingeSolver:
                     return NO_MEMORY
                 continue
             # Ties can make rows leave and come back for ever: with time, be less choosy.
-            worst = self._worst(1e-11 * 10.0 ** (standstill // 200 if standstill < 1600 else 8), standstill > 100)
-            if worst < 0:
+            most = self._find_alpha(1e-11 * 10.0 ** (drops // 200 if drops < 1600 else 8))
+            if most == 0.0:
                 self._finish()
                 return DONE
-            standstill += 1
-            i = self.on[worst]
-            self.side[i] = ABOVE if self.alpha[worst] < 0.0 else BELOW
-            if self.side[i] == BELOW:
-                self._count_below(i, self.c[i])
-            self._remove(worst)
-            self.near[self.n_near] = i
-            self.slack[self.n_near] = 0.0
-            self.stamp[self.n_near] = self.travelled
-            self.n_near += 1
+            drops += 1
+            # Several rows may leave together; where that led nowhere, one alone surely lowers the objective.
+            self._drop(most * SHARE if self.travelled > before else most, drops > 100)
+            before = self.travelled
         self._finish()
         return TOO_MANY_STEPS
+
+    cdef inline void _make_near(self, Py_ssize_t i) noexcept nogil:
+        self.near[self.n_near] = <int>i
+        self.due[self.n_near] = self.deadline[i]
+        self.n_near += 1
 
     cdef void _finish(self) noexcept nogil:
         """The exact model and its dual variables: the rows on the margin at 1, no nudge."""
@@ -1106,79 +1319,32 @@ cdef class HingeSolver:
         for p in range(self.m):
             self.z[p] = 1.0 + nudge(self.on[p]) - self._signed_dot(self.on[p], &self.model[0])
         self._forward(self.z)
-        self.travelled += sqrt(mtp_dot(self.z, self.z, self.m))
-        self._span(1.0, self.z, &self.model[0])
+        memset(&self.unit[0], 0, (self.d + 1) * sizeof(double))
+        self._span(1.0, self.z, &self.unit[0])
+        mtp_axpy(self.d + 1, 1.0, &self.unit[0], &self.model[0])
+        self.travelled += self._way(&self.unit[0])
 
     cdef void _margins(self, double *theta) noexcept nogil:
         """margin[i] = a_i . theta for every row: one pass over the data."""
-        cdef int d = <int>self.d, n, one = 1
-        cdef double unit = 1.0, zero = 0.0, b = theta[self.d] if self.intercept else 0.0
+        cdef double b = theta[self.d] if self.intercept else 0.0
         cdef Py_ssize_t i
-        if not self.clean.sparse and self.d > 0:
-            n = <int>self.n_clean
-            dgemv("T", &d, &n, &unit, <double *>self.clean.data, &d, theta, &one, &zero, &self.margin[0], &one)
-            n = <int>(self.n_rows - self.n_clean)
-            if n > 0:
-                dgemv("T", &d, &n, &unit, <double *>self.added.data, &d, theta, &one, &zero,
-                      &self.margin[self.n_clean], &one)
-        else:
-            for i in range(self.n_clean):
-                self.margin[i] = row_dot(&self.clean, i, theta)
-            for i in range(self.n_clean, self.n_rows):
-                self.margin[i] = row_dot(&self.added, i - self.n_clean, theta)
+        products(&self.clean, self.n_clean, theta, &self.margin[0])
+        if self.n_rows > self.n_clean:
+            products(&self.added, self.n_rows - self.n_clean, theta, &self.margin[self.n_clean])
         for i in range(self.n_rows):
             self.margin[i] = self.y[i] * (self.margin[i] + b)
 
     cdef void _pass(self) noexcept nogil:
-        """One pass over the data: all margins, and the rows near the margin from here."""
+        """One pass over the data: all margins, and all deadlines from here."""
         cdef Py_ssize_t i
-        cdef double drift = 0.0
-        for i in range(self.d + 1):
-            drift += (self.model[i] - self.theta_ref[i]) ** 2
-        drift = sqrt(drift) / (self.n_steps - self.steps_at_pass + 1)
-        self.steps_at_pass = self.n_steps
-        self.n_passes += 1
         self._restore()
-        memcpy(&self.theta_ref[0], &self.model[0], (self.d + 1) * sizeof(double))
         self._margins(&self.model[0])
-        self._choose_radius(drift)
+        self.travelled_at_gather -= self.travelled
         self.travelled = 0.0
+        for i in range(self.n_rows):
+            self._note(i, self.margin[i] - 1.0 - nudge(i))
         self.n_near = 0
-        for i in range(self.n_rows):
-            if self.side[i] != ON and self._is_near(i, self.margin[i]):
-                self.near[self.n_near] = i
-                self.slack[self.n_near] = self.margin[i] - 1.0 - nudge(i)
-                self.stamp[self.n_near] = 0.0
-                self.n_near += 1
-
-    cdef inline bint _is_near(self, Py_ssize_t i, double margin) noexcept nogil:
-        """Whether row i, with that margin at the last full pass, can change sides within the radius."""
-        return fabs(margin - 1.0) <= self.norm[i] * self.radius * (1 + 1e-9) + 3e-11
-
-    cdef void _choose_radius(self, double drift) noexcept nogil:
-        """The radius, a power of 2, for which passes and near rows cost least together.
-
-        If theta drifts by that much per step, a pass (n rows, at the speed of a matrix product)
-        is due every radius / drift steps, and a step looks at the rows within the radius.
-        """
-        cdef Py_ssize_t count[64]
-        cdef Py_ssize_t i, near = 0
-        cdef int b
-        cdef double radius, cost, least = INFINITY
-        if drift <= 0.0:
-            return
-        for b in range(64):
-            count[b] = 0
-        for i in range(self.n_rows):
-            # bin b holds the rows with |margin - 1| / norm in (2^(b - 41), 2^(b - 40)]
-            frexp(fabs(self.margin[i] - 1.0) / (self.norm[i] + 1e-300), &b)
-            count[0 if b < -40 else (63 if b > 23 else b + 40)] += 1
-        for b in range(64):
-            near += count[b]
-            radius = ldexp(1.0, b - 40)
-            cost = self.row_cost * self.n_rows * drift / radius + 2.5 * near
-            if radius >= 4.0 * drift and cost < least:
-                least, self.radius = cost, radius
+        self._gather()
 
     cdef void _sum_below(self) noexcept nogil:
         cdef Py_ssize_t i, p
@@ -1290,14 +1456,10 @@ cdef class HingeSolver:
         self.n_rows = i + 1
         self.y[i] = y
         self.c[i] = 0.0
-        self.norm[i] = sqrt(self._gram(i, i))
-        self.margin[i] = self._signed_dot(i, &self.model[0])
-        self.side[i] = BELOW if self.margin[i] < 1.0 + nudge(i) else ABOVE
-        if self._is_near(i, self._signed_dot(i, &self.theta_ref[0])):
-            self.near[self.n_near] = i
-            self.slack[self.n_near] = self.margin[i] - 1.0 - nudge(i)
-            self.stamp[self.n_near] = self.travelled
-            self.n_near += 1
+        self._measure(i)
+        self._note(i, self._signed_dot(i, &self.model[0]) - 1.0 - nudge(i))
+        self.side[i] = BELOW if self.slack[i] < 0.0 else ABOVE
+        self._make_near(i)
         return i
 
     def raise_weight(self, Py_ssize_t j, double dc, double dk):
@@ -1336,21 +1498,23 @@ cdef class HingeSolver:
     def gap(self):
         """The duality gap, from the rows on and near the margin; the others add exactly 0."""
         cdef Py_ssize_t p, i
-        cdef double total, moved = 0.0, s
+        cdef double total, moved
         with nogil:
             total = self._residual()
             for p in range(self.d + 1):
-                moved += (self.exact[p] - self.model[p]) ** 2
-            moved = sqrt(moved)
+                self.unit[p] = self.exact[p] - self.model[p]
+            moved = self.travelled + self._way(&self.unit[0])
+            if moved >= self.horizon:
+                self._gather()
             for p in range(self.m):
                 i = self.on[p]
                 total += self._row_gap(i, self.alpha[p], self._signed_dot(i, &self.exact[0]) - 1.0)
             for p in range(self.n_near):
-                i = self.near[p]
-                s = self.norm[i] * (1 + 1e-12) * (self.travelled - self.stamp[p] + moved) + 2e-11
-                if fabs(self.slack[p]) <= s:
-                    s = self._signed_dot(i, &self.exact[0]) - 1.0
-                    total += self._row_gap(i, self.c[i] if self.side[i] == BELOW else 0.0, s)
+                if self.due[p] <= moved:
+                    i = self.near[p]
+                    total += self._row_gap(
+                        i, self.c[i] if self.side[i] == BELOW else 0.0, self._signed_dot(i, &self.exact[0]) - 1.0
+                    )
         return total
 
     def audit(self):
