@@ -637,11 +637,11 @@ cdef class HingeSolver:
     ever, so while it works every row has a threshold of its own, 1 + `nudge`, which leaves no
     ties. `_finish` takes that back: with the same rows on the margin, held at exactly 1.
 
-    A row far from the margin need not be looked at: its margin changes by at most ``|T^-t a_i|``
-    times ``|T step|``, whatever the matrix T is (Cauchy-Schwarz), so every row has a `deadline`, the
-    length of the way of theta before which it cannot reach its threshold. T measures a change of
-    theta by what it does to the rows: the root of their second moments, in full where that is
-    cheap, else its diagonal (`metric`). A line search computes the margins of the rows whose deadline it
+    A row far from the margin need not be looked at: its margin changes by at most its `reach` times
+    the way of theta, lengths in any metric and its dual (Cauchy-Schwarz), so every row has a
+    `deadline`, the length of the way before which it cannot reach its threshold. The metric
+    measures a change of theta by what it does to the rows on average: `along` a few principal
+    `directions` of theirs, and `across` these for each feature. A line search computes the margins of the rows whose deadline it
     passes and of no others, in stages, as most lines end early. The rows with a deadline before
     the `horizon` are the `near` ones; only their deadlines are compared, until theta has come that
     far and the next ones are gathered.
@@ -666,8 +666,10 @@ cdef class HingeSolver:
     cdef int[::1] near
     cdef double[::1] due
     cdef readonly Py_ssize_t n_near
-    # T (one row: its diagonal) and the transpose of its inverse; reach[i] is |T^-t a_i|
-    cdef double[:, ::1] metric, inverse
+    # the metric: |v|^2 = sum_p along_p (direction_p . v)^2 + sum_j across_j rest_j^2
+    cdef const double[:, ::1] directions
+    cdef const double[::1] along, across
+    cdef double[::1] rest
     # vectors of length d + 1; the sums of c_i a_i over the rows below the margin
     # (`model` is what the method moves, `exact` the model that `_finish` makes of it)
     cdef double[::1] model, exact, step, force, below_clean, below_added, unit
@@ -724,7 +726,10 @@ cdef class HingeSolver:
         self.below_clean, self.below_added, self.unit = (np.zeros(self.d + 1) for _ in range(3))
         self.n_near = 0
         self.n_steps = self.n_looks = self.n_gathers = self.steps_at_gather = 0
-        self.metric, self.inverse = metric
+        self.directions, self.along, self.across = metric
+        self.rest = np.zeros(self.d + 1)
+        if self.directions.shape[1] != self.d + 1 or self.across.shape[0] != self.d + 1:
+            raise ValueError("HingeSolver: shapes disagree")
         cdef Py_ssize_t i
         for i in range(self.n_clean):
             self.y[i] = y[i]
@@ -798,35 +803,28 @@ cdef class HingeSolver:
             v[self.d] += t
 
     cdef void _measure(self, Py_ssize_t i) noexcept nogil:
-        """The two norms of row i: |a_i| and |T^-t a_i|, the latter with room for rounding."""
+        """The two norms of row i: |a_i| and its `reach`, the latter with room for rounding."""
+        memset(&self.unit[0], 0, (self.d + 1) * sizeof(double))
+        self._signed_axpy(i, 1.0, &self.unit[0])
+        self.norm[i] = sqrt(mtp_dot(&self.unit[0], &self.unit[0], self.d + 1))
+        self.reach[i] = self._length(&self.unit[0], True) * (1 + 1e-9) + 1e-12 * self.norm[i]
+
+    cdef double _length(self, const double *v, bint dual) noexcept nogil:
+        """|v| in the metric, or in its dual: |a . v| is at most the product of the two (Cauchy-Schwarz)."""
         cdef Py_ssize_t p, j, width = self.d + 1
         cdef double s, total = 0.0
-        cdef double *a = &self.unit[0]
-        memset(a, 0, width * sizeof(double))
-        self._signed_axpy(i, 1.0, a)
-        self.norm[i] = sqrt(mtp_dot(a, a, width))
-        if self.inverse.shape[0] == 1:
-            for p in range(width):
-                s = self.inverse[0, p] * a[p]
-                total += s * s
+        cdef double *rest = &self.rest[0]
+        memcpy(rest, v, width * sizeof(double))
+        for p in range(self.directions.shape[0]):
+            s = mtp_dot(&self.directions[p, 0], v, width)
+            mtp_axpy(width, -s, &self.directions[p, 0], rest)
+            total += s * s / self.along[p] if dual else s * s * self.along[p]
+        if dual:
+            for j in range(width):
+                total += rest[j] * rest[j] / self.across[j]
         else:
-            for p in range(width):
-                s = mtp_dot(&self.inverse[p, 0], a, width)
-                total += s * s
-        self.reach[i] = sqrt(total) * (1 + 1e-9)
-
-    cdef double _way(self, const double *v) noexcept nogil:
-        """|T v|"""
-        cdef Py_ssize_t p, width = self.d + 1
-        cdef double s, total = 0.0
-        if self.metric.shape[0] == 1:
-            for p in range(width):
-                s = self.metric[0, p] * v[p]
-                total += s * s
-        else:
-            for p in range(width):
-                s = mtp_dot(&self.metric[p, 0], v, width)
-                total += s * s
+            for j in range(width):
+                total += rest[j] * rest[j] * self.across[j]
         return sqrt(total)
 
     cdef inline double _gram(self, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
@@ -1047,7 +1045,7 @@ cdef class HingeSolver:
         cdef Crossing crossed
         cdef double f, curve, end, best, at, stage, limit
         cdef bint truncated = False
-        f = self._way(&self.step[0])
+        f = self._length(&self.step[0], False)
         p = self.d if self.free_intercept else self.d + 1
         curve = self.k * mtp_dot(&self.step[0], &self.step[0], p)
         end = -slope / curve if curve > 0.0 else INFINITY
@@ -1322,7 +1320,7 @@ cdef class HingeSolver:
         memset(&self.unit[0], 0, (self.d + 1) * sizeof(double))
         self._span(1.0, self.z, &self.unit[0])
         mtp_axpy(self.d + 1, 1.0, &self.unit[0], &self.model[0])
-        self.travelled += self._way(&self.unit[0])
+        self.travelled += self._length(&self.unit[0], False)
 
     cdef void _margins(self, double *theta) noexcept nogil:
         """margin[i] = a_i . theta for every row: one pass over the data."""
@@ -1503,7 +1501,7 @@ cdef class HingeSolver:
             total = self._residual()
             for p in range(self.d + 1):
                 self.unit[p] = self.exact[p] - self.model[p]
-            moved = self.travelled + self._way(&self.unit[0])
+            moved = self.travelled + self._length(&self.unit[0], False)
             if moved >= self.horizon:
                 self._gather()
             for p in range(self.m):

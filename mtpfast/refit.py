@@ -30,8 +30,8 @@ __all__ = ["Fit", "Victim", "refit"]
 
 #: Above this many features the Hessian is not formed; Newton's equations go to conjugate gradients.
 DENSE_HESSIAN = 2500
-#: Up to this many features theta's way is measured with a full matrix, above with its diagonal.
-FULL_METRIC = 128
+#: So many principal directions of the rows say how far theta has gone.
+DIRECTIONS = 8
 #: So many steps correct a kept factor of the Hessian.
 MEMORY = 10
 #: After this many added points the whole state is recomputed and the true gap measured.
@@ -262,24 +262,33 @@ def _grown(array, size):
 
 
 def _metric(X, intercept):
-    """``(T, T^-t)`` for ``_core.HingeSolver``: T'T is the root of the rows' second moments, or of their diagonal.
+    """``(directions, along, across)`` for ``_core.HingeSolver``: how long a change of theta is, seen from the rows.
 
-    Any T will do; this one makes ``|T^-t a_i| |T step|`` small on average over the rows.
+    Any metric will do. The best for rows of second moments M is the root of M; taken here are its
+    principal directions, roughly, and its diagonal for what is at right angles to them.
     """
     n, d = X.shape
-    if sp.issparse(X) or d > FULL_METRIC:
-        squares = X.multiply(X).sum(axis=0) if sp.issparse(X) else np.einsum("ij,ij->j", X, X)
-        moments = np.append(np.asarray(squares).ravel() / n, float(intercept))
-        root = (moments + 1e-3 * max(moments.max(), 1e-300)) ** 0.25
-        return root[None, :], 1.0 / root[None, :]
-    moments = np.zeros((d + 1, d + 1))
-    moments[:d, :d] = X.T @ X / n
-    if intercept:
-        moments[:d, d] = moments[d, :d] = X.mean(axis=0)
-        moments[d, d] = 1.0
-    values, vectors = np.linalg.eigh(moments)
-    root = (np.maximum(values, 0.0) + 1e-4 * max(values[-1], 1e-300)) ** 0.25
-    return np.ascontiguousarray((vectors * root).T), np.ascontiguousarray((vectors / root).T)
+    rows = X[:: max(1, n // 2000)]
+    m = rows.shape[0]
+
+    def moments(V):
+        """M V, the intercept's 1 appended to every row."""
+        scores = rows @ V[:-1] + V[-1] * intercept
+        return np.vstack([rows.T @ scores, intercept * scores.sum(axis=0)]) / m
+
+    directions = np.random.default_rng(0).standard_normal((d + 1, min(DIRECTIONS, d)))
+    for _ in range(4):
+        directions = np.linalg.qr(moments(directions))[0]
+    squares = rows.multiply(rows).sum(axis=0) if sp.issparse(rows) else np.einsum("ij,ij->j", rows, rows)
+    diagonal = np.append(np.asarray(squares).ravel() / m, float(intercept))
+    image = moments(directions)
+    values, turn = np.linalg.eigh(directions.T @ image)
+    directions = directions @ turn
+    rest = np.maximum(diagonal - np.einsum("ij,ij->i", directions, directions * values), 0.0)
+    largest = max(diagonal.max(), values.max()) or 1.0
+    along = np.sqrt(np.maximum(values, 0.0) + 1e-4 * largest)
+    across = np.sqrt(rest + 1e-3 * max(rest.max(), 1e-6 * largest))
+    return np.ascontiguousarray(directions.T), along, across
 
 
 class _HingeSolver:
