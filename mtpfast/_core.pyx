@@ -641,10 +641,12 @@ cdef class HingeSolver:
     the way of theta, lengths in any metric and its dual (Cauchy-Schwarz), so every row has a
     `deadline`, the length of the way before which it cannot reach its threshold. The metric
     measures a change of theta by what it does to the rows on average: `along` a few principal
-    `directions` of theirs, and `across` these for each feature. A line search computes the margins of the rows whose deadline it
-    passes and of no others, in stages, as most lines end early. The rows with a deadline before
-    the `horizon` are the `near` ones; only their deadlines are compared, until theta has come that
-    far and the next ones are gathered.
+    `directions` of theirs, and `across` these for each feature.
+
+    A line search computes the margins of the rows whose deadline it passes and of no others, in
+    stages, as most lines end early. The rows with a deadline before the `horizon` are the `near`
+    ones; only their deadlines are compared, until theta has come that far and the next ones are
+    gathered.
     """
 
     cdef Rows clean, added
@@ -1043,7 +1045,7 @@ cdef class HingeSolver:
         """Exact line search along `step` from t = 0; the row at which it ends joins the margin."""
         cdef Py_ssize_t p, q, i, left, first, n_looks = 0, used = 0
         cdef Crossing crossed
-        cdef double f, curve, end, best, at, stage, limit
+        cdef double f, curve, end, best, stage, limit
         cdef bint truncated = False
         f = self._length(&self.step[0], False)
         p = self.d if self.free_intercept else self.d + 1
@@ -1478,13 +1480,17 @@ cdef class HingeSolver:
         memcpy(&out[0], &self.exact[0], (self.d + 1) * sizeof(double))
 
     cdef double _residual(self) noexcept nogil:
-        """|k R theta - sum alpha_i a_i|^2 / 2k (+ |b| times what is left of sum y alpha)."""
+        """What the gap owes to stationarity, from the sums that are carried along."""
         cdef Py_ssize_t p
-        cdef double s
         self._find_force(&self.exact[0])
         for p in range(self.m):
             self._signed_axpy(self.on[p], -self.alpha[p], &self.force[0])
-        s = mtp_dot(&self.force[0], &self.force[0], self.d) / (2.0 * self.k)
+        return self._left_over()
+
+    cdef double _left_over(self) noexcept nogil:
+        """|k R theta - sum alpha_i a_i|^2 / 2k, that vector being in `force` (+ |b| times what is left of
+        sum y alpha where the intercept is free)."""
+        cdef double s = mtp_dot(&self.force[0], &self.force[0], self.d) / (2.0 * self.k)
         if self.free_intercept:
             return s + fabs(self.force[self.d] * self.exact[self.d])
         return s + self.force[self.d] * self.force[self.d] / (2.0 * self.k)
@@ -1515,16 +1521,54 @@ cdef class HingeSolver:
                     )
         return total
 
+    cdef double _full_gap(self, long *wrong) noexcept nogil:
+        """The duality gap summed over all rows, from nothing that is carried along but `alpha`.
+
+        ``wrong`` counts the rows that are not on the side where their margin says they are, by more
+        than rounding.
+        """
+        cdef Py_ssize_t p, i
+        cdef double total = 0.0, allowance, size
+        cdef double *theta = &self.exact[0]
+        size = sqrt(mtp_dot(theta, theta, self.d + 1))
+        self._margins(theta)
+        for p in range(self.d + 1):
+            self.force[p] = 0.0 if p == self.d and self.free_intercept else self.k * theta[p]
+        for i in range(self.n_rows):
+            if self.side[i] == ON:
+                continue
+            allowance = 5e-11 + 64 * EPS * self.norm[i] * size
+            if self.side[i] == BELOW:
+                self._signed_axpy(i, -self.c[i], &self.force[0])
+                total += self._row_gap(i, self.c[i], self.margin[i] - 1.0)
+                wrong[0] += self.margin[i] > 1.0 + allowance
+            else:
+                total += self._row_gap(i, 0.0, self.margin[i] - 1.0)
+                wrong[0] += self.margin[i] < 1.0 - allowance
+        for p in range(self.m):
+            i = self.on[p]
+            self._signed_axpy(i, -self.alpha[p], &self.force[0])
+            total += self._row_gap(i, self.alpha[p], self.margin[i] - 1.0)
+        return total + self._left_over()
+
+    def check(self):
+        """``(gap, wrong)`` by a full pass that changes nothing: see `_full_gap`."""
+        cdef long wrong = 0
+        cdef double gap
+        with nogil:
+            gap = self._full_gap(&wrong)
+        return gap, wrong
+
     def audit(self):
         """Everything from scratch: sums, factor, margins, sides; then solve. Returns (gap, wrong).
 
         ``wrong`` counts the rows that were not on the side where their margin says they are, by
         more than rounding. The gap is summed over all rows.
         """
-        cdef Py_ssize_t p, i
-        cdef long wrong = 0
-        cdef double total = 0.0, size = 0.0, allowance
-        cdef int outcome = DONE
+        cdef Py_ssize_t i
+        cdef long wrong = 0, left = 0
+        cdef double gap, size, allowance
+        cdef int outcome
         with nogil:
             self._refactor()
             self._pass()
@@ -1540,14 +1584,8 @@ cdef class HingeSolver:
                     self.side[i] = BELOW if self.margin[i] < 1.0 else ABOVE
             self._sum_below()
             outcome = self._solve()
-            self._margins(&self.exact[0])
-            total = self._residual()
-            for i in range(self.n_rows):
-                if self.side[i] != ON:
-                    total += self._row_gap(i, self.c[i] if self.side[i] == BELOW else 0.0, self.margin[i] - 1.0)
-            for p in range(self.m):
-                total += self._row_gap(self.on[p], self.alpha[p], self.margin[self.on[p]] - 1.0)
-        return total, wrong + (outcome != DONE)
+            gap = self._full_gap(&left)
+        return gap, wrong + (outcome != DONE)
 
     def clean_loss(self):
         """Summed weighted hinge loss of the clean rows at theta, in O(d)."""

@@ -211,28 +211,46 @@ class _Run:
     def go(self, stop, tol, max_points, repeats, callback, verbose):
         victim, last_line = self.victim, time.monotonic()
         measures = list(self.history["loss_difference" if stop == "loss_difference" else "distance"])
+        audited = False
         while True:
             diff = find_point(victim.theta, self.target, self.feasible_set, self.objective.loss)
             state = self._record(diff)
-            n = state["n_points"]
-            measure = state[stop]
+            n, measure = state["n_points"], state[stop]
             measures.append(measure)
             if verbose and time.monotonic() - last_line >= 1.0:
                 last_line = time.monotonic()
                 sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {state['distance']:.4g}\n")
             if measure <= tol:
-                return "reached", f"{stop} {measure:.4g} <= tol {tol:g} with {n} points"
-            if callback is not None and callback(state):
-                return "budget", f"stopped by the callback after {n} points"
-            if max_points is not None and n >= max_points:
-                return "budget", f"{stop} {measure:.4g} > tol {tol:g} with all {n} points"
-            if diff.upper_bound <= 1e-12 * (1.0 + abs(measure)):
-                return "stalled", f"no feasible point pushes towards the target; {stop} {measure:.4g}"
-            if _stalled(measures):
-                return "stalled", f"{stop} has stopped falling at {min(measures):.4g} > tol {tol:g}"
-            count = repeats if max_points is None else min(repeats, max_points - n)
-            index = victim.add(diff.x, diff.y, count)
-            self.sequence.extend([index] * count)
+                end = "reached", f"{stop} {measure:.4g} <= tol {tol:g} with {n} points"
+            elif callback is not None and callback(state):
+                end = "budget", f"stopped by the callback after {n} points"
+            elif max_points is not None and n >= max_points:
+                end = "budget", f"{stop} {measure:.4g} > tol {tol:g} with all {n} points"
+            elif diff.upper_bound <= 1e-12 * (1.0 + abs(measure)):
+                end = "stalled", f"no feasible point pushes towards the target; {stop} {measure:.4g}"
+            elif _stalled(measures):
+                end = "stalled", f"{stop} has stopped falling at {min(measures):.4g} > tol {tol:g}"
+            else:
+                count = repeats if max_points is None else min(repeats, max_points - n)
+                index = victim.add(diff.x, diff.y, count)
+                self.sequence.extend([index] * count)
+                continue
+            if audited or self._last_model_holds():
+                return end
+            audited = True  # the last model was mended: look again
+            measures.pop()
+
+    def _last_model_holds(self):
+        """The full audit at the end. Where it finds something to mend, the last record is taken back."""
+        victim, repairs = self.victim, self.victim.n_repairs
+        gap = victim.check()
+        if victim.n_repairs == repairs:
+            self.history["gap"][-1] = gap
+            return True
+        self.path.pop()
+        for values in self.history.values():
+            values.pop()
+        return False
 
     def _record(self, diff):
         """Everything the history says about the current model."""
@@ -293,7 +311,7 @@ class _Run:
             classes=np.array([-1.0, 1.0]),
             n_clean=self.X.shape[0],
             clean_weight=self.clean_weight,
-            path=np.array(path),
+            path=_stacked(path),
             certificate=certificate,
             message=message,
         )
@@ -315,6 +333,14 @@ class _Run:
                 "model", self.target, self.objective, self.feasible_set, theta=path[best], value=checked.value
             )
         return certificate, certificate.n_poison
+
+
+def _stacked(path):
+    """The models as one array; each is let go as it is copied, so that the path is not held twice."""
+    out = np.empty((len(path), len(path[0])))
+    for i in range(len(path)):
+        out[i], path[i] = path[i], None
+    return out
 
 
 def _stalled(measures, window: int = 500) -> bool:

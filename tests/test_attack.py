@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mtpfast import CandidatePool, FeatureSpace
 from mtpfast.attack import poison
 from mtpfast.losses import make_objective
-from mtpfast.refit import refit
+from mtpfast.refit import Victim, refit
 
 every_loss = pytest.mark.parametrize("loss", ref.LOSSES)
 every_convention = pytest.mark.parametrize("conv", ref.CONVENTIONS, ids=ref.convention_id)
@@ -449,3 +449,54 @@ def test_figures_of_the_prototype(data, loss, alpha, n_flips, n_points, bound, n
     assert_allclose(np.median(sizes), n_points, rtol=0.03)
     paper = ref.path_bound(loss, conv, res.path[:: max(1, len(res.path) // 100)], target, X, y, 0.0, 1.0)
     assert 0.9 * bound <= paper <= res.lower_bound  # the same bound at a hundred of the models, by other means
+
+
+# ---------------------------------------------------------------- the audit at the end
+
+
+@every_loss
+def test_the_last_model_passes_a_full_check(loss, monkeypatch):
+    """What is returned has been checked with a full pass at the very end; the last gap is the true one."""
+    conv = ref.CONVENTIONS[0]
+    X, y = problem(1)
+    checks = []
+
+    def check(self):
+        gap = original(self)
+        checks.append((self.theta, gap))
+        return gap
+
+    original = Victim.check
+    monkeypatch.setattr(Victim, "check", check)
+    res = attack(loss, conv, X, y, planted_target(loss, conv, X, y), tol=0.0, max_points=5)
+    [(theta, gap)] = checks
+    assert_array_equal(res.theta, theta)
+    assert res.history["gap"][-1] == gap
+    assert "mend" not in res.message
+
+
+def test_a_model_that_the_last_check_finds_wrong_is_mended_and_measured_again(monkeypatch):
+    """The hinge's state is damaged before the end: that is found, mended, counted and said."""
+    conv = ref.CONVENTIONS[0]
+    X, y = problem(1)
+    target = planted_target("hinge", conv, X, y)
+    plain = attack("hinge", conv, X, y, target, tol=0.0, max_points=5)
+    damaged = []
+
+    def check(self):
+        if not damaged:
+            damaged.append(True)
+            # as if k had been wrong all along: the model of that state is not the victim's
+            self._solver.core.raise_weight(0, 0.0, 0.5 * self.k)
+            self._solver._read(self._solver.core.gap())
+            self._solver.core.set_weights(np.concatenate([self.weight, self.added_count]), self.k)
+        return original(self)
+
+    original = Victim.check
+    monkeypatch.setattr(Victim, "check", check)
+    mended = attack("hinge", conv, X, y, target, tol=0.0, max_points=5)
+    assert "1 of 1 audits of the refit found something to mend" in mended.message
+    assert len(mended.history["n_points"]) == len(plain.history["n_points"]) == len(mended.path)
+    # the same minimiser by another way: rounding of an exact solver
+    assert_allclose(mended.theta, plain.theta, rtol=0, atol=1e-9)
+    assert_allclose(mended.history["distance"], plain.history["distance"], rtol=0, atol=1e-9)
