@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CandidatePool",
+    "DocumentSpace",
     "FeatureSpace",
     "MinimumPoisoner",
     "ModelTargetedPoisoner",
@@ -23,6 +24,7 @@ __all__ = [
 
 _HOME = {
     "CandidatePool": "feasible",
+    "DocumentSpace": "documents",
     "FeatureSpace": "feasible",
     "MinimumPoisoner": "estimator",
     "ModelTargetedPoisoner": "estimator",

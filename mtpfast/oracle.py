@@ -17,6 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from . import _core
+from .document_search import find_document
+from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Loss, get_loss
 from .validation import as_theta
@@ -88,6 +90,8 @@ def max_loss_difference(theta, theta_target, feasible_set, loss="hinge") -> Loss
 
 def find_point(theta, theta_target, feasible_set, loss: Loss) -> LossDifference:
     """:func:`max_loss_difference` for arguments that have been checked already."""
+    if isinstance(feasible_set, DocumentSpace):
+        return _over_documents(theta, theta_target, feasible_set, loss)
     if isinstance(feasible_set, FeatureSpace):
         return _over_box(theta, theta_target, *feasible_set.bounds(theta.size - 1), loss)
     if isinstance(feasible_set, CandidatePool):
@@ -107,6 +111,17 @@ def _over_box(theta, theta_target, lower, upper, loss):
             )
         else:
             x, value, label_bound = _along_frontier(theta, theta_target, lower, upper, y, loss)
+        bound = max(bound, label_bound)
+        if best is None or value > best.value:
+            best = LossDifference(x, y, value, np.nan)
+    return best._replace(upper_bound=bound)
+
+
+def _over_documents(theta, theta_target, space, loss):
+    best, bound = None, -np.inf
+    for y, region in space.regions(theta.size - 1).items():
+        known = -np.inf if best is None else best.value
+        x, value, label_bound, _ = find_document(theta, theta_target, region, y, loss, known)
         bound = max(bound, label_bound)
         if best is None or value > best.value:
             best = LossDifference(x, y, value, np.nan)

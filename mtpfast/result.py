@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from .bounds import whole
 from .certificate import Certificate
+from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import LOSSES, Loss, Objective
 from .verification import NEVER, VerificationReport, verify
@@ -497,6 +498,7 @@ _PARTS = {
         "labels",
         "names",
     ),
+    DocumentSpace: ("max_length", "max_count", "min_length", "idf", "norm", "labels", "names"),
     CandidatePool: ("X", "y", "max_repeats"),
     Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),
 }

@@ -39,9 +39,11 @@ LAYERS = {
     "records": {"recover", "programs"},
     "recover": {"programs", "oracle", "refit", "certificate", "feasible"} | GROUND,
     "programs": {"certificate", "feasible"} | GROUND,
-    "oracle": {"feasible", "_core"} | GROUND,
+    "oracle": {"document_search", "documents", "feasible", "_core"} | GROUND,
+    "document_search": {"documents"} | GROUND,
+    "documents": {"feasible", "rules", "region", "validation"},
     "refit": {"_core"} | GROUND,
-    "result": {"verification", "certificate", "bounds", "feasible", "frames"} | GROUND,
+    "result": {"verification", "certificate", "bounds", "documents", "feasible", "frames"} | GROUND,
     "verification": {"result", "tables", "steps", "frames"} | GROUND,  # result: for type hints only
     "tables": {"feasible", "rules", "steps", "frames"} | GROUND,
     "steps": {"frames"},

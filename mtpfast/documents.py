@@ -1,0 +1,622 @@
+r"""Documents: whole counts of words, so many in all, and what a vectorizer makes of them.
+
+A document is a vector c of whole counts,
+
+.. math:: 0 \le c \le \mathtt{max\_count}, \qquad
+          \mathtt{min\_length} \le \textstyle\sum_j c_j \le \mathtt{max\_length},
+
+and its features are ``c * idf``, divided by their sum (``norm="l1"``), by their length
+(``norm="l2"``), or as they are. The convex set that bounds from above what documents can reach:
+
+* no norm: ``{c >= 0, c <= max_count, min_length <= sum c <= max_length}``, scaled by ``idf``. It is
+  the hull of the documents (the constraints are totally unimodular), so every vertex is a document
+  and a linear function is maximised greedily, the best words first;
+* ``"l1"``: the simplex of the words, whose vertices are the documents of one word;
+* ``"l2"``: the part ``x >= 0`` of the ball. Documents come near to every direction of it, the
+  nearer the longer they may be.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from .feasible import FeatureSpace
+from .region import LATTICE_TOL, UNIT
+from .rules import SHOWN, Features, read_names
+from .validation import check_count, check_X
+
+__all__ = ["DocumentRegion", "DocumentSpace"]
+
+NORMS = (None, "l1", "l2")
+FRONTIER = 400  # vertices of a frontier at most; more would not move a bound by 1e-5
+
+
+class DocumentSpace(FeatureSpace):
+    r"""The rows of documents: counts of words, within a length and a maximum per word.
+
+    .. math:: x = \frac{c \cdot \mathrm{idf}}{\lVert c \cdot \mathrm{idf} \rVert}, \qquad
+              c \in \mathbb{Z}^d, \quad 0 \le c \le \mathtt{max\_count}, \quad
+              \mathtt{min\_length} \le \sum_j c_j \le \mathtt{max\_length}
+
+    (undivided with ``norm=None``), which is what CountVectorizer and TfidfVectorizer make of texts.
+
+    Parameters
+    ----------
+    max_length : int
+        Words per document, at most; only those in the vocabulary count.
+    max_count : int or array-like of shape (n_words,), optional
+        How often a document may use each word; 0 excludes it, 1 for all is ``binary=True``. By
+        default only the length is limited.
+    min_length : int, default=0
+        Words per document, at least. With a norm, 0 or 1: whether a document may be empty.
+    idf : array-like of shape (n_words,), optional
+        The weight of each word, above 0; 1 by default.
+    norm : None, "l1" or "l2"
+        What the row is divided by: nothing, its sum or its length. An empty document stays zero.
+    labels : sequence, optional
+        The labels that documents may carry; both by default.
+    names : sequence of str, optional
+        The words.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, and the word where one is to blame.
+
+    Examples
+    --------
+    >>> from mtpfast import DocumentSpace
+    >>> space = DocumentSpace(max_length=5, max_count=[3, 1], names=["cheap", "meeting"])
+    >>> space.contains([[3, 1], [4, 0], [0.5, 0]])
+    array([ True, False, False])
+    >>> space.why_not([[3, 1], [4, 0], [0.5, 0]])
+    ['', "word 0 ('cheap') is used 4 times, max_count is 3", "word 0 ('cheap') is used 0.5 times, not a whole number"]
+    """
+
+    lower = upper = None  # a document is bounded by its words, see max_count
+    integer = lattice = fixed = one_hot = at_most_one = ()
+
+    def __init__(self, max_length, max_count=None, *, min_length=0, idf=None, norm=None, labels=None, names=None):
+        self.labels, self.names = FeatureSpace(labels=labels).labels, read_names(names)
+        self.canonical, self._regions = None, {}
+        self.max_length = check_count(max_length, "max_length")
+        self.min_length = check_count(min_length, "min_length", low=0)
+        if norm not in NORMS:
+            raise ValueError(f"norm must be None, 'l1' or 'l2', got {norm!r}")
+        self.norm = norm
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length is {self.min_length}, above max_length {self.max_length}")
+        if norm is not None and self.min_length > 1:
+            raise ValueError(f"min_length must be 0 or 1 with a norm, which forgets the length, got {self.min_length}")
+        self.max_count = None if max_count is None else self._read_max_count(max_count)
+        self.idf = None if idf is None else self._read_idf(idf)
+        if self.n_features is not None:
+            self._region(None, self.n_features)
+
+    @classmethod
+    def from_data(cls, X, max_length=None, max_count=None, **rules) -> DocumentSpace:
+        """The smallest space that holds every row of a matrix of counts.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or DataFrame of shape (n_documents, n_words)
+            Whole counts, before ``idf`` and ``norm``. The names of a DataFrame are taken over.
+        max_length : int, optional
+            By default that of the longest row.
+        max_count : int or array-like of shape (n_words,), optional
+            By default the largest count of each word.
+        **rules
+            ``min_length``, ``idf``, ``norm``, ``labels``, ``names`` of the space.
+
+        Examples
+        --------
+        >>> from mtpfast import DocumentSpace
+        >>> DocumentSpace.from_data([[2, 0, 1], [0, 1, 0]])
+        DocumentSpace(max_length=3, max_count=[2, 1, 1])
+        """
+        if rules.get("names") is None and hasattr(X, "columns"):
+            rules["names"] = tuple(map(str, X.columns))
+        X = check_X(X)
+        values = X.data if sp.issparse(X) else X
+        if np.any(values < 0.0) or np.any(values != np.rint(values)):
+            bad = values[(values < 0.0) | (values != np.rint(values))]
+            raise ValueError(f"X must hold counts, whole and not negative, got {bad[0]:g}")
+        if max_count is None:
+            high = X.max(axis=0)
+            max_count = (high.toarray() if sp.issparse(high) else np.asarray(high)).ravel().astype(np.int64)
+        if max_length is None:
+            max_length = max(1, int(np.max(X.sum(axis=1))))
+        return cls(max_length, max_count, **rules)
+
+    # -- what the other layers read -----------------------------------------------------------
+
+    @property
+    def n_features(self) -> int | None:
+        """The number of words, where the arguments tell it."""
+        for values in (getattr(self, "max_count", None), getattr(self, "idf", None), self.names):
+            if np.ndim(values) == 1 or isinstance(values, tuple):
+                return len(values)
+        return None
+
+    @property
+    def is_box(self) -> bool:
+        return False
+
+    def bind(self, names=None, classes=None) -> DocumentSpace:
+        """The same space with the words' names and the labels -1. and +1.; see :meth:`FeatureSpace.bind`."""
+        labels = FeatureSpace(labels=self.labels, names=self.names).bind(names, classes)
+        bound = type(self)(labels=labels.labels, names=labels.names, **self._rules())
+        bound.canonical = self.canonical
+        return bound
+
+    def _rules(self):
+        return {name: getattr(self, name) for name in ("max_length", "max_count", "min_length", "idf", "norm")}
+
+    def _region(self, label, n_features) -> DocumentRegion:
+        if n_features not in self._regions:
+            own = self.n_features
+            if own is not None and own != n_features:
+                raise ValueError(f"feasible_set has {own} words, expected {n_features} features")
+            count = self.max_length if self.max_count is None else self.max_count
+            region = DocumentRegion(
+                np.minimum(np.full(n_features, count, dtype=float), self.max_length),
+                np.full(n_features, 1.0 if self.idf is None else self.idf, dtype=float),
+                self.max_length,
+                self.min_length,
+                self.norm,
+            )
+            most = int(region.max_count.sum())
+            if most < self.min_length:
+                raise ValueError(f"max_count allows documents of {most} words, min_length is {self.min_length}")
+            self._regions[n_features] = region
+        return self._regions[n_features]
+
+    def why_not(self, X, y=None) -> list[str]:
+        """For every row of X, the first rule it breaks; "" for the rows that are inside.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`contains`.
+        """
+        space, X = self._read(X)
+        reasons = [""] * X.shape[0]
+        outside = ~space.contains(X, y)
+        for label, rows, region in space._parts(X, y):
+            for i in rows[outside[rows]]:
+                if region is None:
+                    reasons[i] = f"label {label!r} is not allowed, labels holds {list(space.labels)}"
+                else:
+                    x = X[i].toarray().ravel() if sp.issparse(X) else X[i]
+                    reasons[i] = region.broken_rule(x, Features(X.shape[1], space.names))
+        return reasons
+
+    def counts(self, X):
+        """How often each row uses each word: CSR matrix of shape (n_rows, n_words); the shortest document
+        where a norm leaves several.
+
+        Raises
+        ------
+        ValueError
+            For a row that is not one of a document, saying why.
+        """
+        space, X = self._read(X)
+        X = sp.csr_matrix(X)
+        region = space._region(None, X.shape[1])
+        counts = X.copy()
+        for i, (a, b) in enumerate(zip(X.indptr[:-1], X.indptr[1:], strict=True)):
+            found = region.counts_of(X.data[a:b], X.indices[a:b])
+            if found is None:
+                raise ValueError(f"row {i} of X: {space.why_not(X[i])[0] or 'it is not the row of a document'}")
+            counts.data[a:b] = found
+        counts.eliminate_zeros()
+        return counts
+
+    def rows(self, counts):
+        """The rows of documents: CSR matrix of shape (n_documents, n_words), as scikit-learn computes them.
+
+        Parameters
+        ----------
+        counts : array-like or sparse matrix of shape (n_documents, n_words)
+        """
+        X = check_X(counts, "counts", min_rows=0)
+        X = sp.csr_matrix(X, copy=True)
+        X.eliminate_zeros()
+        region = self._region(None, X.shape[1])
+        for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True):
+            X.data[a:b] = region.row(X.data[a:b], X.indices[a:b])
+        return X
+
+    def __eq__(self, other) -> bool:
+        """Whether the spaces hold the same rows for the same labels; names are no part of it."""
+        if not isinstance(other, DocumentSpace):
+            return NotImplemented
+        if self._only_label() != other._only_label():
+            return False
+        sizes = {space.n_features for space in (self, other)} - {None}
+        if len(sizes) > 1:
+            return False
+        d = sizes.pop() if sizes else 1
+        return self._region(None, d) == other._region(None, d)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        parts = [f"max_length={self.max_length}"]
+        for name in ("max_count", "idf"):
+            value = getattr(self, name)
+            if value is not None:
+                parts.append(f"{name}={_show(value)}")
+        if self.min_length:
+            parts.append(f"min_length={self.min_length}")
+        if self.norm is not None:
+            parts.append(f"norm={self.norm!r}")
+        if self.labels is not None:
+            parts.append(f"labels={list(self.labels)}")
+        if self.names is not None:
+            parts.append(f"names={list(self.names) if len(self.names) <= SHOWN else f'<{len(self.names)} words>'}")
+        return f"DocumentSpace({', '.join(parts)})"
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def _word(self, j):
+        return f"word {j}" if self.names is None or j >= len(self.names) else f"word {j} ({self.names[j]!r})"
+
+    def _read_max_count(self, value):
+        if np.ndim(value) == 0:
+            return check_count(value, "max_count")
+        counts = np.asarray(value)
+        if counts.ndim != 1:
+            raise ValueError(f"max_count must be a number or one number per word, got shape {counts.shape}")
+        if counts.dtype.kind not in "biuf":
+            raise TypeError(f"max_count must be whole numbers, got dtype {counts.dtype}")
+        counts = counts.astype(float)
+        bad = ~(np.isfinite(counts) & (counts >= 0.0) & (counts == np.rint(counts)))
+        if np.any(bad):
+            j = int(np.argmax(bad))
+            raise ValueError(f"max_count must be whole and not negative, got {counts[j]:g} for {self._word(j)}")
+        self._same_number(counts, "max_count")
+        counts = counts.astype(np.int64)
+        counts.flags.writeable = False
+        return counts
+
+    def _read_idf(self, value):
+        try:
+            idf = np.array(value, dtype=float)
+        except (TypeError, ValueError):
+            raise TypeError(f"idf must be one number per word, got {value!r}") from None
+        if idf.ndim != 1:
+            raise ValueError(f"idf must be one number per word, got shape {idf.shape}")
+        bad = ~(np.isfinite(idf) & (idf > 0.0))
+        if np.any(bad):
+            j = int(np.argmax(bad))
+            raise ValueError(f"idf must be finite and above 0, got {idf[j]:g} for {self._word(j)}")
+        self._same_number(idf, "idf")
+        idf.flags.writeable = False
+        return idf
+
+    def _same_number(self, values, name):
+        for other_name in ("names", "max_count"):
+            other = getattr(self, other_name, None)
+            if np.ndim(other) == 1 and len(other) != len(values):
+                raise ValueError(f"{name} has {len(values)} words, {other_name} has {len(other)}")
+
+
+def _show(value):
+    if np.ndim(value) == 0:
+        return str(value)
+    if len(value) <= SHOWN:
+        return np.array2string(np.asarray(value), separator=", ")
+    return f"<{len(value)} values in [{np.min(value):g}, {np.max(value):g}]>"
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentRegion:
+    """The documents in normal form, and what a linear function can reach on their convex set.
+
+    Attributes
+    ----------
+    max_count, idf : ndarray of shape (d,)
+    max_length, min_length : int
+    norm : None, "l1" or "l2"
+    lower, upper : ndarray of shape (d,)
+        Outer bounds of the rows.
+    """
+
+    max_count: np.ndarray
+    idf: np.ndarray
+    max_length: int
+    min_length: int
+    norm: str | None
+
+    groups = ()
+    is_box = False
+
+    def __post_init__(self):
+        for name in ("max_count", "idf"):
+            array = np.array(getattr(self, name), dtype=float)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    @cached_property
+    def lower(self) -> np.ndarray:
+        return np.zeros(len(self.idf))
+
+    @cached_property
+    def upper(self) -> np.ndarray:
+        return self.max_count * self.idf if self.norm is None else np.minimum(self.max_count, 1.0)
+
+    @cached_property
+    def _usable(self) -> np.ndarray:
+        return self.max_count > 0.0
+
+    @cached_property
+    def _some(self) -> int:
+        """So many words always suffice to fill a document."""
+        enough = np.cumsum(np.sort(self.max_count[self._usable])) >= self.max_length
+        return int(np.argmax(enough)) + 1 if np.any(enough) else int(self._usable.sum())
+
+    def row(self, counts, columns=slice(None)) -> np.ndarray:
+        """The features of one document, its words in increasing order, as scikit-learn computes them."""
+        x = np.asarray(counts, dtype=float) * self.idf[columns]
+        if self.norm is None or not x.any():
+            return x
+        # One addition after the other, as scikit-learn's loop: np.sum would add in another order.
+        total = np.cumsum(x if self.norm == "l1" else x * x)[-1]
+        return x / (total if self.norm == "l1" else math.sqrt(total))
+
+    # -- linear functions ---------------------------------------------------------------------
+
+    def linear_maximum(self, coefficients, constant=0.0, sizes=None, size=None) -> tuple[float, float]:
+        """The maximum of ``coefficients . x + constant`` over the convex set, and a bound of its rounding
+        error; see :meth:`Region.linear_maximum`. O(d), and a sort of the words of one document."""
+        sizes = np.abs(coefficients) if sizes is None else sizes
+        size = abs(constant) if size is None else size
+        d = len(coefficients)
+        if self.norm is None:
+            value = self._greedy(coefficients * self.idf)[0]
+            most = self._greedy(sizes * self.idf)[0]
+        else:
+            value = self._top(coefficients)
+            usable = sizes[self._usable]
+            most = float(np.max(usable, initial=0.0)) if self.norm == "l1" else float(np.linalg.norm(usable))
+        error = (d + 16) * UNIT / (1.0 - (d + 16) * UNIT)
+        return value + constant, error * (most + size) * (1.0 + error)
+
+    def _top(self, coefficients):
+        """The largest ``coefficients . x`` over the simplex or the part of the ball."""
+        usable = coefficients[self._usable]
+        largest = float(np.max(usable, initial=-math.inf))
+        if largest <= 0.0:  # a document of one word, or none
+            return 0.0 if self.min_length == 0 else largest
+        return largest if self.norm == "l1" else float(np.linalg.norm(np.maximum(usable, 0.0)))
+
+    def _greedy(self, gains):
+        """``(value, words, counts)``: the best document for so much per word, without a norm."""
+        words = self._best_words(gains)
+        gain, room = gains[words], np.cumsum(self.max_count[words])
+        taken = np.minimum(room, self.max_length)
+        # Words that cost something are used only as far as the document would be too short without them.
+        costly = gain <= 0.0
+        if np.any(costly):
+            taken[costly] = np.minimum(taken[costly], max(self.min_length, self._before(taken, costly)))
+        counts = np.diff(taken, prepend=0.0)
+        return float(np.sum(counts * gain)), words, counts
+
+    @staticmethod
+    def _before(taken, costly):
+        first = int(np.argmax(costly))
+        return taken[first - 1] if first else 0.0
+
+    def _best_words(self, gains):
+        """Words by falling gain, as many as a document can need."""
+        gains = np.where(self._usable, gains, -np.inf)
+        d, some = len(gains), self._some
+        if some < d:
+            words = np.argpartition(-gains, some - 1)[:some]
+            return words[np.argsort(-gains[words], kind="stable")]
+        return np.argsort(-gains, kind="stable")[: int(self._usable.sum())]
+
+    def extreme(self, gains) -> np.ndarray:
+        """The point of the convex set where ``gains`` is largest; without a norm in counts, gains per count."""
+        if self.norm is not None:
+            return self.hull_argmax(gains)
+        counts = np.zeros(len(gains))
+        _, words, taken = self._greedy(gains)
+        counts[words] = taken
+        return counts
+
+    def hull_argmax(self, coefficients) -> np.ndarray:
+        """A point of the convex set at which ``coefficients . x`` is largest; no row of a document with "l2"."""
+        x = np.zeros(len(coefficients))
+        if self.norm is None:
+            _, words, counts = self._greedy(coefficients * self.idf)
+            x[words] = counts * self.idf[words]
+            return x
+        usable = np.where(self._usable, coefficients, -np.inf)
+        best = int(np.argmax(usable))
+        if usable[best] <= 0.0:
+            x[best] = float(self.min_length > 0)
+        elif self.norm == "l1":
+            x[best] = 1.0
+        else:
+            x = np.where(self._usable, np.maximum(coefficients, 0.0), 0.0)
+            x /= np.linalg.norm(x)
+        return x
+
+    def linear_argmax(self, coefficients) -> np.ndarray:
+        """The row of a document at which ``coefficients . x`` is largest; with "l2", of one near it."""
+        point = self.hull_argmax(coefficients)
+        return self.row(self.nearest_counts(point)) if self.norm == "l2" else point
+
+    def frontier(self, A, a0, P, p0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The upper frontier of ``(m, p) = (A . x + a0, P . x + p0)``; see :meth:`Region.frontier`.
+
+        Every chord is asked for the point furthest beyond it, the one with the most room first, until
+        none is left or 400 are found: at most that many linear maximisations. Between them the frontier
+        lies above the chords.
+        """
+
+        def vertex(a, p):
+            x = self.hull_argmax(a * A + p * P)
+            return float(A @ x) + a0, float(P @ x) + p0
+
+        left, right = vertex(-1.0, 0.0), vertex(1.0, 0.0)
+        scale = max(float(np.max(np.abs(A), initial=0.0)), 1e-300), max(float(np.max(np.abs(P), initial=0.0)), 1e-300)
+        for a in (-1.0, 1.0):  # of the points of least (largest) m the one of largest p, as far as can be told
+            m, p = vertex(a / scale[0], 1e-9 / scale[1])
+            if a < 0.0 and m <= left[0] + 1e-12 * (1.0 + abs(left[0])) and p > left[1]:
+                left = m, p
+            if a > 0.0 and m >= right[0] - 1e-12 * (1.0 + abs(right[0])) and p > right[1]:
+                right = m, p
+        if not right[0] > left[0]:
+            top = max(left, right, key=lambda point: point[1])
+            return np.array([top[0]]), np.array([top[1]]), np.empty(0)
+        found, queue = [left, right], [(-math.inf, left, right)]
+        while queue and len(found) < FRONTIER:
+            _, left, right = heapq.heappop(queue)
+            width, height = right[0] - left[0], right[1] - left[1]
+            norm = math.hypot(width, height)
+            point = vertex(-height / norm, width / norm)
+            beyond = ((point[1] - left[1]) * width - (point[0] - left[0]) * height) / norm
+            if beyond > 1e-13 * (1.0 + abs(left[1]) + abs(right[1])) and left[0] < point[0] < right[0]:
+                found.append(point)
+                heapq.heappush(queue, (-beyond, left, point))
+                heapq.heappush(queue, (-beyond, point, right))
+        m, p = np.array(sorted(found)).T
+        return _concave(m, p)
+
+    # -- documents ----------------------------------------------------------------------------
+
+    def nearest_counts(self, x) -> np.ndarray:
+        """Counts of a document near a point of the convex set: ndarray of shape (d,)."""
+        shares = np.where(self._usable, np.maximum(x, 0.0), 0.0) / self.idf
+        if self.norm is None:
+            return self._fit(np.minimum(np.rint(shares), self.max_count), shares)
+        if not shares.any():
+            return self._fit(np.zeros(len(shares)), shares)
+        # As long as may be: the longer, the nearer to the point's direction.
+        low, high = 0.0, 2.0 * (self.max_length + len(shares)) / float(np.min(shares[shares > 0.0]))
+        for _ in range(80):
+            middle = 0.5 * (low + high)
+            fits = np.minimum(np.rint(middle * shares), self.max_count).sum() <= self.max_length
+            low, high = (middle, high) if fits else (low, middle)
+        return self._fit(np.minimum(np.rint(low * shares), self.max_count), shares)
+
+    def _fit(self, counts, shares):
+        """Take words away, or add some, until the length is allowed."""
+        length = int(counts.sum())
+        while length > self.max_length:
+            over = np.flatnonzero(counts > 0.0)
+            j = over[np.argmax((counts - shares)[over])]
+            counts[j] -= 1.0
+            length -= 1
+        while length < self.min_length:
+            room = np.flatnonzero(counts < self.max_count)
+            j = room[np.argmax((shares - counts)[room])]
+            counts[j] += 1.0
+            length += 1
+        return counts
+
+    def counts_of(self, values, columns):
+        """The counts of a row's stored values, or None if it is not one of a document."""
+        present = values != 0.0
+        counts = np.zeros(len(values))
+        ratio = values[present] / self.idf[columns[present]]
+        limit = self.max_count[columns[present]]
+        if not len(ratio):
+            return counts if self.min_length == 0 else None
+        if np.any(ratio < 0.0) or not np.all(np.isfinite(ratio)):
+            return None
+        if self.norm is None:
+            scales = np.ones(1)
+        else:  # the least count is 1, 2, ..., at most what leaves room for the others
+            total = values.sum() if self.norm == "l1" else math.sqrt(float(values @ values))
+            if abs(total - 1.0) > LATTICE_TOL:
+                return None
+            most = int(min(self.max_length * ratio.min() / ratio.sum() * (1.0 + LATTICE_TOL), limit.max()))
+            scales = np.arange(1, most + 1) / ratio.min()
+        for some in np.array_split(scales, max(1, len(scales) * len(ratio) // 100_000)):
+            multiples = some[:, None] * ratio
+            whole = np.rint(multiples)
+            fits = np.all(np.abs(multiples - whole) <= LATTICE_TOL * np.maximum(1.0, whole), axis=1)
+            fits &= np.all((whole >= 1.0) & (whole <= limit), axis=1)
+            length = whole.sum(axis=1)
+            fits &= (length <= self.max_length) & (length >= self.min_length)
+            if np.any(fits):
+                counts[present] = whole[np.argmax(fits)]
+                return counts
+        return None
+
+    def contains(self, X) -> np.ndarray:
+        """For every row of X (an array or a canonical CSR matrix), whether it is the row of a document."""
+        X = sp.csr_matrix(X)
+        ends = zip(X.indptr[:-1], X.indptr[1:], strict=True)
+        return np.array([self.counts_of(X.data[a:b], X.indices[a:b]) is not None for a, b in ends], dtype=bool)
+
+    def broken_rule(self, x, features: Features) -> str:
+        """The first rule that a row outside breaks."""
+
+        def word(j):
+            return features.name(j).replace("feature", "word", 1)
+
+        bad = ~np.isfinite(x) | (x < 0.0)
+        if np.any(bad):
+            j = int(np.argmax(bad))
+            return f"{word(j)} is {x[j]:g}, a document has no such count"
+        unusable = (x > 0.0) & ~self._usable
+        if np.any(unusable):
+            return f"{word(int(np.argmax(unusable)))} is excluded, its max_count is 0"
+        if self.norm is not None:
+            total = x.sum() if self.norm == "l1" else float(np.linalg.norm(x))
+            if total == 0.0:
+                return "the document is empty, min_length is 1"
+            if abs(total - 1.0) > LATTICE_TOL:
+                return f"its {self.norm} norm is {total:g}, not 1"
+            return f"no document of at most {self.max_length} words has these proportions"
+        counts = x / self.idf
+        off = np.abs(counts - np.rint(counts)) > LATTICE_TOL * np.maximum(1.0, counts)
+        if np.any(off):
+            j = int(np.argmax(off))
+            return f"{word(j)} is used {counts[j]:g} times, not a whole number"
+        counts = np.rint(counts)
+        over = counts > self.max_count
+        if np.any(over):
+            j = int(np.argmax(over))
+            return f"{word(j)} is used {counts[j]:g} times, max_count is {self.max_count[j]:g}"
+        length = counts.sum()
+        if length > self.max_length:
+            return f"the document has {length:g} words, max_length is {self.max_length}"
+        return f"the document has {length:g} words, min_length is {self.min_length}"
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, DocumentRegion):
+            return NotImplemented
+        same = (self.max_length, self.min_length, self.norm) == (other.max_length, other.min_length, other.norm)
+        return same and np.array_equal(self.max_count, other.max_count) and np.array_equal(self.idf, other.idf)
+
+    __hash__ = None
+
+
+def _concave(m, p):
+    """Points by increasing m without those below the chord of others: (m, p, slopes)."""
+    keep = []
+    for i in range(len(m)):
+        if keep and m[i] == m[keep[-1]]:
+            if p[i] <= p[keep[-1]]:
+                continue
+            keep.pop()
+        while len(keep) > 1:
+            a, b = keep[-2:]
+            if (p[b] - p[a]) * (m[i] - m[a]) > (p[i] - p[a]) * (m[b] - m[a]):
+                break
+            keep.pop()
+        keep.append(i)
+    m, p = m[keep], p[keep]
+    return m, p, np.diff(p) / np.diff(m)
