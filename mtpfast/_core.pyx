@@ -541,6 +541,225 @@ cdef void products(const Rows *rows, Py_ssize_t n, const double *v, double *out)
 
 
 # ---------------------------------------------------------------------------------------------
+# Loss, gradient and gap in one pass (refit.py says what the sums are for)
+# ---------------------------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    #include <math.h>
+    #include <stdint.h>
+    #include <string.h>
+
+    /* m[i] = x_i . v for n rows of length d, four at a time */
+    MTP_CLONES
+    static void mtp_dots(ptrdiff_t n, ptrdiff_t d, const double *x, const double *v, double *m) {
+        ptrdiff_t i, j;
+        for (i = 0; i + 4 <= n; i += 4, x += 4 * d) {
+            const double *a = x, *b = x + d, *c = x + 2 * d, *e = x + 3 * d;
+            double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
+            #pragma omp simd reduction(+:s0, s1, s2, s3)
+            for (j = 0; j < d; j++) { s0 += a[j] * v[j]; s1 += b[j] * v[j]; s2 += c[j] * v[j]; s3 += e[j] * v[j]; }
+            m[i] = s0; m[i + 1] = s1; m[i + 2] = s2; m[i + 3] = s3;
+        }
+        for (; i < n; i++, x += d) m[i] = mtp_dot(x, v, d);
+    }
+
+    /* g += sum_i s[i] x_i for n rows of length d, four at a time */
+    MTP_CLONES
+    static void mtp_combine(ptrdiff_t n, ptrdiff_t d, const double *x, const double *s, double *g) {
+        ptrdiff_t i, j;
+        for (i = 0; i + 4 <= n; i += 4, x += 4 * d) {
+            const double *a = x, *b = x + d, *c = x + 2 * d, *e = x + 3 * d;
+            const double s0 = s[i], s1 = s[i + 1], s2 = s[i + 2], s3 = s[i + 3];
+            #pragma omp simd
+            for (j = 0; j < d; j++) g[j] += (a[j] * s0 + b[j] * s1) + (c[j] * s2 + e[j] * s3);
+        }
+        for (; i < n; i++, x += d) mtp_axpy(d, s[i], x, g);
+    }
+
+    /* total += part, lost being what the last bits of total could not hold (Kahan's summation);
+       part is set to 0 */
+    MTP_CLONES
+    static void mtp_collect(ptrdiff_t n, double *part, double *total, double *lost) {
+        ptrdiff_t i;
+        #pragma omp simd
+        for (i = 0; i < n; i++) {
+            double add = part[i] - lost[i], sum = total[i] + add;
+            lost[i] = (sum - total[i]) - add;
+            total[i] = sum;
+            part[i] = 0.0;
+        }
+    }
+
+    /* e[i] = exp(-|m[i]|) to about one unit in the last place, without branches so that it
+       vectorises: exp(-a) = 2^k exp(r), |r| <= log(2) / 2, and 13 terms of Taylor's series.
+       Adding 3 * 2^51 rounds to a whole number, k, which then stands in the lowest bits. */
+    MTP_CLONES
+    static void mtp_decay(ptrdiff_t n, const double *m, double *e) {
+        /* 3 * 2^51; log(2) = high + low, where k * high is exact; 2^-600 */
+        const double shift = 6755399441055744.0, high = 0.6931471803691238, low = 1.9082149292705877e-10;
+        const double tiny = 2.409919865102884e-181;
+        ptrdiff_t i;
+        #pragma omp simd
+        for (i = 0; i < n; i++) { double a = fabs(m[i]); e[i] = a > 750.0 ? 750.0 : a; }
+        #pragma omp simd
+        for (i = 0; i < n; i++) {
+            double t = shift - e[i] * 1.4426950408889634, k = t - shift;
+            double r = (-e[i] - k * high) - k * low, w = r * r, even, odd, scale;
+            uint64_t bits;
+            even = 1.0 / 479001600; odd = 1.0 / 6227020800.0;
+            even = even * w + 1.0 / 3628800; odd = odd * w + 1.0 / 39916800;
+            even = even * w + 1.0 / 40320;   odd = odd * w + 1.0 / 362880;
+            even = even * w + 1.0 / 720;     odd = odd * w + 1.0 / 5040;
+            even = even * w + 1.0 / 24;      odd = odd * w + 1.0 / 120;
+            even = even * w + 1.0 / 2;       odd = odd * w + 1.0 / 6;
+            memcpy(&bits, &t, 8);
+            bits = (bits + 1023 + 600) << 52;  /* of 2^(k + 600): a result below 2^-1022 is rounded once, at the end */
+            memcpy(&scale, &bits, 8);
+            e[i] = (1.0 + (r + w * (even + r * odd))) * scale * tiny;
+        }
+    }
+
+    /* value[i] = log(1 + exp(-m[i])), slope[i] = 1 / (1 + exp(m[i])), where e[i] = exp(-|m[i]|):
+       log(1 + e) = 2 artanh(e / (2 + e)), or log(2) more than the same for (e - 1) / 2 */
+    MTP_CLONES
+    static void mtp_log_loss(ptrdiff_t n, const double *m, const double *e, double *value, double *slope) {
+        ptrdiff_t i;
+        #pragma omp simd
+        for (i = 0; i < n; i++) {
+            double big = e[i] > 0.41421356 ? 1.0 : 0.0;
+            double u = (e[i] - big) / ((2.0 + big) + e[i]), w = u * u, v = w * w, z, y;
+            z = 1.0 / 19;         y = 1.0 / 21;
+            z = z * v + 1.0 / 15; y = y * v + 1.0 / 17;
+            z = z * v + 1.0 / 11; y = y * v + 1.0 / 13;
+            z = z * v + 1.0 / 7;  y = y * v + 1.0 / 9;
+            z = z * v + 1.0 / 3;  y = y * v + 1.0 / 5;
+            value[i] = 0.5 * (fabs(m[i]) - m[i])
+                + (big * 0.6931471805599453 + 2.0 * (u + u * w * (z + w * y)));
+            slope[i] = (m[i] > 0.0 ? e[i] : 1.0) / (1.0 + e[i]);
+        }
+    }
+    """
+    void mtp_dots(Py_ssize_t n, Py_ssize_t d, const double *x, const double *v, double *m) noexcept nogil
+    void mtp_combine(Py_ssize_t n, Py_ssize_t d, const double *x, const double *s, double *g) noexcept nogil
+    void mtp_collect(Py_ssize_t n, double *part, double *total, double *lost) noexcept nogil
+    void mtp_decay(Py_ssize_t n, const double *m, double *e) noexcept nogil
+    void mtp_log_loss(Py_ssize_t n, const double *m, const double *e, double *value, double *slope) noexcept nogil
+
+
+cdef enum:
+    BLOCK = 64   # rows at a time: they are still in the nearest cache when they are read again
+
+ctypedef fused SmoothLoss:
+    SquaredHinge
+    LogLoss
+
+
+cdef inline void loss_terms(
+    SmoothLoss loss, Py_ssize_t n, const double *m, double *value, double *slope, double *shrinkage, bint shrink
+) noexcept nogil:
+    """phi(m), -phi'(m) and, where asked for, `Loss.shrinkage`."""
+    cdef Py_ssize_t i
+    cdef double inverse
+    if SmoothLoss is LogLoss:
+        mtp_decay(n, m, shrinkage)
+        mtp_log_loss(n, m, shrinkage, value, slope)
+        if shrink:
+            for i in range(n):
+                inverse = 1.0 / shrinkage[i]
+                shrinkage[i] = inverse if m[i] < 0.0 else shrinkage[i]
+    else:
+        for i in range(n):
+            value[i] = shrinkage[i] = loss.value(m[i])
+            slope[i] = loss.slope(m[i])
+
+
+def loss_pass(
+    SmoothLoss loss,
+    X,                           # IN  rows: a dense array (m, d), or what has data, indices and indptr (CSR)
+    Py_ssize_t start, Py_ssize_t stop,  # IN the rows to sum over
+    const double[::1] y,         # IN  (m,) labels
+    const double[::1] weight,    # IN  (m,) c
+    const double[::1] norm,      # IN  (m,) |x~|
+    const double[::1] theta,     # IN  (d + 1,)
+    bint intercept, bint shrink,
+    double[::1] sums,            # OUT (d + 5,)
+):
+    """What some rows contribute to the gradient, the loss and the duality gap at theta, in one read.
+
+    With margins m and s = -phi'(m), the sums over the rows of: weight * s * y * x~ (d + 1 entries,
+    the last one 0 without an intercept), weight * phi(m), weight * s, weight * s * |x~|, and, if
+    ``shrink``, weight * `Loss.shrinkage`. Each but the last is within 40 EPS of the sum of the
+    sizes of its terms, however many rows: at most `BLOCK` terms are added plainly, their sums with
+    Kahan's compensation.
+    """
+    cdef Rows rows
+    cdef const double[::1] data = X.data if not isinstance(X, np.ndarray) else X.reshape(-1)
+    cdef const int[::1] indices, indptr
+    cdef Py_ssize_t d = X.shape[1], m = X.shape[0], i, p, n
+    cdef double margin[BLOCK]
+    cdef double value[BLOCK]
+    cdef double slope[BLOCK]
+    cdef double shrinkage[BLOCK]
+    rows.d, rows.sparse = d, not isinstance(X, np.ndarray)
+    rows.data = &data[0] if data.shape[0] else NULL
+    rows.indices = rows.indptr = NULL
+    if rows.sparse:
+        indices, indptr = X.indices, X.indptr
+        rows.indices, rows.indptr = &indices[0] if indices.shape[0] else NULL, &indptr[0]
+    if (
+        not 0 <= start <= stop <= m
+        or y.shape[0] < stop
+        or weight.shape[0] < stop
+        or norm.shape[0] < stop
+        or theta.shape[0] != d + 1
+        or sums.shape[0] != d + 5
+    ):
+        raise ValueError("loss_pass: shapes disagree")
+    cdef double *part = <double *>malloc(2 * (d + 4) * sizeof(double))
+    if part == NULL:
+        raise MemoryError()
+    cdef double *lost = part + d + 4
+    with nogil:
+        for i in range(2 * (d + 4)):
+            part[i] = 0.0
+        for i in range(d + 5):
+            sums[i] = 0.0
+        i = start
+        while i < stop:
+            n = stop - i if stop - i < BLOCK else BLOCK
+            if rows.sparse:
+                for p in range(n):
+                    margin[p] = row_dot(&rows, i + p, &theta[0])
+            else:
+                mtp_dots(n, d, rows.data + i * d, &theta[0], margin)
+            for p in range(n):
+                margin[p] = y[i + p] * (margin[p] + theta[d])
+            loss_terms(loss, n, margin, value, slope, shrinkage, shrink)
+            for p in range(n):
+                slope[p] *= weight[i + p]
+            if intercept:
+                part[d] = mtp_dot(slope, &y[i], n)
+            part[d + 1] = mtp_dot(value, &weight[i], n)
+            part[d + 3] = mtp_dot(slope, &norm[i], n)
+            if shrink:
+                for p in range(n):  # 0 times infinity is 0 here
+                    shrinkage[p] = shrinkage[p] if weight[i + p] > 0.0 else 0.0
+                sums[d + 4] += mtp_dot(shrinkage, &weight[i], n)
+            for p in range(n):
+                slope[p] *= y[i + p]
+            part[d + 2] = mtp_dot(slope, &y[i], n)
+            if rows.sparse:
+                for p in range(n):
+                    row_axpy(&rows, i + p, slope[p], part)
+            else:
+                mtp_combine(n, d, rows.data + i * d, slope, part)
+            mtp_collect(d + 4, part, &sums[0], lost)
+            i += n
+    free(part)
+
+
+# ---------------------------------------------------------------------------------------------
 # The hinge refit
 # ---------------------------------------------------------------------------------------------
 

@@ -70,14 +70,14 @@ class Loss(ABC):
     def second_derivative(self, margin) -> np.ndarray:
         """``phi''(margin) >= 0``, elementwise."""
 
-    def fenchel_gap(self, margin, shrink: float) -> np.ndarray:
-        """``phi(m) + phi*(-s) + s m`` at the dual value ``s = (1 - shrink) * -phi'(m)``.
+    def shrinkage(self, margin) -> np.ndarray:
+        """What shrinking a dual variable costs: ``c`` with ``phi(m) + phi*(-s) + s m <= t^2 c`` for every t in [0, 1].
 
-        This is what one row adds to the duality gap when its dual variable is taken a little
-        below the optimal one. By convexity of the conjugate and ``phi >= 0`` it is at most
-        ``shrink * phi(m)``, which is what a loss without a known conjugate returns.
+        This is what one row adds to the duality gap when its dual variable is not ``-phi'(m)`` but
+        ``s = (1 - t) * -phi'(m)``. By convexity of the conjugate and ``phi >= 0`` it is also at most
+        ``t phi(m)``; a loss without a known conjugate has only that, so ``c`` is infinite.
         """
-        return shrink * self.value(margin)
+        return np.full_like(np.asarray(margin, dtype=float), np.inf)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -118,9 +118,9 @@ class SquaredHinge(Loss):
     def second_derivative(self, margin):
         return np.where(np.asarray(margin, dtype=float) < 1.0, 2.0, 0.0)
 
-    def fenchel_gap(self, margin, shrink):
-        # phi*(-s) = -s + s^2 / 4, so the sum is (2 (1 - m) - s)^2 / 4 with s = 2 (1 - shrink) (1 - m).
-        return shrink**2 * self.value(margin)
+    def shrinkage(self, margin):
+        # phi*(-s) = -s + s^2 / 4, so the sum is (2 (1 - m) - s)^2 / 4 with s = 2 (1 - t) (1 - m).
+        return self.value(margin)
 
 
 class LogLoss(Loss):
@@ -139,12 +139,11 @@ class LogLoss(Loss):
         s = _sigmoid(-np.asarray(margin, dtype=float))
         return s * (1.0 - s)
 
-    def fenchel_gap(self, margin, shrink):
-        # The Kullback-Leibler divergence of Bernoulli(s) from Bernoulli(p), p = -phi'(m).
-        p = _sigmoid(-np.asarray(margin, dtype=float))
-        s = (1.0 - shrink) * p
-        q = np.maximum(_sigmoid(np.asarray(margin, dtype=float)), np.finfo(float).tiny)
-        return np.maximum(0.0, s * np.log1p(-shrink) + (1.0 - s) * np.log1p(shrink * p / q))
+    def shrinkage(self, margin):
+        # The sum is the Kullback-Leibler divergence of Bernoulli(s) from Bernoulli(p), p = -phi'(m),
+        # which is at most that of chi^2, (s - p)^2 / (p (1 - p)) = t^2 p / (1 - p).
+        with np.errstate(over="ignore"):
+            return np.exp(-np.asarray(margin, dtype=float))
 
 
 def _sigmoid(z):

@@ -5,9 +5,9 @@ gap is what stops a refit: the objective is k-strongly convex, so ``sqrt(2 gap /
 distance to the optimum (of w, and of b where it is penalised).
 
 * hinge: an active-set method that ends at the exact minimiser (``_core.HingeSolver``);
-* smooth losses: Newton steps from a factor of the Hessian that is kept until the rate of
-  convergence says that it is out of date; conjugate gradients where a dense Hessian of all
-  features would be too large.
+* smooth losses: Newton steps from an inverse of the Hessian that is kept, and corrected by what
+  every step teaches, until a new one is cheaper; conjugate gradients where a dense Hessian of all
+  features would be too large. A step reads the rows twice, as a rule (``_core.loss_pass``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
+from scipy.linalg.blas import dsymv, dsyr2, dsyrk
+from scipy.linalg.lapack import dpotrf, dpotri
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _core
-from .losses import Objective
+from .losses import LOSSES, Objective
 
 __all__ = ["Fit", "Victim", "refit"]
 
@@ -32,8 +33,9 @@ __all__ = ["Fit", "Victim", "refit"]
 DENSE_HESSIAN = 2500
 #: So many principal directions of the rows say how far theta has gone.
 DIRECTIONS = 8
-#: So many steps correct a kept factor of the Hessian.
-MEMORY = 10
+#: A loss without a compiled kernel is evaluated so many rows at a time.
+SLICE = 512
+EPS = float(np.finfo(float).eps)
 #: After this many added points the whole state is recomputed and the true gap measured.
 AUDIT_EVERY = 256
 
@@ -187,7 +189,7 @@ class Victim:
 
     def is_tight(self) -> bool:
         """Whether the gap is as small as ``tol`` asks, or as float64 can tell."""
-        asked = 0.5 * self.k * (self.tol * max(1.0, float(np.linalg.norm(self.theta)))) ** 2
+        asked = 0.5 * self.k * (self.tol * max(1.0, math.sqrt(self.theta @ self.theta))) ** 2
         return self.gap <= asked or self.gap <= self._solver.resolution()
 
     def warn_if_loose(self) -> None:
@@ -369,78 +371,111 @@ class _HingeSolver:
 
 
 class _SmoothSolver:
-    """Newton's method with a kept factor, for differentiable losses."""
+    """Newton's method with a kept inverse of the Hessian, for differentiable losses.
+
+    A step of an attack takes a few evaluations, each of them one read of the rows. The first Newton
+    step needs none: at the old model only the pull of the new point and k have changed. Every step
+    teaches the kept inverse how the gradient changes (BFGS); once that is no longer enough, the
+    Hessian is computed anew. Above `DENSE_HESSIAN` features conjugate gradients stand in for it.
+    """
 
     def __init__(self, victim: Victim, theta0):
         self.victim = victim
-        self.factor = None
-        self.pairs = []
-        self._extra = 0
-        self._clean_part = None
-        norms = victim.X.multiply(victim.X).sum(axis=1) if victim.sparse else np.einsum("ij,ij->i", victim.X, victim.X)
-        self.norm = np.sqrt(np.asarray(norms).ravel() + 1.0)
-        victim.theta = np.zeros(victim.n_features + 1) if theta0 is None else np.array(theta0, dtype=float)
-        if not victim.objective.fit_intercept:
+        objective = victim.objective
+        loss, d = objective.loss, victim.n_features
+        self.y, self.weight = (np.ascontiguousarray(a, dtype=np.float64) for a in (victim.y, victim.weight))
+        self.kernel = _core.KERNELS[loss.name] if LOSSES.get(loss.name) is loss else None
+        # what the sums of an evaluation are off by, in units of the sum of the sizes of their terms
+        compiled = self.kernel is not None
+        self.rounding = EPS * (64 if compiled else SLICE + 4 + victim.X.shape[0] / SLICE)
+        self.rounding_of_balance = EPS * (64 if compiled else 4)
+        self.free = objective.fit_intercept and not objective.penalize_intercept
+        self.norm, self.added_norm = _row_norms(victim.X), np.zeros(0)
+        self.inverse = None
+        self.direct = d <= DENSE_HESSIAN
+        self.age = self.extra = self.recent = 0
+        victim.theta = np.zeros(d + 1) if theta0 is None else np.array(theta0, dtype=float)
+        if not objective.fit_intercept:
             victim.theta[-1] = 0.0
 
+    def solve(self):
+        """From the current model, with all points added so far."""
+        self._prepare()
+        self._move(self._evaluate(self.victim.theta))
+        self._newton()
+
     def add(self, index, new, count):
-        self.solve()
+        self._prepare()
+        victim, at = self.victim, self.at
+        # All that changed at the current model is the weight of one row, and k.
+        change = self._sums_added(at.theta, index, index + 1) * (count / victim.added_count[index])
+        self._move(self._state(at.theta, at.clean, at.added + change))
+        self._newton()
 
     def audit(self):
-        """Nothing is carried from step to step but the factor, so every gap is the true gap."""
+        """A step that needs no pass carries the sums of the last one on: here they are made anew."""
+        self.solve()
         return self.victim.gap
 
     def check(self):
-        return True  # every gap is the true gap
+        self._move(self._evaluate(self.victim.theta))
+        return self.victim.is_tight()
 
     def clean_loss(self):
-        return self._clean_loss
+        return float(self.at.clean[-4])
 
     def resolution(self):
-        """What rounding alone can put into the gap: nothing that counts, it is a squared residual."""
-        return 0.0
+        """A gap that rounding alone would explain."""
+        return self.at.resolution
 
-    def solve(self):
+    def _prepare(self):
         victim = self.victim
-        objective = victim.objective
         self.ridge = np.full(victim.n_features + 1, victim.k)
-        self.ridge[-1] = victim.k * objective.r
-        at = self._evaluate(victim.theta)
-        stale = self.factor is not None
-        if not stale:
-            self._refactor(at)
-        for steps in range(200):  # noqa: B007
-            victim.theta, victim.gap = at.theta, at.gap
-            if victim.is_tight():
-                break
-            step = -self._inverse_hessian(at.gradient)
-            trial = self._evaluate(at.theta + step)
-            victim.n_iter += 1
-            # A full step that shrinks the gradient well is taken on the spot; anything else is
-            # checked against the objective, with a fresh factor.
-            self._learn(step, trial.gradient - at.gradient)
-            if trial.norm <= 0.5 * at.norm:
-                at = trial
-                continue
-            if stale:
-                if trial.norm < at.norm:
-                    at = trial
+        self.ridge[-1] = victim.k * victim.objective.r
+        known = len(self.added_norm)
+        if known < victim.n_distinct:
+            self.added_norm = np.append(self.added_norm, _row_norms(victim.added_X[known:]))
+
+    def _move(self, at):
+        self.at = at
+        self.victim.theta, self.victim.gap = at.theta, at.gap
+
+    def _newton(self):
+        victim = self.victim
+        fresh, passes = self.inverse is None, 0
+        while not victim.is_tight():
+            at = self.at
+            if self.inverse is None:
                 self._refactor(at)
-                stale = False
-                continue
-            trial = self._line_search(at, step, trial)
-            if trial is None:
-                break
-            at = trial
-            self._refactor(at)
-        # An out-of-date factor costs extra passes over the data; once they add up to what a new
-        # factor costs (about n_features / 16 passes: it runs at the speed of a matrix product), make one.
-        self._extra += max(0, steps - 2)
-        if stale and self._extra > max(4, victim.n_features / 16):
-            self._refactor(at)
-        victim.theta, victim.gap = at.theta, at.gap
-        self._clean_loss = at.clean_loss
-        victim.warn_if_loose()
+            step = self._step(at)
+            trial = self._evaluate(at.theta + step)
+            passes += 1
+            self._learn(step, at, trial)
+            # A full step that shrinks the gradient well is taken on the spot; anything else is
+            # checked against the objective, with a fresh Hessian.
+            if not trial.norm <= 0.5 * at.norm:
+                self.inverse = None
+                if fresh:
+                    trial = self._line_search(at, step, trial)
+                    if trial is None or passes > 200:
+                        victim.warn_if_loose()
+                        break
+                elif not trial.norm < at.norm:
+                    trial = at
+                fresh = True
+            self._move(trial)
+        victim.n_iter += passes
+        self._watch(passes)
+
+    def _watch(self, passes):
+        """Give the Hessian up once that is cheaper: when the passes that its age costs now exceed their average
+        with the cost of a new one, about n_features / 16 + 4 passes (it runs at the speed of a matrix product)."""
+        extra = max(0, passes - 2)
+        self.age += 1
+        self.extra += extra
+        self.recent += 0.3 * (extra - self.recent)
+        if self.recent * self.age > self.extra + self.victim.n_features / 16 + 4:
+            self.inverse = None
 
     def _line_search(self, at, step, trial):
         slope = float(at.gradient @ step)
@@ -456,134 +491,138 @@ class _SmoothSolver:
             trial = self._evaluate(at.theta + t * step)
         return None
 
+    # -- one evaluation --------------------------------------------------------------------------
+
     def _evaluate(self, theta):
-        """Loss, gradient and duality gap at theta: one product with X and one with its transpose."""
+        """Loss, gradient and duality gap at theta: one read of the rows."""
         victim = self.victim
-        # After an added point the clean rows stand where the last refit left them.
-        if self._clean_part is None or self._clean_part[0] is not theta:
-            self._clean_part = (theta, self._block(theta, victim.X, victim.y, victim.weight))
-        blocks = [self._clean_part[1]]
-        if victim.n_distinct:
-            blocks.append(self._block(theta, victim.added_X, victim.added_y, victim.added_count))
-        gradient = self.ridge * theta
-        for block in blocks:
-            gradient -= block.pull
-        value = sum(block.loss for block in blocks) + 0.5 * float(self.ridge @ (theta * theta))
-        if victim.objective.fit_intercept and not victim.objective.penalize_intercept:
-            gap = self._free_gap(blocks, gradient)
-        else:
-            # gap = |gradient|^2 / 2k at the dual point alpha_i = c_i * -phi'(m_i): no cancellation
-            gap = float(gradient @ gradient) / (2 * victim.k)
+        clean = self._sums(theta, victim.X, 0, victim.X.shape[0], self.y, self.weight, self.norm)
+        return self._state(theta, clean, self._sums_added(theta, 0, victim.n_distinct))
+
+    def _sums_added(self, theta, start, stop):
+        victim = self.victim
+        if start == stop:
+            return np.zeros(victim.n_features + 5)
+        X = victim.added_X if self.kernel is None else victim._rows.block()
+        return self._sums(theta, X, start, stop, victim.added_y, victim.added_count, self.added_norm)
+
+    def _sums(self, theta, X, start, stop, y, weight, norm):
+        """What ``_core.loss_pass`` returns, for any loss."""
+        sums = np.zeros(len(theta) + 4)
+        intercept = self.victim.objective.fit_intercept
+        if self.kernel is not None:
+            _core.loss_pass(self.kernel, X, start, stop, y, weight, norm, theta, intercept, self.free, sums)
+            return sums
+        loss, balance = self.victim.objective.loss, []
+        for rows in _slices(start, stop, SLICE):
+            margin = y[rows] * (X[rows] @ theta[:-1] + theta[-1])
+            slope = -loss.derivative(margin) * weight[rows]
+            sums[:-5] += X[rows].T @ (slope * y[rows])
+            balance.append(math.fsum(slope * y[rows]))
+            sums[-4:-1] += weight[rows] @ loss.value(margin), slope.sum(), slope @ norm[rows]
+            if self.free:
+                counted = weight[rows] > 0  # weight 0 times infinity is 0 here
+                sums[-1] += weight[rows][counted] @ loss.shrinkage(margin[counted])
+        sums[-5] = math.fsum(balance) if intercept else 0.0
+        return sums
+
+    def _state(self, theta, clean, added):
+        """What follows from the sums at a model."""
+        total = clean + added
+        weighted = self.ridge * theta
+        gradient = weighted - total[:-4]
+        loss, slopes, size, shrinkage = total[-4:].tolist()
+        norm = math.sqrt(gradient @ gradient)
+        # P(theta) - D at the dual values c_i s_i, s_i = -phi'(m_i), where no large terms cancel. What rounding can
+        # have done to the gradient (noise) is added; a gap of the size of that is as small as can be told.
+        k, noise = self.victim.k, self.rounding * size
+        residual, floor, extra, extra_floor = norm, noise, 0.0, 0.0
+        if self.free and slopes > 0.0:
+            # A dual point must have sum(c s y) = 0: shrink the s of one class by a factor 1 - t.
+            t_noise = 2.0 * self.rounding_of_balance
+            t = min(1.0, 2.0 * abs(total.item(-5)) / slopes + t_noise)
+            residual = math.sqrt(gradient[:-1] @ gradient[:-1]) + t * size
+            floor += 2.0 * t_noise * size
+            extra, extra_floor = (min(t * t * shrinkage, t * loss) for t in (t, 2.0 * t_noise))
         return SimpleNamespace(
             theta=theta,
-            value=value,
+            clean=clean,
+            added=added,
+            value=loss + 0.5 * float(weighted @ theta),
             gradient=gradient,
-            gap=gap,
-            clean_loss=blocks[0].loss,
-            norm=float(np.linalg.norm(gradient)),
-            margins=[block.margin for block in blocks],
+            norm=norm,
+            gap=(1.0 + 1e-12) * ((residual + noise) ** 2 / (2.0 * k) + extra),
+            resolution=(floor + noise) ** 2 / (2.0 * k) + extra_floor,
         )
 
-    def _block(self, theta, X, y, weight):
-        """What some rows contribute: their loss, and how they pull at theta (minus the gradient)."""
-        loss = self.victim.objective.loss
-        margin = y * (X @ theta[:-1] + theta[-1])
-        slope = -loss.derivative(margin) * weight
-        signed = slope * y
-        pull = np.append(X.T @ signed, signed.sum() if self.victim.objective.fit_intercept else 0.0)
-        return SimpleNamespace(
-            margin=margin, slope=slope, y=y, weight=weight, pull=pull, loss=float(weight @ loss.value(margin))
-        )
+    # -- Newton's equations ----------------------------------------------------------------------
 
-    def _free_gap(self, blocks, gradient):
-        """A dual point must have sum(y alpha) = 0: shrink the dual variables of one class a little."""
-        slopes, labels, margins, weights = (
-            np.concatenate([getattr(block, name) for block in blocks]) for name in ("slope", "y", "margin", "weight")
-        )
-        positive, negative = float(slopes[labels > 0].sum()), float(slopes[labels < 0].sum())
-        heavier = labels > 0 if positive > negative else labels < 0
-        shrink = abs(positive - negative) / max(positive, negative, np.finfo(float).tiny)
-        norms = np.concatenate([self.norm, _row_norms(self.victim.added_X)])
-        moved = shrink * float(slopes[heavier] @ norms[heavier])
-        residual = float(np.linalg.norm(gradient[:-1])) + moved
-        loss = self.victim.objective.loss
-        extra = float(weights[heavier] @ loss.fenchel_gap(margins[heavier], min(shrink, 1 - 1e-16)))
-        return residual * residual / (2 * self.victim.k) + extra
-
-    def _blocks(self):
+    def _rows(self):
+        """(X, y, weight) of the clean rows and of the added ones."""
         victim = self.victim
-        yield victim.X, victim.y, victim.weight
+        yield victim.X, self.y, self.weight
         if victim.n_distinct:
             yield victim.added_X, victim.added_y, victim.added_count
 
+    def _curvature(self, theta, X, y, weight):
+        return self.victim.objective.loss.second_derivative(y * (X @ theta[:-1] + theta[-1])) * weight
+
     def _refactor(self, at):
-        victim = self.victim
-        loss, intercept = victim.objective.loss, victim.objective.fit_intercept
-        self._extra = 0
-        self.pairs = []
-        self.curvature = [
-            loss.second_derivative(margin) * weight
-            for margin, (_, _, weight) in zip(at.margins, self._blocks(), strict=True)
-        ]
-        if victim.n_features > DENSE_HESSIAN:
-            self.factor = "cg"
+        """The inverse of the Hessian at a model; above `DENSE_HESSIAN` features its diagonal alone, not inverted."""
+        victim, d = self.victim, self.victim.n_features
+        intercept = victim.objective.fit_intercept
+        self.age = self.extra = self.recent = 0
+        H = np.asfortranarray(np.diag(self.ridge)) if self.direct else self.ridge.copy()
+        # in slices that a cache holds, so that no copy of X is made
+        size = max(256, 2**14 // (d + 1))
+        full = np.empty((size, d + 1)) if self.direct else None
+        for X, y, weight in self._rows():
+            for rows in _slices(0, len(y), size):
+                h = self._curvature(at.theta, X[rows], y[rows], weight[rows])
+                root = np.sqrt(h)[:, None]
+                if self.direct:
+                    scaled = full[: len(h)]
+                    np.multiply(X[rows].toarray() if sp.issparse(X) else X[rows], root, out=scaled[:, :d])
+                    scaled[:, d:] = root if intercept else 0.0
+                    H = dsyrk(1.0, scaled.T, beta=1.0, c=H, overwrite_c=True)
+                else:
+                    H[:d] += _squares(X[rows].multiply(root) if sp.issparse(X) else X[rows] * root, axis=0)
+                    H[d] += h.sum() if intercept else 0.0
+        if not self.direct:
+            H[H <= 0.0] = 1.0
+            self.inverse = H
             return
-        d = victim.n_features
-        H = np.diag(self.ridge)
-        for (X, _, _), h in zip(self._blocks(), self.curvature, strict=True):
-            if sp.issparse(X):
-                H[:d, :d] += (X.T @ X.multiply(h[:, None]).tocsr()).toarray()
-            else:
-                for rows in _slices(len(h), 4096):
-                    # symmetric product of the rows scaled by sqrt(h), a block at a time: no copy of X
-                    scaled = X[rows] * np.sqrt(h[rows])[:, None]
-                    H[:d, :d] += scaled.T @ scaled
-            if intercept:
-                column = X.T @ h
-                H[:d, d] += column
-                H[d, :d] += column
-                H[d, d] += h.sum()
         if not intercept:
             H[d, d] = 1.0
-        H[np.diag_indices_from(H)] += 1e-14 * np.trace(H) / (d + 1)
-        self.factor = scipy.linalg.cho_factor(H, overwrite_a=True, check_finite=False)
+        H[np.diag_indices_from(H)] += (d + 1) * EPS * np.trace(H)
+        H, failed = dpotrf(H, overwrite_a=True)
+        if not failed:
+            H, failed = dpotri(H, overwrite_c=True)
+        if failed:
+            raise np.linalg.LinAlgError("the Hessian is not positive definite")
+        self.inverse = H
 
-    def _learn(self, step, change):
-        """Remember how the gradient changed along a step: a correction of the kept factor."""
+    def _step(self, at):
+        if self.direct:
+            return dsymv(-1.0, self.inverse, at.gradient)
+        return -self._conjugate_gradients(at)
+
+    def _learn(self, step, at, trial):
+        """Make the kept inverse map the change of the gradient to the step (BFGS: Nocedal and Wright,
+        *Numerical Optimization*, equation 6.17)."""
+        if not self.direct:
+            return
+        change = trial.gradient - at.gradient
         product = float(step @ change)
-        if product > 1e-12 * float(np.linalg.norm(step)) * float(np.linalg.norm(change)):
-            self.pairs.append((step, change, product))
-            del self.pairs[:-MEMORY]
+        if product > 1e-12 * math.sqrt((step @ step) * (change @ change)):
+            image = dsymv(1.0, self.inverse, change)
+            image -= 0.5 * (float(change @ image) / product + 1.0) * step
+            self.inverse = dsyr2(-1.0 / product, step, image, a=self.inverse, overwrite_a=True)
 
-    def _inverse_hessian(self, v):
-        """The inverse Hessian times v: the kept factor, corrected by the last steps.
-
-        The two-loop recursion of limited-memory BFGS (Nocedal and Wright, *Numerical
-        Optimization*, algorithm 7.4), started from the factor instead of a multiple of 1.
-        """
-        v = v.copy()
-        weights = []
-        for step, change, product in reversed(self.pairs):
-            weights.append(float(step @ v) / product)
-            v -= weights[-1] * change
-        if self.factor == "cg":
-            v = self._conjugate_gradients(v)
-        else:
-            v = scipy.linalg.cho_solve(self.factor, v, check_finite=False)
-        for (step, change, product), weight in zip(self.pairs, reversed(weights), strict=True):
-            v += (weight - float(change @ v) / product) * step
-        return v
-
-    def _conjugate_gradients(self, rhs):
-        """Solve H p = rhs by conjugate gradients with the diagonal as preconditioner."""
-        intercept = self.victim.objective.fit_intercept
-        blocks = [(X, h) for (X, _, _), h in zip(self._blocks(), self._current_curvature(), strict=True)]
-        diagonal = self.ridge.copy()
-        for X, h in blocks:
-            squares = X.multiply(X).T @ h if sp.issparse(X) else np.einsum("ij,ij,i->j", X, X, h)
-            diagonal[:-1] += squares
-            diagonal[-1] += h.sum() if intercept else 1.0
-        diagonal[diagonal <= 0] = 1.0
+    def _conjugate_gradients(self, at):
+        """Solve Newton's equations by conjugate gradients with a kept diagonal as preconditioner."""
+        intercept, diagonal = self.victim.objective.fit_intercept, self.inverse
+        blocks = [(X, self._curvature(at.theta, X, y, weight)) for X, y, weight in self._rows()]
 
         def product(p):
             out = self.ridge * p
@@ -594,11 +633,11 @@ class _SmoothSolver:
                     out[-1] += z.sum()
             return out
 
-        p = np.zeros_like(rhs)
-        residual = rhs.copy()
+        p = np.zeros_like(diagonal)
+        residual = at.gradient.copy()
         z = residual / diagonal
         direction, rho = z.copy(), float(residual @ z)
-        target = 1e-3 * np.linalg.norm(rhs)
+        target = 1e-3 * at.norm
         for _ in range(500):
             image = product(direction)
             length = rho / float(direction @ image)
@@ -611,17 +650,18 @@ class _SmoothSolver:
             direction = z + (rho / old) * direction
         return p
 
-    def _current_curvature(self):
-        """The kept curvature, with zeros for points added since (a stale factor is still a step)."""
-        for (_, y, _), i in zip(self._blocks(), range(2), strict=False):
-            kept = self.curvature[i] if i < len(self.curvature) else np.zeros(0)
-            yield kept if len(kept) == len(y) else np.append(kept, np.zeros(len(y) - len(kept)))
+
+def _squares(X, axis):
+    """Sums of the squares of the entries of a small dense or CSR block."""
+    if sp.issparse(X):
+        return np.asarray(X.multiply(X).sum(axis=axis)).ravel()
+    return np.einsum("ij,ij->j" if axis == 0 else "ij,ij->i", X, X)
 
 
 def _row_norms(X):
-    squares = np.asarray(X.multiply(X).sum(axis=1)).ravel() if sp.issparse(X) else np.einsum("ij,ij->i", X, X)
-    return np.sqrt(squares + 1.0)
+    """|x~| of every row."""
+    return np.sqrt(np.concatenate([_squares(X[rows], axis=1) for rows in _slices(0, X.shape[0], SLICE)]) + 1.0)
 
 
-def _slices(n, size):
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+def _slices(start, stop, size):
+    return (slice(i, min(i + size, stop)) for i in range(start, stop, size))

@@ -1,5 +1,6 @@
 """Victim training: three losses, every convention, a proved gap; and the incremental victim."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -12,10 +13,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC, LinearSVC
 
-from mtpfast.losses import make_objective
+from mtpfast import _core
+from mtpfast import refit as refit_module
+from mtpfast.losses import custom, make_objective
 from mtpfast.refit import Victim, refit
 
 every_loss = pytest.mark.parametrize("loss", ref.LOSSES)
+every_smooth_loss = pytest.mark.parametrize("loss", ("squared_hinge", "log_loss"))
 every_convention = pytest.mark.parametrize("conv", ref.CONVENTIONS, ids=ref.convention_id)
 TOL = 1e-8
 
@@ -383,3 +387,228 @@ def test_a_victim_never_changes_its_data_and_repeats_bit_for_bit(loss):
     assert_array_equal(models[0], models[1])
     assert_array_equal(X, before[0])
     assert_array_equal(y, before[1])
+
+
+# ---------------------------------------------------------------- smooth losses
+
+
+def exact_terms(loss, m):
+    """phi(m), s = -phi'(m) and the most that shrinking s by t costs, over t^2, in extended precision."""
+    m = np.asarray(m, dtype=np.longdouble)
+    if loss == "squared_hinge":
+        short = np.maximum(1 - m, 0)
+        return short**2, 2 * short, short**2
+    with np.errstate(over="ignore", under="ignore"):
+        e = np.exp(-np.abs(m))
+        return np.log1p(e) + np.maximum(-m, 0), np.where(m > 0, e, 1) / (1 + e), np.exp(-m)
+
+
+@every_smooth_loss
+def test_the_losses_of_the_kernel_are_exact_to_a_few_units_in_the_last_place(loss):
+    """phi, phi' and the cost of shrinking at single margins from -1e3 to 1e3, and at 0, 1e-300 and so on.
+
+    4 units in the last place: an exponential (1), a sum, a quotient and, for phi, a logarithm of it. Below
+    1e-300 the unit is that of the smallest numbers, and overflow is infinity.
+    """
+    rng = np.random.default_rng(18)
+    margins = [rng.uniform(-40.0, 40.0, 2000), rng.uniform(-1e3, 1e3, 2000), rng.normal(size=500) * 1e-3]
+    margins = np.concatenate([*margins, 10.0 ** rng.uniform(-300.0, 0.0, 200), [0.0, 1.0, 745.2, -745.2, 1e3, -1e3]])
+    one, sums = np.ones(1), np.empty(6)
+    found = np.empty((len(margins), 3))
+    for i, m in enumerate(margins):
+        theta = np.array([m, 0.0])
+        _core.loss_pass(_core.KERNELS[loss], np.ones((1, 1)), 0, 1, one, one, one, theta, False, True, sums)
+        assert sums[0] == sums[3] == sums[4]  # one row x = 1 of norm 1: its pull is its slope
+        found[i] = sums[[2, 3, 5]]
+    for got, exact in zip(found.T, exact_terms(loss, margins), strict=True):
+        with np.errstate(over="ignore"):
+            unit = np.spacing(np.abs(exact.astype(float)))
+            finite = np.isfinite(exact.astype(float))
+        assert np.all(np.abs(got - exact)[finite] <= 4 * unit[finite])
+        assert np.all(np.isinf(got[~finite]))
+
+
+@every_smooth_loss
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(0, 200),
+    d=st.integers(1, 40),
+    log_size=st.integers(0, 10),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    intercept=st.booleans(),
+    shrink=st.booleans(),
+)
+@settings(max_examples=60)
+def test_one_pass_is_plain_numpy(loss, seed, n, d, log_size, density, intercept, shrink):
+    """The sums of `_core.loss_pass` over any range of rows, dense and CSR, empty rows and weights of 0 among them.
+
+    Entries of X and theta are small whole numbers over a power of 2, so the margins (up to 1e3 and beyond) are exact
+    and the sums alone are tested: to the 40 EPS of the sum of the sizes of their terms that the kernel
+    promises, and 4 for the terms themselves.
+    """
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-8, 9, size=(n, d)) * (rng.random((n, d)) < density)
+    X = X.astype(float)
+    y = rng.choice([-1.0, 1.0], size=n)
+    weight = rng.choice([0.0, 1.0, 0.3, 7.0], size=n)
+    theta = rng.integers(-16, 17, size=d + 1) * 2.0 ** (log_size - 8)
+    theta[-1] *= intercept
+    norm = np.sqrt((X * X).sum(axis=1) + 1.0)
+    start, stop = sorted(rng.integers(0, n + 1, size=2))
+    value, slope, cost = exact_terms(loss, y * ref.scores(theta, X))
+    pull = (weight * slope * y)[:, None] * np.column_stack([X, np.full(n, float(intercept))])
+    columns = [pull, (weight * value)[:, None], (weight * slope)[:, None], (weight * slope * norm)[:, None]]
+    terms = np.column_stack(columns)[start:stop]
+    for rows in (X, sp.csr_matrix(X)):
+        sums = np.full(d + 5, np.nan)
+        arguments = (start, stop, y, weight, norm, theta, intercept, shrink, sums)
+        _core.loss_pass(_core.KERNELS[loss], rows, *arguments)
+        # 1e-300: what is smaller underflows
+        assert np.all(np.abs(sums[:-1] - terms.sum(axis=0)) <= 44 * ref.EPS * np.abs(terms).sum(axis=0) + 1e-300)
+        if shrink:
+            counted = np.arange(start, stop)[weight[start:stop] > 0]
+            with np.errstate(over="ignore"):
+                total = float((weight * cost)[counted].sum()) if len(counted) else 0.0
+            assert_allclose(sums[-1], total, rtol=(n + 4) * ref.EPS)  # added plainly
+        else:
+            assert sums[-1] == 0.0
+
+
+def test_one_pass_refuses_arrays_that_do_not_fit():
+    X, y = blobs(19)
+    one, theta = np.ones(len(y)), np.zeros(5)
+    good = [_core.KERNELS["log_loss"], X, 0, len(y), y, one, one, theta, True, True, np.empty(9)]
+    _core.loss_pass(*good)
+    for position, wrong in ((2, -1), (3, len(y) + 1), (4, y[1:]), (5, one[1:]), (6, one[1:]), (7, theta[1:])):
+        with pytest.raises(ValueError, match="shapes disagree"):
+            _core.loss_pass(*good[:position], wrong, *good[position + 1 :])
+    with pytest.raises(ValueError, match="shapes disagree"):
+        _core.loss_pass(*good[:-1], np.empty(8))
+
+
+def exact_objective(loss, conv, theta, X, y):
+    """P(theta) and its gradient in extended precision."""
+    rows = np.column_stack([X, np.full(len(y), float(conv.fit_intercept))]).astype(np.longdouble) * y[:, None]
+    theta = theta.astype(np.longdouble)
+    value, slope, _ = exact_terms(loss, rows @ theta)
+    ridge = np.append(np.ones(X.shape[1]), conv.r) * np.longdouble(conv.k(len(y)))
+    return value.sum() + (ridge * theta) @ theta / 2, ridge * theta - rows.T @ slope
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-8])
+@every_convention
+@every_smooth_loss
+@given(seed=st.integers(0, 10**6), kind=st.sampled_from(KINDS), log_k=st.floats(-4.0, 3.0))
+@settings(max_examples=8)
+def test_the_gap_bounds_the_suboptimality_rounding_included(loss, conv, tol, seed, kind, log_k):
+    """P(theta) - min P <= gap with nothing added for rounding: P in extended precision, and for min P the best of
+    the models near a tight fit after Newton steps whose gradients are in extended precision."""
+    X, y = kind(seed)
+    k = 10.0**log_k
+    conv = conv._replace(C=1.0 / k) if conv.C is not None else conv._replace(alpha=k / len(y))
+    objective = make_objective(loss, **conv._asdict())
+    fit = refit(X, y, objective, tol=tol)
+    best = refit(X, y, objective, tol=1e-10).theta.astype(np.longdouble)
+    least = exact_objective(loss, conv, best, X, y)[0]
+    rows = np.column_stack([X, np.full(len(y), float(conv.fit_intercept))])
+    for _ in range(3):
+        curvature = ref.d2phi(loss, y * (rows @ best.astype(float)))
+        H = (rows * curvature[:, None]).T @ rows + k * np.diag(np.append(np.ones(X.shape[1]), conv.r))
+        best = best - np.linalg.lstsq(H, exact_objective(loss, conv, best, X, y)[1].astype(float))[0]
+        least = min(least, exact_objective(loss, conv, best, X, y)[0])
+    value = exact_objective(loss, conv, fit.theta, X, y)[0]
+    assert value - least <= fit.gap + 4 * len(y) * np.finfo(np.longdouble).eps * value
+
+
+@every_convention
+@every_smooth_loss
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(KINDS),
+    log_k=st.sampled_from([-2.0, 0.0, 4.0]),
+    log_distance=st.floats(-6.0, 1.0),
+    along=st.sampled_from(["everything", "the intercept"]),
+)
+@settings(max_examples=15)
+def test_the_gap_is_that_of_a_dual_point(loss, conv, seed, kind, log_k, log_distance, along):
+    """At any model: gap >= P(theta) - D(s), s = -phi'(margin), shrunk in one class so that sum(c s y) = 0 if the
+    intercept is free. (A tol of 1e9 takes the starting model as it is.)"""
+    X, y = kind(seed)
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(1, 4, size=len(y)).astype(float)
+    k = 10.0**log_k
+    conv = conv._replace(C=1.0 / k) if conv.C is not None else conv._replace(alpha=k / weight.sum())
+    objective = make_objective(loss, **conv._asdict())
+    direction = rng.normal(size=X.shape[1] + 1)
+    direction[:-1] *= along == "everything"
+    direction[-1] *= conv.fit_intercept
+    theta = refit(X, y, objective, sample_weight=weight).theta + 10.0**log_distance * direction
+    fit = refit(X, y, objective, sample_weight=weight, theta0=theta, tol=1e9)
+    assert_array_equal(fit.theta, theta)
+    s = -ref.dphi(loss, y * ref.scores(theta, X))
+    if conv.fit_intercept and not conv.penalize_intercept:
+        positive, negative = (weight[y == label] @ s[y == label] for label in (1.0, -1.0))
+        s[y > 0] *= min(1.0, negative / max(positive, 1e-300))
+        s[y < 0] *= min(1.0, positive / max(negative, 1e-300))
+    P = ref.objective(loss, conv, theta, X, y, weight)
+    noise = rounding(loss, conv, theta, X, y, weight)
+    assert P - ref.dual_objective(loss, conv, s, X, y, weight) <= fit.gap * (1.0 + 1e-9) + noise
+
+
+@pytest.mark.parametrize("dense_hessian", [0, 2500])
+@every_convention
+@every_smooth_loss
+def test_every_way_of_solving_newtons_equations_is_the_same_refit(loss, conv, dense_hessian, monkeypatch):
+    """The kept inverse and conjugate gradients; compiled and plain; dense and CSR: one model after every point."""
+    monkeypatch.setattr(refit_module, "DENSE_HESSIAN", dense_hessian)
+    rng = np.random.default_rng(20)
+    X, y = blobs(20, n=60, d=6)
+    X *= rng.random(X.shape) < 0.5
+    plain = custom(lambda m: ref.phi(loss, m), lambda m: ref.dphi(loss, m), lambda m: ref.d2phi(loss, m), name="plain")
+    objectives = [make_objective(name, **conv._asdict()) for name in (loss, plain)]
+    victims = [Victim(rows, y, o, tol=TOL) for o in objectives for rows in (X, sp.csr_matrix(X))]
+    X_all, y_all = [X], [y]
+    for x, label, count in stream(rng, X, y, 12):
+        X_all.append(np.repeat(x[None, :], count, axis=0))
+        y_all.append(np.full(count, label))
+        for victim in victims:
+            victim.add(x, label, count)
+    Xs, ys = np.vstack(X_all), np.concatenate(y_all)
+    scratch = ref.refit(loss, conv, Xs, ys)
+    for victim in victims:
+        assert_same_model(loss, conv, victim.theta, scratch, Xs, ys)
+        assert_allclose(victim.clean_loss(), ref.phi(loss, y * ref.scores(victim.theta, X)).sum(), rtol=1e-13)
+        if victim.objective is objectives[0]:
+            check_proved(victim, loss, conv, Xs, ys, others=[scratch])
+
+
+@every_smooth_loss
+def test_a_refit_takes_about_two_reads_of_the_rows(loss):
+    """One where the kept inverse leads, and one that proves the correction; a third where many rows cross a kink."""
+    rng = np.random.default_rng(21)
+    X, y = blobs(21, n=5000, d=10)
+    victim = Victim(X, y, make_objective(loss, alpha=0.05))
+    before, points = victim.n_iter, rng.normal(size=(5, 10))
+    for _ in range(100):
+        i = rng.integers(5)
+        victim.add(points[i], (-1.0, 1.0)[i % 2])
+    assert victim.n_iter - before <= 350
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_matrix], ids=["dense", "csr"])
+@every_smooth_loss
+def test_refits_copy_nothing_of_the_size_of_the_data(loss, convert):
+    rng = np.random.default_rng(22)
+    X = rng.random((20_000, 50))
+    y = np.where(X @ rng.normal(size=50) > 0.0, 1.0, -1.0)
+    X = convert(X)
+    size = X.nbytes if convert is np.asarray else X.data.nbytes + X.indices.nbytes
+    tracemalloc.start()
+    victim = Victim(X, y, make_objective(loss, alpha=0.05))
+    for _ in range(5):
+        victim.add(rng.random(50), 1.0)
+    victim._solver.inverse = None  # the Hessian too
+    victim.add(rng.random(50), -1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 0.15 * size
