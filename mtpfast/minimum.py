@@ -520,8 +520,11 @@ def _records_hinge(problem, program, found, x, least):
     """
     setting = problem.setting
     best = None
-    for _ in range(8):
-        counts, sums, t, room = _rounded(setting, program, x, least)
+    for _ in range(4):
+        found_sums = _rounded(setting, program, x, least)
+        if found_sums is None:
+            break
+        counts, sums, t, room = found_sums
         rows = [
             records.deal(setting, sign, z, n, 1.0 - 1e-3 * max(room, 1e-6))
             for sign, z, n in zip((1.0, -1.0), sums, counts, strict=False)
@@ -540,6 +543,9 @@ def _records_hinge(problem, program, found, x, least):
         if value is None:
             break
         least = max(least, math.ceil(value - 1e-7 * value))
+    if best is None:
+        found.message = "the solver found no whole records"
+        return
     rows, counts, t = best
     points = records.merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
     _store(found, setting, list(zip(*points, strict=True)), int(counts[2]))
@@ -548,14 +554,11 @@ def _records_hinge(problem, program, found, x, least):
 
 
 def _rounded(setting, program, x, total):
-    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program."""
-    counts = program.whole(total)[0]
-    exact = counts is not None
-    if not exact:
-        counts = round_counts(x, total)
-    place = program.place(counts, elastic=not exact)
+    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program, or None."""
+    counts = round_counts(x, total)
+    place = program.place(counts, elastic=True)
     if place is None:
-        place = program.place(counts, elastic=True)
+        return None
     t, room = place[2:]
     slack = program.free[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
     sums = records.round_sums(setting, place[:2], counts[:2], slack, program.below)
@@ -585,7 +588,7 @@ def _records_smooth(problem, program, found, x, least):
         sums = records.round_sums(setting, sums, counts, weights=weights)
         rows = [records.deal(setting, sign, z, n) for sign, z, n in zip((1.0, -1.0), sums, counts, strict=True)]
         X, signs = np.vstack(rows), np.repeat([1.0, -1.0], counts)
-        rho = records.tune(setting, X, signs, zeros, rounds=400 if best is None else 0)
+        rho = records.tune(setting, X, signs, zeros, rounds=400 if best is None else 0, steps=30 if best is None else 8)
         found.exact = bool(np.linalg.norm(rho) <= 1e-9 * scale)
         if best is None or found.exact:
             best = rho, X, signs, zeros

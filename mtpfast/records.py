@@ -25,6 +25,7 @@ from .recover import round_counts
 MOVES = 600  # of the search for better sums
 SWAPS = 1000, 64  # of levels between two records, and how many columns (groups) take part in them
 PAIRS = 300_000  # records times columns that are looked at for one change
+PRODUCTS = 4e7  # of a product of matrices in a step of Newton's method
 
 __all__ = ["continuous", "deal", "merge", "of_sums", "residual", "round_sums", "tune"]
 
@@ -307,87 +308,97 @@ def residual(setting: Setting, X, signs, n_zero=0):
     return total, s
 
 
-def tune(setting: Setting, X, signs, n_zero=0, rounds=400):
+def tune(setting: Setting, X, signs, n_zero=0, rounds=400, steps=30):
     """Move the records (in place) until (1) holds for a smooth loss; returns what it still misses.
 
     Continuous coordinates first: each changes its record's ``s``, so many of them reach every row of (1). What they
-    cannot reach is searched for by changing one level of one record at a time (``rounds`` of them at most).
+    cannot reach is searched for by changing one level of one record at a time. At most so many ``steps`` of the one
+    and ``rounds`` of the other.
 
     Complexity: O(n d^2) a step, times the number of continuous columns; O(n d) a change.
     """
-    rho = _newton(setting, X, signs, n_zero)
+    rho = _newton(setting, X, signs, n_zero, steps)
     if rounds and np.linalg.norm(rho) > 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)):
         _exchange(setting, X, signs, n_zero, rounds)
-        rho = _newton(setting, X, signs, n_zero)
+        rho = _newton(setting, X, signs, n_zero, steps)
     return rho
 
 
-def _newton(setting, X, signs, n_zero, steps=60):
-    """Levenberg and Marquardt over the continuous coordinates, damped as much as pays, kept in their bounds."""
+def _newton(setting, X, signs, n_zero, steps):
+    """Levenberg and Marquardt over continuous coordinates, damped as much as pays, kept in their bounds."""
     theta, loss = setting.theta, setting.objective.loss
-    size = len(theta)
     one = 1.0 if setting.objective.fit_intercept else 0.0
-    masks = np.array([continuous(setting.region(sign)) for sign in signs])
-    lower, upper = (np.array([getattr(setting.region(sign), side) for sign in signs]) for side in ("lower", "upper"))
     rho, s = residual(setting, X, signs, n_zero)
+    masks = np.array([continuous(setting.region(sign)) for sign in (1.0, -1.0)])
     columns = np.flatnonzero(masks.any(axis=0))
-    columns = columns[np.argsort(-np.abs(theta[columns]), kind="stable")][: max(1, int(5e7) // (size * len(X)))]
-    if not len(columns):
+    if not len(columns) or not len(X):
         return rho
-    lower, upper = lower[:, columns], np.where(masks, upper, lower)[:, columns]
-    length = np.linalg.norm(rho)
+    # So many coordinates as there is time for, at least four for every row: those that move the margin most.
+    most = max(int(PRODUCTS / len(theta) ** 2), 4 * len(theta))
+    columns = columns[np.argsort(-np.abs(theta[columns]), kind="stable")][: max(1, most // len(X))]
+    mine = np.sort(np.random.default_rng(0).permutation(len(X))[:most])
+    which = (signs[mine] < 0.0).astype(int)
+    lower, upper = (
+        np.array([getattr(region, side)[columns] for region in setting.both]) for side in ("lower", "upper")
+    )
+    lower, upper = lower[which], np.where(masks[:, columns], upper, lower)[which]
+    at = np.ix_(mine, columns)
+    X[at] = np.clip(X[at], lower, upper)
+    length, damping = np.linalg.norm(rho), 1.0
     target = 1e-13 * (1.0 + np.abs(setting.clean.gradient).sum())
-    damping = 1.0
     for _ in range(steps):
-        if length <= target:
+        if length <= target or damping > 1e9:
             break
-        margin = signs * (X @ theta[:-1] + theta[-1])
-        bend = -_curvature(loss, margin)  # ds / dm
-        rows = np.column_stack([X, np.full(len(X), one)])
-        here = X[:, columns]
+        bend = -_curvature(loss, signs[mine] * (X[mine] @ theta[:-1] + theta[-1]))  # ds / dm
+        rows = np.column_stack([X[mine], np.full(len(mine), one)])
         # d (s y x~) / d x_j of every record, with y * y = 1, for one column after the other.
         blocks = np.array([(bend * theta[j])[:, None] * rows for j in columns])
-        blocks[np.arange(len(columns)), :, columns] += s * signs
-        best = None
-        for mu in damping * np.array([1e-4, 1e-2, 1.0, 1e2]):
-            step = _bounded_step(blocks, rho, mu, lower - here, upper - here)
-            X[:, columns] = np.clip(here + step, lower, upper)
+        blocks[np.arange(len(columns)), :, columns] += (s * signs)[mine]
+        here, best = X[at], None
+        for step in _bounded_steps(blocks, rho, damping, (lower - here).T, (upper - here).T):
+            X[at] = np.clip(here + step.T, lower, upper)
             trial = residual(setting, X, signs, n_zero)
             if best is None or np.linalg.norm(trial[0]) < best[0]:
-                best = np.linalg.norm(trial[0]), mu, X[:, columns].copy(), trial
+                best = np.linalg.norm(trial[0]), X[at], trial
         if not best[0] < length:
-            X[:, columns] = here
+            X[at] = here
             damping *= 1e3
-            if damping > 1e9:
-                break
             continue
         slow = best[0] > 0.98 * length
-        length, damping, X[:, columns], (rho, s) = best
+        length, X[at], (rho, s) = best
+        damping = max(0.1 * damping, 1e-9)
         if slow:
             break
     return rho
 
 
-def _bounded_step(blocks, rho, damping, low, high, passes=6):
-    """A damped solution of ``sum_j blocks_j' step_j = rho`` between bounds; the rest makes up for what is cut off."""
-    width = (high - low).T
-    low, high = low.T, high.T
-    step, rest = np.zeros(width.shape), rho
-    scale = width**2
-    top = None
-    for _ in range(passes):
+def _bounded_steps(blocks, rho, damping, low, high, passes=4):
+    """Solutions of ``sum_j blocks_j' step_j = rho`` between bounds, for a few dampings (from none to too much).
+
+    What the bounds cut off is made up for by the coordinates that are left.
+    """
+
+    def spectrum(scale):
         gram = sum((block * square[:, None]).T @ block for block, square in zip(blocks, scale, strict=True))
-        values, vectors = np.linalg.eigh(gram)
-        top = top or max(values[-1], 1e-300)
-        multiplier = vectors @ ((vectors.T @ rest) / (np.maximum(values, 0.0) + 1e-4 * damping * top))
-        new = step + scale * (blocks @ multiplier)
-        inside = np.clip(new, low, high)
-        rest = rest - np.einsum("jn,jnk->k", inside - step, blocks)
-        step, cut = inside, inside != new
-        if not cut.any():
-            break
-        scale[cut] = 0.0
-    return step.T
+        return np.linalg.eigh(gram)
+
+    first = spectrum((high - low) ** 2)
+    top = max(first[0][-1], 1e-300)
+    for mu in (1e-8 * damping, 1e-6 * damping, 1e-4 * damping, 1e-2 * damping):
+        (values, vectors), scale = first, (high - low) ** 2
+        step, rest = np.zeros(scale.shape), rho
+        for i in range(passes):
+            if i:
+                values, vectors = spectrum(scale)
+            multiplier = vectors @ ((vectors.T @ rest) / (np.maximum(values, 0.0) + mu * top))
+            new = step + scale * (blocks @ multiplier)
+            inside = np.clip(new, low, high)
+            rest = rest - np.einsum("jn,jnk->k", inside - step, blocks)
+            step, cut = inside, inside != new
+            if not cut.any():
+                break
+            scale = np.where(cut, 0.0, scale)
+        yield step
 
 
 def _curvature(loss, margin):
