@@ -199,14 +199,6 @@ class Attack:
         return int(self.counts.sum())
 
 
-def _state(victim, theta_target):
-    kept = np.flatnonzero(victim.added_count > 0)
-    rows = victim.added_X[kept]
-    points = [rows[i] for i in range(len(kept))] if sp.issparse(rows) else [row.copy() for row in rows]
-    counts = np.round(victim.added_count[kept]).astype(int)
-    return Attack(points, victim.added_y[kept].copy(), counts, victim.theta, theta_target, victim.gap)
-
-
 def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8):
     """Algorithm 1 from any start: add the point of largest loss difference until the model is within ``tol``.
 
@@ -216,19 +208,25 @@ def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_
     victim = Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit)
     if start:
         victim.add_many(*zip(*start, strict=True))
-    best = None
+    least, best = math.inf, None
     n = int(sum(count for _, _, count in start))
     while True:
         distance = float(np.linalg.norm(victim.theta - theta_target))
-        if best is None or distance < best.distance:
-            best = _state(victim, theta_target)
+        if distance < least:
+            least, best = distance, (victim.added_count.copy(), victim.theta.copy(), victim.gap)
         if distance <= tol or n >= limit:
-            return best
+            break
         worst = max_loss_difference(victim.theta, theta_target, feasible_set, objective.loss)
         if worst.value <= 0.0:
-            return best
+            break
         victim.add(worst.x, worst.y)
         n += 1
+    counts, theta, gap = best
+    kept = np.flatnonzero(counts > 0)
+    rows = victim.added_X[kept]
+    points = [rows[i] for i in range(len(kept))] if sp.issparse(rows) else [row.copy() for row in rows]
+    labels, counts = victim.added_y[kept].copy(), np.round(counts[kept]).astype(int)
+    return Attack(points, labels, counts, theta, theta_target, gap)
 
 
 def improve(data, theta_target, objective, feasible_set, attack, tol, rounds=12):
