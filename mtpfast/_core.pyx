@@ -6,7 +6,7 @@ certificates are checked in plain NumPy (``certificate.py``).
 """
 
 cimport cython
-from libc.math cimport INFINITY, exp, fabs, frexp, ldexp, log1p, sqrt
+from libc.math cimport INFINITY, exp, expm1, fabs, floor, frexp, ldexp, log, log1p, rint, sqrt
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -88,7 +88,8 @@ cdef double SHARE = 0.1
 # ---------------------------------------------------------------------------------------------
 # Losses: the compiled twins of losses.py. A new loss is one class and one line in `Loss`.
 # `least_curvature` and `most_curvature` bound phi'' on an interval of margins that has no kink of
-# the loss inside; `kink` is the margin where phi'' jumps (infinite where it does not).
+# the loss inside; `kink` is the margin where phi'' jumps (infinite where it does not). With V(u) given
+# by phi(u) - phi(V(u)) = threshold > 0, `support` is the least V(u) - slope u (slope > 1) and where.
 # ---------------------------------------------------------------------------------------------
 
 @cython.final
@@ -111,6 +112,10 @@ cdef class Hinge:
     cdef inline double most_difference(self, double u, double v) noexcept nogil:
         return v - u
 
+    cdef inline double support(self, double threshold, double slope, double *at) noexcept nogil:
+        at[0] = 1.0 - threshold
+        return 1.0 - slope * at[0]
+
 
 @cython.final
 cdef class SquaredHinge:
@@ -131,6 +136,11 @@ cdef class SquaredHinge:
 
     cdef inline double most_difference(self, double u, double v) noexcept nogil:
         return INFINITY
+
+    cdef inline double support(self, double threshold, double slope, double *at) noexcept nogil:
+        cdef double square = (slope - 1.0) * (slope + 1.0)
+        at[0] = 1.0 - slope * sqrt(threshold / square)
+        return (1.0 - slope) + sqrt(threshold * square)
 
 
 @cython.final
@@ -162,6 +172,11 @@ cdef class LogLoss:
 
     cdef inline double most_difference(self, double u, double v) noexcept nogil:
         return v - u
+
+    cdef inline double support(self, double threshold, double slope, double *at) noexcept nogil:
+        cdef double height = log(slope - 1.0) - threshold - log(-expm1(-threshold))
+        at[0] = height - log(slope)
+        return height + threshold - slope * at[0]
 
 
 ctypedef fused Loss:
@@ -393,6 +408,787 @@ def box_loss_difference(
                  + 8 * EPS * (loss.value(u) + loss.value(v)))
         free(flips)
     return value, (value if value > best.bound else best.bound) + slack
+
+
+# ---------------------------------------------------------------------------------------------
+# The oracle over a mixed space: lattices and groups beside continuous coordinates
+#
+# The scores (u, v) of a point are sums over its coordinates and groups, so the points beating a
+# threshold are those whose sum lies above the curve v = V(u), phi(u) - phi(V(u)) = threshold. With
+# s = -phi', V' = s(u) / s(V) and V'' has the sign of (1/s)'(V) - (1/s)'(u): where 1/s is convex (it
+# is for the three losses) and the threshold positive, the curve is convex. So one line decides
+# whether what is still open can lift a partial point above it: the line that touches the curve
+# with the slope of the steepest open edge ahead, and the same looking back.
+#
+# The coordinates on a lattice and the groups (items) start where the relaxation has its maximum
+# and are taken up in turn, those nearest to that edge of the frontier first; a state is one way to
+# set the items taken up so far. States that the lines rule out are dropped, and so are states with
+# another one below them in u and above them in v. (Pisinger's minimal algorithm for the knapsack
+# problem, Operations Research 45, 1997, with the loss difference in place of a capacity.) The
+# continuous coordinates are never taken up: their frontier is added to each state as a whole,
+# which shifts the touching lines by its support function.
+# ---------------------------------------------------------------------------------------------
+
+cdef struct Choice:        # a level of a group; its scores count from those of level 0
+    double u, v
+    Py_ssize_t column      # the column that is on; -1: none
+
+
+cdef struct Item:          # a coordinate on a lattice, or a group; u and v rise with the level
+    Py_ssize_t column      # of the lattice; -1: a group
+    Py_ssize_t first       # of a group: where its levels start among the choices
+    Py_ssize_t n_levels
+    Py_ssize_t level       # where it stands until it is taken up
+    double du, dv          # of a lattice: what one level adds
+
+
+cdef struct Edge:          # of the frontier, u and v rising
+    double slope, du, dv
+    Py_ssize_t item        # -1 - j: the continuous coordinate j
+    Py_ssize_t start, stop
+
+
+cdef struct State:
+    double u, v            # the items not yet taken up where they stand, the curve at its left end
+    Py_ssize_t parent, level  # the state one stage earlier, and the level of the item taken up since
+
+
+cdef struct Search:
+    # the frontier of the continuous coordinates, n_curve edges
+    Py_ssize_t n_curve
+    double *curve_u
+    double *curve_v
+    double *curve_slope
+    # the items, and the edges of their frontier in the order of their slopes
+    Py_ssize_t n_items, n_edges
+    Item *items
+    Choice *choices
+    Edge *edges
+    # the items taken up, and the states after each
+    Py_ssize_t n_stages
+    Py_ssize_t *order
+    char *taken
+    State *states
+    Py_ssize_t capacity
+    # the best point so far: the levels of the items, an edge of the curve and where on it
+    double value, threshold, known
+    Py_ssize_t *level
+    Py_ssize_t curve_edge
+    double curve_t
+    # the nearest open edges on either side, and the lines of their slopes that touch the curve V
+    Py_ssize_t left, right
+    double left_slope, left_at, left_cut, right_slope, right_at, right_cut
+    double rest_u, rest_v  # what the open edges can still take off u and add to v
+    double least_u         # of any point
+
+
+cdef int by_slope(const void *a, const void *b) noexcept nogil:
+    cdef const Edge *p = <const Edge *>a
+    cdef const Edge *q = <const Edge *>b
+    if p.slope != q.slope:
+        return -1 if p.slope > q.slope else 1
+    if p.item != q.item:
+        return -1 if p.item < q.item else 1
+    return -1 if p.start < q.start else (1 if p.start > q.start else 0)
+
+
+cdef int by_scores(const void *a, const void *b) noexcept nogil:
+    cdef const Choice *p = <const Choice *>a
+    cdef const Choice *q = <const Choice *>b
+    if p.u != q.u:
+        return -1 if p.u < q.u else 1
+    if p.v != q.v:
+        return -1 if p.v > q.v else 1
+    return -1 if p.column < q.column else (1 if p.column > q.column else 0)
+
+
+cdef int by_u(const void *a, const void *b) noexcept nogil:
+    cdef const State *p = <const State *>a
+    cdef const State *q = <const State *>b
+    if p.u != q.u:
+        return -1 if p.u < q.u else 1
+    if p.v != q.v:
+        return -1 if p.v > q.v else 1
+    if p.parent != q.parent:
+        return -1 if p.parent < q.parent else 1
+    return -1 if p.level < q.level else (1 if p.level > q.level else 0)
+
+
+cdef inline double level_u(const Search *s, Py_ssize_t i, Py_ssize_t level) noexcept nogil:
+    return level * s.items[i].du if s.items[i].column >= 0 else s.choices[s.items[i].first + level].u
+
+
+cdef inline double level_v(const Search *s, Py_ssize_t i, Py_ssize_t level) noexcept nogil:
+    return level * s.items[i].dv if s.items[i].column >= 0 else s.choices[s.items[i].first + level].v
+
+
+cdef inline Py_ssize_t curve_vertex(const Search *s, double slope) noexcept nogil:
+    """The vertex of the curve that is highest in the direction (-slope, 1)."""
+    cdef Py_ssize_t low = 0, high = s.n_curve, mid
+    while low < high:
+        mid = (low + high) // 2
+        if s.curve_slope[mid] > slope:
+            low = mid + 1
+        else:
+            high = mid
+    return low
+
+
+cdef inline double touch(Loss loss, const Search *s, double slope, double *at) noexcept nogil:
+    """Where and at what height at u = 0 the line of this slope touches V, lowered by the curve.
+
+    V rises faster than 1, so that a line of slope 1 or less meets it at the least u there is, where
+    V(u) - u >= threshold / s(u) because phi is convex.
+    """
+    cdef double cut
+    cdef Py_ssize_t i = curve_vertex(s, slope)
+    if slope > 1.0:
+        cut = loss.support(s.threshold, slope, at)
+        at[0] -= s.curve_u[i]
+    else:
+        cut = s.least_u * (1.0 - slope) + s.threshold / loss.slope(s.least_u)
+        at[0] = -INFINITY
+    return cut - (s.curve_v[i] - slope * s.curve_u[i])
+
+
+cdef void aim(Loss loss, Search *s) noexcept nogil:
+    """Set the lines for the present threshold and open edges."""
+    cdef Py_ssize_t i
+    s.right_slope, s.right_at, s.right_cut = 0.0, -INFINITY, -INFINITY
+    s.left_slope, s.left_at, s.left_cut = 0.0, INFINITY, -INFINITY
+    if s.threshold > 0.0:
+        if s.right < s.n_edges:
+            s.right_slope = s.edges[s.right].slope
+            s.right_cut = touch(loss, s, s.right_slope, &s.right_at)
+        if s.left >= 0:
+            s.left_slope = s.edges[s.left].slope
+            s.left_cut = touch(loss, s, s.left_slope, &s.left_at)
+        return
+    s.rest_u, s.rest_v = 0.0, s.curve_v[s.n_curve]
+    for i in range(s.left + 1):
+        if not s.taken[s.edges[i].item]:
+            s.rest_u += s.edges[i].du
+    for i in range(s.right, s.n_edges):
+        if not s.taken[s.edges[i].item]:
+            s.rest_v += s.edges[i].dv
+
+
+cdef inline bint hopeful(Loss loss, const Search *s, double u, double v) noexcept nogil:
+    """Whether what is open may lift a state, itself not above the threshold, above it."""
+    if s.threshold <= 0.0:
+        return loss.value(u - s.rest_u) - loss.value(v + s.rest_v) > s.threshold
+    return ((u < s.right_at and v - s.right_slope * u > s.right_cut)
+            or (u > s.left_at and v - s.left_slope * u > s.left_cut))
+
+
+cdef inline double noise(Loss loss, double u, double v) noexcept nogil:
+    """A loss difference at scores u, v below this is none."""
+    return 1e-14 * (loss.value(u) + loss.value(v)) + 8 * EPS
+
+
+cdef inline bint peaks(
+    Loss loss, double threshold, double slope, double u, double v, double end
+) noexcept nogil:
+    """Whether the inside of an edge, from u, v on to u = end, may exceed what its ends do not."""
+    cdef double at = 0.0
+    if threshold <= 0.0:
+        return True
+    if slope <= 1.0:  # V rises faster
+        return False
+    return v - slope * u > loss.support(threshold, slope, &at) and u < at < end
+
+
+cdef bint beats(Loss loss, const Search *s, double u, double v) noexcept nogil:
+    """Whether a state, with the continuous coordinates free, lies above the threshold.
+
+    The curve is concave and V convex, so they are nearest on the first edge whose right end is at
+    or beyond the point where a line of its slope touches V.
+    """
+    cdef Py_ssize_t low = 0, high = s.n_curve, mid
+    cdef double at = 0.0, cut
+    if s.n_curve == 0:
+        return loss.value(u) - loss.value(v) > s.threshold
+    if s.threshold <= 0.0:
+        return True
+    while low < high:
+        mid = (low + high) // 2
+        if s.curve_slope[mid] <= 1.0:
+            high = mid
+            continue
+        loss.support(s.threshold, s.curve_slope[mid], &at)
+        if u + s.curve_u[mid + 1] >= at:
+            high = mid
+        else:
+            low = mid + 1
+    u += s.curve_u[low]
+    v += s.curve_v[low]
+    if low < s.n_curve and s.curve_slope[low] > 1.0:
+        cut = loss.support(s.threshold, s.curve_slope[low], &at)
+        if u < at:  # V may rise steeply there (the hinge): compare heights, not losses
+            return v - s.curve_slope[low] * u > cut
+    return loss.value(u) - loss.value(v) > s.threshold
+
+
+cdef bint improves(Loss loss, Search *s, double u, double v) noexcept nogil:
+    """Whether a state is the best so far; its value, place on the curve and threshold are kept."""
+    cdef Best best
+    cdef Py_ssize_t i
+    cdef double value
+    if not beats(loss, s, u, v):
+        return False
+    best.value = loss.value(u) - loss.value(v)
+    best.edge, best.t = 0, 0.0
+    for i in range(s.n_curve):
+        value = loss.value(u + s.curve_u[i + 1]) - loss.value(v + s.curve_v[i + 1])
+        if value > best.value:
+            best.value, best.edge, best.t = value, i, 1.0
+    best.bound = best.value
+    for i in range(s.n_curve):
+        value = noise(loss, u + s.curve_u[i], v + s.curve_v[i])
+        if peaks(loss, best.value + value, s.curve_slope[i], u + s.curve_u[i], v + s.curve_v[i], u + s.curve_u[i + 1]):
+            search_edge(loss, u + s.curve_u[i], v + s.curve_v[i], s.curve_u[i + 1] - s.curve_u[i],
+                        s.curve_v[i + 1] - s.curve_v[i], i, &best)
+    if best.value <= s.value:
+        return False
+    s.value, s.curve_edge, s.curve_t = best.value, best.edge, best.t
+    u += s.curve_u[best.edge]
+    v += s.curve_v[best.edge]
+    if s.n_curve > 0:
+        u += best.t * (s.curve_u[best.edge + 1] - s.curve_u[best.edge])
+        v += best.t * (s.curve_v[best.edge + 1] - s.curve_v[best.edge])
+    value = best.value if best.value > s.known else s.known
+    s.threshold = value + 1e-10 * fabs(value) + noise(loss, u, v)
+    return True
+
+
+cdef void climb(Loss loss, Search *s, Py_ssize_t *level, double u, double v) noexcept nogil:
+    """Change one item at a time for the better: a first answer, from levels with scores u, v."""
+    cdef Py_ssize_t i, k, m, n, best_item, best_level = 0
+    cdef Py_ssize_t tries[4]
+    cdef double at = 0.0, du, dv
+    cdef int _
+    if improves(loss, s, u, v):
+        memcpy(s.level, level, s.n_items * sizeof(Py_ssize_t))
+    for _ in range(6):
+        best_item = -1
+        for i in range(s.n_items):
+            n = s.items[i].n_levels
+            if s.items[i].column >= 0 and n > 4:
+                # a long lattice: the next levels, and those beside the best real number
+                tries[0], tries[1], tries[2], tries[3] = level[i] - 1, level[i] + 1, 0, n - 1
+                if s.threshold > 0.0 and s.items[i].dv > s.items[i].du:
+                    touch(loss, s, s.items[i].dv / s.items[i].du, &at)
+                    at = floor(level[i] + (at - u) / s.items[i].du)
+                    if 0.0 < at < n - 2:
+                        tries[2], tries[3] = <Py_ssize_t>at, <Py_ssize_t>at + 1
+                n = 4
+            for m in range(n):
+                k = tries[m] if s.items[i].column >= 0 and s.items[i].n_levels > 4 else m
+                if k < 0 or k >= s.items[i].n_levels or k == level[i]:
+                    continue
+                du = level_u(s, i, k) - level_u(s, i, level[i])
+                dv = level_v(s, i, k) - level_v(s, i, level[i])
+                if improves(loss, s, u + du, v + dv):
+                    best_item, best_level = i, k
+        if best_item < 0:
+            return
+        u += level_u(s, best_item, best_level) - level_u(s, best_item, level[best_item])
+        v += level_v(s, best_item, best_level) - level_v(s, best_item, level[best_item])
+        level[best_item] = best_level
+        memcpy(s.level, level, s.n_items * sizeof(Py_ssize_t))
+
+
+cdef void note(Search *s, Py_ssize_t parent, Py_ssize_t level) noexcept nogil:
+    """Write down the levels of a state of the present stage."""
+    cdef Py_ssize_t i, stage = s.n_stages - 1
+    for i in range(s.n_items):
+        s.level[i] = s.items[i].level
+    s.level[s.order[stage]] = level
+    while stage > 0:
+        stage -= 1
+        s.level[s.order[stage]] = s.states[parent].level
+        parent = s.states[parent].parent
+
+
+cdef void reach(
+    const Search *s, const Item *item, double u, double v, Py_ssize_t *low, Py_ssize_t *high
+) noexcept nogil:
+    """The levels of a lattice at which a state with scores u, v may be hopeful or the best so far.
+
+    With m levels added it is hopeful for m > m1, m < m2 (looking ahead) or m < m3, m > m4 (looking
+    back), and can lie above the threshold only if m1 < m < m3.
+    """
+    cdef double rise = item.dv - s.right_slope * item.du, fall = s.left_slope * item.du - item.dv
+    cdef double ahead = s.right_cut - (v - s.right_slope * u), back = (v - s.left_slope * u) - s.left_cut
+    cdef double m1, m2, m3, m4, first = INFINITY, last = -INFINITY
+    low[0], high[0] = 0, item.n_levels - 1
+    if s.threshold <= 0.0:
+        return
+    m1 = ahead / rise if rise > 0.0 else (-INFINITY if ahead < 0.0 else INFINITY)
+    m3 = back / fall if fall > 0.0 else (INFINITY if back > 0.0 else -INFINITY)
+    m2, m4 = (s.right_at - u) / item.du, (s.left_at - u) / item.du
+    if m1 < m2:
+        first, last = m1, m2
+    if m4 < m3:
+        first = m4 if m4 < first else first
+        last = m3 if m3 > last else last
+    if m1 < m3:
+        first = m1 if m1 < first else first
+        last = m3 if m3 > last else last
+    first = floor(item.level + first) - 1.0
+    last = floor(item.level + last) + 2.0
+    if first > item.n_levels - 1 or last < 0.0 or first > last:
+        low[0], high[0] = 0, -1
+        return
+    if first > 0.0:
+        low[0] = <Py_ssize_t>first
+    if last < item.n_levels - 1:
+        high[0] = <Py_ssize_t>last
+
+
+cdef void skip_taken(Search *s) noexcept nogil:
+    while s.right < s.n_edges and s.taken[s.edges[s.right].item]:
+        s.right += 1
+    while s.left >= 0 and s.taken[s.edges[s.left].item]:
+        s.left -= 1
+
+
+cdef Py_ssize_t thin_out(State *states, Py_ssize_t n, double eps_u, double eps_v) noexcept nogil:
+    """Keep, in the order of u, the states that no other one dominates (but for eps)."""
+    cdef Py_ssize_t i, kept = 0
+    qsort(states, n, sizeof(State), &by_u)
+    for i in range(n):
+        if kept > 0:
+            if states[i].v <= states[kept - 1].v + eps_v:
+                continue
+            while kept > 0 and states[kept - 1].u >= states[i].u - eps_u:
+                kept -= 1
+        states[kept] = states[i]
+        kept += 1
+    return kept
+
+
+cdef int branch(
+    Loss loss, Search *s, Py_ssize_t first, double slope, Py_ssize_t max_nodes, double eps_u, double eps_v,
+    double *bound, Py_ssize_t *n_nodes,
+) noexcept nogil:
+    """Take up the items one by one from the state states[0]; `bound` is lowered to what is proved.
+
+    `first` is the item that the relaxation splits (-1: none), `slope` that of its edge. Returns -1
+    where there is no memory.
+    """
+    cdef Py_ssize_t start = 0, stop = 1, n, p, k, low, high, i
+    cdef Py_ssize_t old_left = 0, old_right = 0
+    cdef double u, v, a, b
+    cdef bint full = False
+    cdef int _
+    n_nodes[0] = 0
+    while start < stop:
+        skip_taken(s)
+        if first >= 0 and s.n_stages == 0:
+            i = first
+        elif s.left < 0 and s.right >= s.n_edges:
+            break
+        elif s.left < 0:
+            i = s.edges[s.right].item
+        elif s.right >= s.n_edges or s.edges[s.left].slope - slope < slope - s.edges[s.right].slope:
+            i = s.edges[s.left].item
+        else:
+            i = s.edges[s.right].item
+        old_left, old_right = s.left, s.right
+        s.taken[i] = 1
+        s.order[s.n_stages] = i
+        s.n_stages += 1
+        skip_taken(s)
+        aim(loss, s)
+        n = stop
+        for p in range(start, stop):
+            low, high = 0, s.items[i].n_levels - 1
+            if s.items[i].column >= 0 and high > 1:
+                reach(s, &s.items[i], s.states[p].u, s.states[p].v, &low, &high)
+            for k in range(low, high + 1):
+                if n_nodes[0] == max_nodes:
+                    full = True
+                    break
+                n_nodes[0] += 1
+                u = s.states[p].u + (level_u(s, i, k) - level_u(s, i, s.items[i].level))
+                v = s.states[p].v + (level_v(s, i, k) - level_v(s, i, s.items[i].level))
+                if (s.threshold <= 0.0 or (v - s.right_slope * u > s.right_cut and v - s.left_slope * u > s.left_cut)):
+                    if improves(loss, s, u, v):
+                        note(s, p, k)
+                        aim(loss, s)
+                if not hopeful(loss, s, u, v):
+                    continue
+                if n == s.capacity:
+                    if grow(<void **>&s.states, 2 * s.capacity * sizeof(State)) != DONE:
+                        return -1
+                    s.capacity *= 2
+                s.states[n].u, s.states[n].v = u, v
+                s.states[n].parent, s.states[n].level = p, k
+                n += 1
+            if full:
+                break
+        if full:
+            break
+        start, stop = stop, stop + thin_out(s.states + stop, n - stop, eps_u, eps_v)
+    if not full:
+        if s.threshold < bound[0]:
+            bound[0] = s.threshold
+        return 0
+    # Out of nodes: the least threshold at which the states of the last full stage are hopeless is a bound.
+    s.taken[i] = 0
+    s.left, s.right = old_left, old_right
+    if s.n_stages == 1:
+        return 0
+    b = s.threshold
+    a = b if b > 0.0 else 0.0
+    for _ in range(40):
+        s.threshold = 0.5 * (a + bound[0])
+        if not a < s.threshold < bound[0]:
+            break
+        aim(loss, s)
+        for p in range(start, stop):
+            if hopeful(loss, s, s.states[p].u, s.states[p].v):
+                a = s.threshold
+                break
+        else:
+            bound[0] = s.threshold
+    s.threshold = b
+    return 0
+
+
+cdef Py_ssize_t efficient(
+    Choice *choices, Py_ssize_t n, double eps_u, double eps_v, Py_ssize_t *times
+) noexcept nogil:
+    """Keep, in the order of u, the levels of a group that no other one dominates (but for eps).
+
+    Of levels that are equal but for eps, the lowest column stays. Taking one level for another
+    costs eps at most; `times` counts how often that was done.
+    """
+    cdef Py_ssize_t i, kept = 0
+    times[0] = 0
+    qsort(choices, n, sizeof(Choice), &by_scores)
+    for i in range(n):
+        if kept > 0 and choices[i].v <= choices[kept - 1].v + eps_v:
+            if choices[i].v > choices[kept - 1].v:
+                times[0] += 1
+            if (choices[i].column < choices[kept - 1].column and choices[i].v >= choices[kept - 1].v - eps_v
+                    and choices[i].u <= choices[kept - 1].u + eps_u):
+                times[0] += 1
+                choices[kept - 1] = choices[i]
+            continue
+        while kept > 0 and choices[kept - 1].u >= choices[i].u - eps_u:
+            times[0] += 1
+            kept -= 1
+        choices[kept] = choices[i]
+        kept += 1
+    return kept
+
+
+cdef Py_ssize_t add_edges(
+    Edge *edges, Py_ssize_t n_edges, const Choice *choices, Py_ssize_t n, Py_ssize_t item
+) noexcept nogil:
+    """Append the edges of a group's frontier: the upper hull of its levels, slopes falling."""
+    cdef Py_ssize_t k, start, before = n_edges
+    for k in range(1, n):
+        start = k - 1
+        while n_edges > before:
+            start = edges[n_edges - 1].stop
+            # the last edge stays if it is steeper than the way from its end to here
+            if (edges[n_edges - 1].slope
+                    > (choices[k].v - choices[start].v) / (choices[k].u - choices[start].u)):
+                break
+            start = edges[n_edges - 1].start
+            n_edges -= 1
+        edges[n_edges].du, edges[n_edges].dv = choices[k].u - choices[start].u, choices[k].v - choices[start].v
+        edges[n_edges].slope = edges[n_edges].dv / edges[n_edges].du
+        edges[n_edges].item, edges[n_edges].start, edges[n_edges].stop = item, start, k
+        n_edges += 1
+    return n_edges
+
+
+cdef inline double lattice_value(double near, double origin, double step) noexcept nogil:
+    return origin + rint((near - origin) / step) * step
+
+
+def region_loss_difference(
+    Loss loss,
+    const double[::1] theta,                # IN  (d + 1,)
+    const double[::1] theta_target,         # IN  (d + 1,)
+    const double[::1] lower,                # IN  (d,) not read for the columns of groups
+    const double[::1] upper,                # IN  (d,)
+    const double[::1] origin,               # IN  (d,)
+    const double[::1] step,                 # IN  (d,) 0: continuous
+    const Py_ssize_t[::1] group_start,      # IN  (n_groups,) where each begins in the next three
+    const Py_ssize_t[::1] group_column,     # IN
+    const double[::1] group_off,            # IN
+    const double[::1] group_on,             # IN
+    const unsigned char[::1] exactly_one,   # IN  (n_groups,) 0: at most one
+    double y,                               # IN  the label, -1. or +1.
+    double known,                           # IN  only points above this are of interest
+    Py_ssize_t max_nodes,                   # IN  of the branch and bound
+    double[::1] x,                          # OUT (d,) the best point found
+):
+    """The largest loss difference over a mixed space for one label.
+
+    Returns (value, upper_bound, n_nodes): ``value`` as recomputed at ``x``; no point exceeds
+    ``upper_bound``, rounding included. If the nodes suffice it is the larger of ``value`` and
+    ``known``, to 1e-10.
+    """
+    cdef Py_ssize_t d = lower.shape[0], n_groups = group_start.shape[0], n_listed = group_column.shape[0]
+    if (theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1 or upper.shape[0] != d or x.shape[0] != d
+            or origin.shape[0] != d or step.shape[0] != d or group_off.shape[0] != n_listed
+            or group_on.shape[0] != n_listed or exactly_one.shape[0] != n_groups or n_listed > d):
+        raise ValueError("region_loss_difference: shapes disagree")
+    cdef Search s
+    cdef Best best
+    cdef Py_ssize_t n_all = 0, n_choices = 0, n_nodes = 0, j, e, g, i, k, first, n
+    cdef double u, v, a, p, width, at, size_u, size_v, value, err, zero_u, zero_v, lost_u, lost_v
+    cdef double least_u, least_v, bound, slope, part, margin, most_a, most_p, zero_a, zero_p
+    cdef int failed = 0
+    # One block for everything whose size is known, the widest types first.
+    cdef size_t m = d + n_groups + 1
+    cdef char *block = <char *>malloc(
+        m * (2 * sizeof(Edge) + sizeof(Item) + sizeof(Choice) + 3 * sizeof(double) + 4 * sizeof(Py_ssize_t) + 2))
+    s.capacity = 256
+    s.states = <State *>malloc(s.capacity * sizeof(State))
+    if block == NULL or s.states == NULL:
+        free(block)
+        free(s.states)
+        raise MemoryError()
+    cdef Edge *edges = <Edge *>block
+    s.edges = edges + m
+    s.items = <Item *>(s.edges + m)
+    s.choices = <Choice *>(s.items + m)
+    s.curve_u = <double *>(s.choices + m)
+    s.curve_v = s.curve_u + m
+    s.curve_slope = s.curve_v + m
+    s.order = <Py_ssize_t *>(s.curve_slope + m)
+    s.level = s.order + m
+    cdef Py_ssize_t *now = s.level + m
+    cdef Py_ssize_t *curve_column = now + m
+    s.taken = <char *>(curve_column + m)
+    cdef char *grouped = s.taken + m
+    with nogil:
+        # As over a box, a weight that is zero but for rounding decides nothing.
+        zero_u = zero_v = lost_u = lost_v = 0.0
+        for j in range(d):
+            zero_u = fabs(theta[j]) if fabs(theta[j]) > zero_u else zero_u
+            zero_v = fabs(theta_target[j]) if fabs(theta_target[j]) > zero_v else zero_v
+            grouped[j] = 0
+        a, p = zero_u, zero_v
+        zero_u = 4 * EPS * a if 4 * EPS * a > 1e-100 * p else 1e-100 * p  # no slope overflows
+        zero_v = 4 * EPS * p if 4 * EPS * p > 1e-100 * a else 1e-100 * a
+        u, v = y * theta[d], y * theta_target[d]
+        size_u, size_v = fabs(u), fabs(v)
+        s.n_items = 0
+        for g in range(n_groups):
+            i, first, n = s.n_items, n_choices, 0
+            width = most_a = most_p = zero_a = zero_p = 0.0
+            if not exactly_one[g]:
+                s.choices[first].u = s.choices[first].v = 0.0
+                s.choices[first].column = -1
+                n = 1
+            for e in range(group_start[g], group_start[g + 1] if g + 1 < n_groups else n_listed):
+                j = group_column[e]
+                grouped[j] = 1
+                a, p = y * theta[j], y * theta_target[j]
+                u += a * group_off[e]
+                v += p * group_off[e]
+                size_u += fabs(a * group_off[e])
+                size_v += fabs(p * group_off[e])
+                at = group_on[e] - group_off[e]
+                width = fabs(at) if fabs(at) > width else width
+                if fabs(a) <= zero_u:
+                    zero_a = fabs(a * at) if fabs(a * at) > zero_a else zero_a
+                    a = 0.0
+                if fabs(p) <= zero_v:
+                    zero_p = fabs(p * at) if fabs(p * at) > zero_p else zero_p
+                    p = 0.0
+                most_a = fabs(a * at) if fabs(a * at) > most_a else most_a
+                most_p = fabs(p * at) if fabs(p * at) > most_p else most_p
+                s.choices[first + n].u, s.choices[first + n].v = a * at, p * at
+                s.choices[first + n].column = j
+                n += 1
+            # one column is on, and a state that changes its level takes off and adds
+            size_u += 3.0 * (most_a + zero_a)
+            size_v += 3.0 * (most_p + zero_p)
+            n = efficient(s.choices + first, n, zero_u * width, zero_v * width, &k)
+            lost_u += zero_a + k * zero_u * width
+            lost_v += zero_p + k * zero_v * width
+            a, p = s.choices[first].u, s.choices[first].v
+            u += a
+            v += p
+            for k in range(n):
+                s.choices[first + k].u -= a
+                s.choices[first + k].v -= p
+            n_all = add_edges(edges, n_all, s.choices + first, n, i)
+            s.items[i].column, s.items[i].first, s.items[i].n_levels, s.items[i].level = -1, first, n, 0
+            s.items[i].du = s.items[i].dv = 0.0
+            s.n_items += 1
+            n_choices += n
+        for j in range(d):
+            if grouped[j]:
+                continue
+            a, p = y * theta[j], y * theta_target[j]
+            width = upper[j] - lower[j]
+            size_u += fabs(a) * (fabs(lower[j]) + width)
+            size_v += fabs(p) * (fabs(lower[j]) + width)
+            if fabs(a) <= zero_u:
+                lost_u += fabs(a) * width
+            if fabs(p) <= zero_v:
+                lost_v += fabs(p) * width
+            if a > zero_u:
+                at = lower[j]
+            elif a < -zero_u:
+                at = upper[j]
+            elif p > zero_v:
+                at = upper[j]
+            elif p < -zero_v:
+                at = lower[j]
+            else:  # nothing to gain: the value nearest 0
+                at = lattice_value(0.0, origin[j], step[j]) if step[j] > 0.0 else 0.0
+                at = lower[j] if lower[j] > at else (upper[j] if upper[j] < at else at)
+            x[j] = at
+            u += a * at
+            v += p * at
+            if width > 0.0 and ((a > zero_u and p > zero_v) or (a < -zero_u and p < -zero_v)):
+                edges[n_all].slope = fabs(p) / fabs(a)
+                edges[n_all].du, edges[n_all].dv = fabs(a) * width, fabs(p) * width
+                edges[n_all].start, edges[n_all].stop = 0, 1
+                edges[n_all].item = -1 - j
+                if step[j] > 0.0:
+                    # the ends may be lattice values but for their last digits
+                    part = lattice_value(lower[j], origin[j], step[j]) - lower[j]
+                    at = lattice_value(upper[j], origin[j], step[j]) - upper[j]
+                    part = fabs(part) if fabs(part) > fabs(at) else fabs(at)
+                    lost_u += fabs(a) * part
+                    lost_v += fabs(p) * part
+                    i = s.n_items
+                    edges[n_all].item, edges[n_all].stop = i, <Py_ssize_t>rint(width / step[j])
+                    s.items[i].column, s.items[i].first, s.items[i].level = j, 0, 0
+                    s.items[i].n_levels = edges[n_all].stop + 1
+                    s.items[i].du, s.items[i].dv = fabs(a) * step[j], fabs(p) * step[j]
+                    s.n_items += 1
+                n_all += 1
+        least_u, least_v = u, v
+        qsort(edges, n_all, sizeof(Edge), &by_slope)
+        # the relaxation
+        best.value = loss.value(u) - loss.value(v)
+        best.bound = best.value
+        best.edge, best.t = -1, 1.0
+        margin = 0.5 * noise(loss, u, v)  # half of it here, all of it when states are compared
+        for e in range(n_all):
+            u += edges[e].du
+            v += edges[e].dv
+            value = loss.value(u) - loss.value(v)
+            if value > best.value:
+                best.value, best.edge, best.t = value, e, 1.0
+                margin = 0.5 * noise(loss, u, v)
+        u, v = least_u, least_v
+        for e in range(n_all):
+            if peaks(loss, best.value + margin, edges[e].slope, u, v, u + edges[e].du):
+                search_edge(loss, u, v, edges[e].du, edges[e].dv, e, &best)
+                if best.edge == e:
+                    margin = 0.5 * noise(loss, u + best.t * edges[e].du, v + best.t * edges[e].dv)
+            u += edges[e].du
+            v += edges[e].dv
+        bound = best.value + margin
+        bound = best.bound if best.bound > bound else bound
+        # the continuous edges form the curve; the items stand left of the best edge
+        s.n_curve = s.n_edges = 0
+        s.curve_u[0] = s.curve_v[0] = 0.0
+        s.right = 0
+        first, slope = -1, 0.0
+        u, v = least_u, least_v
+        for e in range(n_all):
+            i = edges[e].item
+            if i < 0:
+                k = s.n_curve
+                curve_column[k] = -1 - i
+                s.curve_slope[k] = edges[e].slope
+                s.curve_u[k + 1] = s.curve_u[k] + edges[e].du
+                s.curve_v[k + 1] = s.curve_v[k] + edges[e].dv
+                s.n_curve += 1
+                continue
+            s.edges[s.n_edges] = edges[e]
+            s.n_edges += 1
+            if e < best.edge or (e == best.edge and best.t == 1.0):
+                s.items[i].level = edges[e].stop
+                s.right = s.n_edges
+            elif e == best.edge and best.t > 0.0:
+                first = i
+                if s.items[i].column >= 0:
+                    k = <Py_ssize_t>floor(best.t * edges[e].stop)
+                    s.items[i].level = k if k < edges[e].stop else edges[e].stop - 1
+        s.left = s.right - 1
+        if best.edge >= 0:
+            slope = edges[best.edge].slope
+        for i in range(s.n_items):
+            now[i] = s.level[i] = s.items[i].level
+            s.taken[i] = 0
+            u += level_u(&s, i, now[i])
+            v += level_v(&s, i, now[i])
+        s.states[0].u, s.states[0].v = u, v
+        s.states[0].parent = s.states[0].level = -1
+        s.n_stages = 0
+        s.value = s.threshold = -INFINITY
+        s.known, s.least_u = known, least_u
+        s.curve_edge, s.curve_t = 0, 0.0
+        climb(loss, &s, now, u, v)
+        if first >= 0 and bound > s.threshold:
+            for i in range(s.n_items):
+                now[i] = s.items[i].level
+            k = now[first]
+            now[first] = k + 1 if s.items[first].column >= 0 else edges[best.edge].stop
+            u += level_u(&s, first, now[first]) - level_u(&s, first, k)
+            v += level_v(&s, first, now[first]) - level_v(&s, first, k)
+            climb(loss, &s, now, u, v)
+        err = (4 * d + 16) * EPS
+        if bound > s.threshold and max_nodes > 0:
+            failed = branch(loss, &s, first, slope, max_nodes, 4 * EPS * size_u, 4 * EPS * size_v, &bound, &n_nodes)
+            err += 4 * EPS * s.n_stages
+        # the point
+        for i in range(s.n_items):
+            k = s.level[i]
+            if s.items[i].column < 0:
+                now[i] = s.choices[s.items[i].first + k].column
+                continue
+            j = s.items[i].column
+            if k == s.items[i].n_levels - 1:
+                x[j] = upper[j] if x[j] == lower[j] else lower[j]
+            elif k > 0:
+                at = k * step[j]
+                x[j] = lattice_value(x[j] + at if x[j] == lower[j] else x[j] - at, origin[j], step[j])
+        for g in range(n_groups):  # the groups are the first items
+            for e in range(group_start[g], group_start[g + 1] if g + 1 < n_groups else n_listed):
+                x[group_column[e]] = group_on[e] if group_column[e] == now[g] else group_off[e]
+        for e in range(s.n_curve if s.curve_edge >= s.n_curve else s.curve_edge + 1):
+            j = curve_column[e]
+            if e < s.curve_edge or s.curve_t == 1.0:
+                x[j] = upper[j] if x[j] == lower[j] else lower[j]
+            else:
+                width = s.curve_t * (upper[j] - lower[j])
+                at = lower[j] + width if x[j] == lower[j] else upper[j] - width
+                x[j] = lower[j] if at < lower[j] else (upper[j] if at > upper[j] else at)
+        u, v = y * theta[d], y * theta_target[d]
+        for j in range(d):
+            u += y * theta[j] * x[j]
+            v += y * theta_target[j] * x[j]
+        value = loss.value(u) - loss.value(v)
+        # Rounding as over a box, with the slopes where they are steepest: a point anywhere on the
+        # frontier may have been dropped for it. A state adds one term a stage, and thinning out
+        # the states may cost `eps` a stage.
+        lost_u += err * size_u
+        lost_v += err * size_v
+        bound = (value if value > bound else bound) + (
+            loss.slope(least_u - lost_u) * lost_u + loss.slope(least_v - lost_v) * lost_v
+            + 8 * EPS * (loss.value(least_u) + loss.value(least_v)))
+        free(block)
+        free(s.states)
+    if failed:
+        raise MemoryError()
+    return value, bound, n_nodes
 
 
 # ---------------------------------------------------------------------------------------------

@@ -7,10 +7,16 @@ The loss difference sees a point only through two numbers, ``u = y theta . x~`` 
 lower-right frontier of the image of the box under ``x -> (u, v)``, a polygon of at most d edges
 that sorting the ratios ``theta_target[j] / theta[j]`` lays bare. The search along it is global,
 for every margin loss, without a solver and without restarts.
+
+Lattices and groups of columns (records that could exist) leave of that polygon some points only.
+Its own maximum, over the hull, is a bound; on its edges one coordinate or group at most is
+fractional, and a branch and bound closes the rest.
 """
 
 from __future__ import annotations
 
+import heapq
+from itertools import count, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,9 +27,19 @@ from .document_search import find_document
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Loss, get_loss
-from .validation import as_theta
+from .validation import as_theta, check_count
 
 __all__ = ["LossDifference", "max_loss_difference"]
+
+# Nodes of the branch and bound per label, about 10 ms; a custom loss has no compiled search.
+MAX_NODES, MAX_NODES_CUSTOM = 100_000, 1_000
+NO_GROUPS = (
+    np.empty(0, np.intp),
+    np.empty(0, np.intp),
+    np.empty(0),
+    np.empty(0),
+    np.empty(0, np.uint8),
+)
 
 
 class LossDifference(NamedTuple):
@@ -38,16 +54,22 @@ class LossDifference(NamedTuple):
         The loss difference at (x, y).
     upper_bound : float
         Proved: no feasible point exceeds it. It is ``value`` plus what rounding (and, for smooth
-        losses, the last 1e-10 of the search) may hide.
+        losses and mixed spaces, the last 1e-10 of the search) may hide; more only where the branch
+        and bound ran out of nodes.
+    nodes : int
+        What the branch and bound took: 0 on a box or a pool, and where the relaxation decided.
     """
 
     x: np.ndarray
     y: float
     value: float
     upper_bound: float
+    nodes: int = 0
 
 
-def max_loss_difference(theta, theta_target, feasible_set, loss="hinge") -> LossDifference:
+def max_loss_difference(
+    theta, theta_target, feasible_set, loss="hinge", *, max_nodes: int | None = None
+) -> LossDifference:
     r"""The feasible point where the model is worst compared with the target.
 
     .. math:: \max_{(x, y) \in F} \; \varphi(y\, \theta \cdot \tilde x) - \varphi(y\, \theta_p \cdot \tilde x)
@@ -58,11 +80,15 @@ def max_loss_difference(theta, theta_target, feasible_set, loss="hinge") -> Loss
         The current and the target model.
     feasible_set : FeatureSpace or CandidatePool
     loss : {"hinge", "squared_hinge", "log_loss"} or Loss
+    max_nodes : int, optional
+        For spaces with lattices or groups: where the branch and bound gives up, for each label. By
+        default 100,000 (10 ms), or 1,000 for a custom loss.
 
     Returns
     -------
     LossDifference
-        The global maximum, to 1e-10 relative; ``upper_bound`` is proved.
+        The global maximum, to 1e-10 relative; ``upper_bound`` is proved. If the nodes do not
+        suffice, a feasible point and how far from the maximum it can be at most.
 
     Raises
     ------
@@ -75,46 +101,102 @@ def max_loss_difference(theta, theta_target, feasible_set, loss="hinge") -> Loss
     the first row. Step 4 of Algorithm 1 in Suya et al., "Model-Targeted Poisoning Attacks with
     Provable Convergence", ICML 2021.
 
+    A space with lattices or groups is a knapsack problem (for the hinge loss: the least u with v
+    at least 1), hard in the worst case. O(d log d) until the relaxation is solved; then, as a rule,
+    few nodes: they are many where the models are parallel, no feature is continuous, and reaching a
+    value to ten digits means finding one of all sums of weights.
+
     Examples
     --------
     >>> from mtpfast import FeatureSpace, max_loss_difference
     >>> diff = max_loss_difference(([1.0, 0.0], 0.0), ([0.0, 1.0], 0.0), FeatureSpace(0.0, 1.0))
     >>> diff.x, diff.y, diff.value
     (array([0., 1.]), 1.0, 1.0)
+
+    A record instead of a fraction of one:
+
+    >>> models = ([3.0, -1.0, 0.5], 0.0), ([1.0, 2.0, 3.0], -1.5)
+    >>> max_loss_difference(*models, FeatureSpace()).x.round(3)
+    array([0.  , 1.  , 0.167])
+    >>> max_loss_difference(*models, FeatureSpace(integer=[0, 1, 2])).x
+    array([0., 1., 1.])
     """
+    if max_nodes is not None:
+        max_nodes = check_count(max_nodes, "max_nodes", low=0)
     loss = get_loss(loss)
     theta = as_theta(theta, name="theta")
     theta_target = as_theta(theta_target, theta.size - 1, name="theta_target")
-    return find_point(theta, theta_target, feasible_set, loss)
+    return find_point(theta, theta_target, feasible_set, loss, max_nodes)
 
 
-def find_point(theta, theta_target, feasible_set, loss: Loss) -> LossDifference:
+def find_point(theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None) -> LossDifference:
     """:func:`max_loss_difference` for arguments that have been checked already."""
     if isinstance(feasible_set, DocumentSpace):
         return _over_documents(theta, theta_target, feasible_set, loss)
     if isinstance(feasible_set, FeatureSpace):
-        return _over_box(theta, theta_target, *feasible_set.bounds(theta.size - 1), loss)
+        return _over_space(theta, theta_target, feasible_set, loss, max_nodes)
     if isinstance(feasible_set, CandidatePool):
         feasible_set.check(theta.size - 1)
         return _over_pool(theta, theta_target, feasible_set, loss)
     raise TypeError(f"feasible_set must be a FeatureSpace or a CandidatePool, got {type(feasible_set).__name__}")
 
 
-def _over_box(theta, theta_target, lower, upper, loss):
+def _over_space(theta, theta_target, space, loss, max_nodes):
+    compiled = loss.name in _core.KERNELS
+    if max_nodes is None:
+        max_nodes = MAX_NODES if compiled else MAX_NODES_CUSTOM
     best = None
-    bound = -np.inf
-    for y in (1.0, -1.0):
-        if loss.name in _core.KERNELS:
-            x = np.empty_like(lower)
-            value, label_bound = _core.box_loss_difference(
-                _core.KERNELS[loss.name], theta, theta_target, lower, upper, y, x
-            )
+    bound, nodes = -np.inf, 0
+    regions = space.regions(theta.size - 1)
+    for y, region in regions.items():
+        known = -np.inf if best is None else best.value
+        if compiled:
+            x, value, label_bound, n = _compiled(theta, theta_target, region, y, loss, known, max_nodes)
+        elif region.is_box:
+            x, value, label_bound = _along_frontier(theta, theta_target, region.lower, region.upper, y, loss)
+            n = 0
         else:
-            x, value, label_bound = _along_frontier(theta, theta_target, lower, upper, y, loss)
-        bound = max(bound, label_bound)
+            x, value, label_bound, n = _branch_and_bound(theta, theta_target, region, y, loss, known, max_nodes)
+        bound, nodes = max(bound, label_bound), nodes + n
         if best is None or value > best.value:
             best = LossDifference(x, y, value, np.nan)
-    return best._replace(upper_bound=bound)
+    best = best._replace(upper_bound=bound, nodes=nodes)
+    return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss)
+
+
+def _compiled(theta, theta_target, region, y, loss, known, max_nodes):
+    kernel, x = _core.KERNELS[loss.name], np.empty(theta.size - 1)
+    if region.is_box:
+        value, bound = _core.box_loss_difference(kernel, theta, theta_target, region.lower, region.upper, y, x)
+        return x, value, bound, 0
+    groups = NO_GROUPS
+    if region.groups:
+        levels = region._levels
+        groups = levels.starts, levels.columns, levels.off, levels.on, levels.exactly.view(np.uint8)
+    value, bound, nodes = _core.region_loss_difference(
+        kernel,
+        theta,
+        theta_target,
+        region.lower,
+        region.upper,
+        region.origin,
+        region.step,
+        *groups,
+        y,
+        known,
+        max_nodes,
+        x,
+    )
+    return x, value, bound, nodes
+
+
+def _canonical(theta, theta_target, best, space, regions, loss):
+    """The point as the records have it; what rounding makes of any other one is added to the bound."""
+    x = np.ascontiguousarray(space.canonical(best.x[None]), dtype=float)[0]
+    value = float(np.subtract(*(loss.value(best.y * (x @ t[:-1] + t[-1])) for t in (theta, theta_target))))
+    size = np.max([np.maximum(np.abs(region.lower), np.abs(region.upper)) for region in regions.values()], axis=0)
+    slack = _rounding(theta, theta_target, np.append(size, 1.0), loss, value)
+    return best._replace(x=x, value=value, upper_bound=max(best.upper_bound, value) + slack)
 
 
 def _over_documents(theta, theta_target, space, loss):
@@ -234,3 +316,139 @@ def _bisect(left, right, loss):
     if np.any(alive):
         bound = max(bound, float(np.max(upper)))
     return best, max(bound, best), int(where[2]), float(where[3])
+
+
+def _branch_and_bound(theta, theta_target, region, y, loss, known, max_nodes):
+    """A mixed space for a loss that has no compiled twin: split where the relaxation is fractional.
+
+    Best bound first. A part of the region is a box (with its lattices) and a run of levels for
+    every group; each is searched along the frontier of its hull.
+    """
+    a, p = y * theta[:-1], y * theta_target[:-1]
+    groups = [_levels_by_score(group, a, p) for group in region.groups]
+    pinned = region.step > 0.0
+    for group in region.groups:
+        pinned[group.columns] = True
+    best, x, bound, nodes = -np.inf, None, -np.inf, 0
+    parts, ties = [], count()
+    queue = [(region.lower, region.upper, tuple((0, len(columns)) for columns, _, _ in groups))]
+    while queue:
+        for part in queue:
+            above, points, halves = _relaxation(theta, theta_target, region, groups, part, y, loss)
+            heapq.heappush(parts, (-above, next(ties), halves))
+            for point in points:
+                lower, upper = (np.where(pinned, point, end) for end in (region.lower, region.upper))
+                found, value, _ = _along_frontier(theta, theta_target, lower, upper, y, loss)
+                if value > best:
+                    best, x = value, found
+        target = max(best, known)
+        u, v = (y * (x @ t[:-1] + t[-1]) for t in (theta, theta_target))
+        close = 3e-10 * abs(target) + 1e-14 * float(loss.value(u) + loss.value(v)) + 8 * np.finfo(float).eps
+        queue = []
+        while parts and not queue:
+            above, _, queue = heapq.heappop(parts)
+            if -above <= target + close or nodes >= max_nodes or not queue:
+                bound = max(bound, -above)
+            if -above <= target + close or nodes >= max_nodes:  # no other part has a larger bound
+                queue = []
+                break
+        nodes += len(queue)
+    size = np.append(np.maximum(np.abs(region.lower), np.abs(region.upper)) + (region.upper - region.lower), 1.0)
+    return x, best, float(max(bound, best)) + _rounding(theta, theta_target, size, loss, best), nodes
+
+
+def _levels_by_score(group, a, p):
+    """The levels of a group that no other one dominates: (column or -1, u, v), u and v rising."""
+    width = group.on - group.off
+    column, u, v = group.columns, a[group.columns] * width, p[group.columns] * width
+    if not group.exactly:
+        column, u, v = np.append(-1, column), np.append(0.0, u), np.append(0.0, v)
+    order = np.lexsort((column, -v, u))
+    column, u, v = column[order], u[order], v[order]
+    keep = v > np.concatenate(([-np.inf], np.maximum.accumulate(v)[:-1]))
+    return column[keep], u[keep], v[keep]
+
+
+def _relaxation(theta, theta_target, region, groups, part, y, loss):
+    """The bound of a part, points of the region near its maximum, and the halves to look at next."""
+    lower, upper, runs = part
+    a, p = y * theta[:-1], y * theta_target[:-1]
+    single = np.ones(len(a), dtype=bool)
+    x = np.where(a > 0, lower, np.where(a < 0, upper, np.where(p > 0, upper, lower)))
+    for group in region.groups:
+        single[group.columns] = False
+        x[group.columns] = group.off
+    flips = np.flatnonzero(single & (np.sign(a) * np.sign(p) > 0) & (upper > lower))
+    width = upper[flips] - lower[flips]
+    # (slope, du, dv, coordinate or -1 - group, levels at both ends)
+    edges = [
+        (abs(p[j] / a[j]), abs(a[j]) * w, abs(p[j]) * w, j, 0, 1) for j, w in zip(flips.tolist(), width, strict=True)
+    ]
+    at = []
+    u0, v0 = float(a @ x) + y * theta[-1], float(p @ x) + y * theta_target[-1]
+    for g, ((_, u, v), (first, stop)) in enumerate(zip(groups, runs, strict=True)):
+        at.append(first)
+        u0, v0 = u0 + u[first], v0 + v[first]
+        edges += [
+            ((v[k] - v[i]) / (u[k] - u[i]), u[k] - u[i], v[k] - v[i], -1 - g, i, k) for i, k in _hull(u, v, first, stop)
+        ]
+    edges.sort(key=lambda edge: (-edge[0], edge[3:]))
+    if edges:
+        du, dv = (np.array([edge[i] for edge in edges]) for i in (1, 2))
+        u, v = u0 + np.append(0.0, np.cumsum(du)), v0 + np.append(0.0, np.cumsum(dv))
+        number, zero = np.arange(len(edges)), np.zeros(len(edges))
+        left, right = (
+            np.stack([u[:-1], v[:-1], number, zero], axis=1),
+            np.stack([u[1:], v[1:], number, zero + 1], axis=1),
+        )
+        _, bound, edge, t = _bisect(left, right, loss)
+    else:
+        bound, edge, t = float(loss.value(u0) - loss.value(v0)), 0, 0.0
+    for _, _, _, j, _, k in edges[:edge] + (edges[edge : edge + 1] if t == 1.0 else []):
+        if j >= 0:
+            x[j] = lower[j] + upper[j] - x[j] if region.step[j] == 0.0 else (upper[j] if x[j] == lower[j] else lower[j])
+        else:
+            at[-1 - j] = k
+
+    def point(x, at):
+        x = x.copy()
+        for (columns, _, _), level, group in zip(groups, at, region.groups, strict=True):
+            x[group.columns[group.columns == columns[level]]] = group.on[group.columns == columns[level]]
+        return x
+
+    if not 0.0 < t < 1.0:
+        return bound, [point(x, at)], []
+    j, i, k = edges[edge][3:]
+    if j < 0:
+        g = -1 - j
+        halves = [
+            (lower, upper, (*runs[:g], run, *runs[g + 1 :])) for run in ((runs[g][0], i + 1), (i + 1, runs[g][1]))
+        ]
+        return bound, [point(x, [*at[:g], level, *at[g + 1 :]]) for level in (i, k)], halves
+    if region.step[j] == 0.0:
+        return bound, [point(x, at)], []
+    origin, step = region.origin[j], region.step[j]
+    first, last = (np.rint((end[j] - origin) / step) for end in (lower, upper))
+    middle = (x[j] + t * (lower[j] + upper[j] - 2 * x[j]) - origin) / step
+    below = np.clip(np.floor(middle), first, last - 1)
+    points, halves = [], []
+    for number, side in ((below, upper), (below + 1, lower)):
+        value = float(np.clip(origin + number * step, lower[j], upper[j]))
+        x, side = x.copy(), side.copy()
+        x[j] = side[j] = value
+        points.append(point(x, at))
+        halves.append((lower, side, runs) if number == below else (side, upper, runs))
+    return bound, points, halves
+
+
+def _hull(u, v, first, stop):
+    """The edges (i, k) of the upper hull of the points first, ..., stop - 1, u and v rising."""
+    corners = [first]
+    for k in range(first + 1, stop):
+        while len(corners) > 1:
+            h, i = corners[-2:]
+            if (v[i] - v[h]) * (u[k] - u[i]) > (v[k] - v[i]) * (u[i] - u[h]):
+                break
+            corners.pop()
+        corners.append(k)
+    return list(pairwise(corners))
