@@ -115,11 +115,11 @@ def max_loss_difference(
 
     A record instead of a fraction of one:
 
-    >>> models = ([3.0, -1.0, 0.5], 0.0), ([1.0, 2.0, 3.0], -1.5)
-    >>> max_loss_difference(*models, FeatureSpace()).x.round(3)
-    array([0.  , 1.  , 0.167])
-    >>> max_loss_difference(*models, FeatureSpace(integer=[0, 1, 2])).x
-    array([0., 1., 1.])
+    >>> models = ([3.0, -1.0, 0.5], 0.0), ([1.0, 2.0, 3.0], -1.2)
+    >>> max_loss_difference(*models, FeatureSpace(labels=[1])).x.round(3)
+    array([0.   , 1.   , 0.067])
+    >>> max_loss_difference(*models, FeatureSpace(labels=[1], integer=[0, 1, 2])).x
+    array([0., 1., 0.])
     """
     if max_nodes is not None:
         max_nodes = check_count(max_nodes, "max_nodes", low=0)
