@@ -420,14 +420,19 @@ def box_loss_difference(
 # whether what is still open can lift a partial point above it: the line that touches the curve
 # with the slope of the steepest open edge ahead, and the same looking back.
 #
-# The coordinates on a lattice and the groups (items) start where the relaxation has its maximum
-# and are taken up in turn, those nearest to that edge of the frontier first; a state is one way to
-# set the items taken up so far. States that the lines rule out are dropped, and so are states with
-# another one below them in u and above them in v. (Pisinger's minimal algorithm for the knapsack
-# problem, Operations Research 45, 1997, with the loss difference in place of a capacity.) The
-# continuous coordinates are never taken up: their frontier is added to each state as a whole,
-# which shifts the touching lines by its support function.
+# The lattices and the groups (items) start where the relaxation has its maximum and are taken up in
+# turn, those nearest to that edge of the frontier first; a state is one way to set the items taken
+# up so far. States that the lines rule out are dropped, and so are states with another one below
+# them in u and above them in v. (Pisinger's minimal algorithm for the knapsack problem, Operations
+# Research 45, 1997, with the loss difference in place of a capacity.) The continuous coordinates
+# are never taken up: their frontier is added to each state as a whole, which shifts the touching
+# lines by its support function. Lattices of many values are fine: they count as continuous until
+# nothing else is open, and are then taken up, the coarsest first.
 # ---------------------------------------------------------------------------------------------
+
+cdef enum:
+    FINE = 16              # lattices of more values are fine
+
 
 cdef struct Choice:        # a level of a group; its scores count from those of level 0
     double u, v
@@ -440,12 +445,13 @@ cdef struct Item:          # a coordinate on a lattice, or a group; u and v rise
     Py_ssize_t n_levels
     Py_ssize_t level       # where it stands until it is taken up
     double du, dv          # of a lattice: what one level adds
+    bint fine
 
 
 cdef struct Edge:          # of the frontier, u and v rising
     double slope, du, dv
     Py_ssize_t item        # -1 - j: the continuous coordinate j
-    Py_ssize_t start, stop
+    Py_ssize_t start, stop  # levels
 
 
 cdef struct State:
@@ -454,27 +460,33 @@ cdef struct State:
 
 
 cdef struct Search:
-    # the frontier of the continuous coordinates, n_curve edges
-    Py_ssize_t n_curve
+    # all edges of the frontier, in the order of their slopes; and those of the items that are not fine
+    Py_ssize_t n_all, n_edges, n_items
+    Edge *all_edges
+    Edge *edges
+    Item *items
+    Choice *choices
+    # the curve: the frontier of the continuous coordinates and of the fine lattices not taken up
+    Py_ssize_t n_curve, n_fine
     double *curve_u
     double *curve_v
     double *curve_slope
-    # the items, and the edges of their frontier in the order of their slopes
-    Py_ssize_t n_items, n_edges
-    Item *items
-    Choice *choices
-    Edge *edges
+    Py_ssize_t *curve_item
     # the items taken up, and the states after each
     Py_ssize_t n_stages
     Py_ssize_t *order
     char *taken
     State *states
     Py_ssize_t capacity
-    # the best point so far: the levels of the items, an edge of the curve and where on it
+    # the best point so far: its place on the curve (an edge and how far along it, or the level of a
+    # fine lattice); the levels of all items; how many continuous coordinates are at their far end,
+    # and how far the next one is
     double value, threshold, known
+    Py_ssize_t place, place_level
+    double place_t
     Py_ssize_t *level
-    Py_ssize_t curve_edge
-    double curve_t
+    Py_ssize_t n_crossed
+    double part
     # the nearest open edges on either side, and the lines of their slopes that touch the curve V
     Py_ssize_t left, right
     double left_slope, left_at, left_cut, right_slope, right_at, right_cut
@@ -520,6 +532,24 @@ cdef inline double level_u(const Search *s, Py_ssize_t i, Py_ssize_t level) noex
 
 cdef inline double level_v(const Search *s, Py_ssize_t i, Py_ssize_t level) noexcept nogil:
     return level * s.items[i].dv if s.items[i].column >= 0 else s.choices[s.items[i].first + level].v
+
+
+cdef void bend(Search *s) noexcept nogil:
+    """Put the curve together."""
+    cdef Py_ssize_t e, i, n = 0
+    s.n_fine = 0
+    s.curve_u[0] = s.curve_v[0] = 0.0
+    for e in range(s.n_all):
+        i = s.all_edges[e].item
+        if i >= 0 and (not s.items[i].fine or s.taken[i]):
+            continue
+        s.n_fine += i >= 0
+        s.curve_item[n] = i
+        s.curve_slope[n] = s.all_edges[e].slope
+        s.curve_u[n + 1] = s.curve_u[n] + s.all_edges[e].du
+        s.curve_v[n + 1] = s.curve_v[n] + s.all_edges[e].dv
+        n += 1
+    s.n_curve = n
 
 
 cdef inline Py_ssize_t curve_vertex(const Search *s, double slope) noexcept nogil:
@@ -598,14 +628,15 @@ cdef inline bint peaks(
     return v - slope * u > loss.support(threshold, slope, &at) and u < at < end
 
 
-cdef bint beats(Loss loss, const Search *s, double u, double v) noexcept nogil:
-    """Whether a state, with the continuous coordinates free, lies above the threshold.
+cdef bint beats(Loss loss, const Search *s, double u, double v, Py_ssize_t *edge) noexcept nogil:
+    """Whether a state lies above the threshold somewhere on the curve, which may be at `edge`.
 
     The curve is concave and V convex, so they are nearest on the first edge whose right end is at
     or beyond the point where a line of its slope touches V.
     """
     cdef Py_ssize_t low = 0, high = s.n_curve, mid
     cdef double at = 0.0, cut
+    edge[0] = 0
     if s.n_curve == 0:
         return loss.value(u) - loss.value(v) > s.threshold
     if s.threshold <= 0.0:
@@ -620,6 +651,7 @@ cdef bint beats(Loss loss, const Search *s, double u, double v) noexcept nogil:
             high = mid
         else:
             low = mid + 1
+    edge[0] = low
     u += s.curve_u[low]
     v += s.curve_v[low]
     if low < s.n_curve and s.curve_slope[low] > 1.0:
@@ -629,77 +661,115 @@ cdef bint beats(Loss loss, const Search *s, double u, double v) noexcept nogil:
     return loss.value(u) - loss.value(v) > s.threshold
 
 
-cdef bint improves(Loss loss, Search *s, double u, double v) noexcept nogil:
-    """Whether a state is the best so far; its value, place on the curve and threshold are kept."""
+cdef bint improve(Loss loss, Search *s, double u, double v, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Look for the best point so far: a state and the vertices first, ..., last of the curve.
+
+    A fine lattice is rounded either way.
+    """
     cdef Best best
-    cdef Py_ssize_t i
-    cdef double value
-    if not beats(loss, s, u, v):
-        return False
-    best.value = loss.value(u) - loss.value(v)
-    best.edge, best.t = 0, 0.0
-    for i in range(s.n_curve):
-        value = loss.value(u + s.curve_u[i + 1]) - loss.value(v + s.curve_v[i + 1])
+    cdef Py_ssize_t i, k = -1, n
+    cdef double value, next_value, du, dv
+    best.value = -INFINITY
+    for i in range(first, last + 1):
+        value = loss.value(u + s.curve_u[i]) - loss.value(v + s.curve_v[i])
         if value > best.value:
-            best.value, best.edge, best.t = value, i, 1.0
+            best.value, best.edge, best.t = value, i, 0.0
     best.bound = best.value
-    for i in range(s.n_curve):
-        value = noise(loss, u + s.curve_u[i], v + s.curve_v[i])
-        if peaks(loss, best.value + value, s.curve_slope[i], u + s.curve_u[i], v + s.curve_v[i], u + s.curve_u[i + 1]):
+    for i in range(first, last):
+        value = best.value + noise(loss, u + s.curve_u[i], v + s.curve_v[i])
+        if peaks(loss, value, s.curve_slope[i], u + s.curve_u[i], v + s.curve_v[i], u + s.curve_u[i + 1]):
             search_edge(loss, u + s.curve_u[i], v + s.curve_v[i], s.curve_u[i + 1] - s.curve_u[i],
                         s.curve_v[i + 1] - s.curve_v[i], i, &best)
-    if best.value <= s.value:
+    i, value = best.edge, best.value
+    u += s.curve_u[i]
+    v += s.curve_v[i]
+    if best.t > 0.0:
+        du, dv = s.curve_u[i + 1] - s.curve_u[i], s.curve_v[i + 1] - s.curve_v[i]
+        if s.curve_item[i] >= 0:
+            n = s.items[s.curve_item[i]].n_levels - 1
+            k = <Py_ssize_t>floor(best.t * n)
+            k = k if k < n else n - 1
+            value = loss.value(u + k * (du / n)) - loss.value(v + k * (dv / n))
+            next_value = loss.value(u + (k + 1) * (du / n)) - loss.value(v + (k + 1) * (dv / n))
+            if next_value > value:
+                k += 1
+                value = next_value
+            best.t = <double>k / n
+        u += best.t * du
+        v += best.t * dv
+    if value <= s.value:
         return False
-    s.value, s.curve_edge, s.curve_t = best.value, best.edge, best.t
-    u += s.curve_u[best.edge]
-    v += s.curve_v[best.edge]
-    if s.n_curve > 0:
-        u += best.t * (s.curve_u[best.edge + 1] - s.curve_u[best.edge])
-        v += best.t * (s.curve_v[best.edge + 1] - s.curve_v[best.edge])
-    value = best.value if best.value > s.known else s.known
+    s.value, s.place, s.place_t, s.place_level = value, i, best.t, k
+    value = value if value > s.known else s.known
     s.threshold = value + 1e-10 * fabs(value) + noise(loss, u, v)
     return True
 
 
+cdef bint consider(Loss loss, Search *s, double u, double v, bint *better) noexcept nogil:
+    """Whether a state beats the threshold; and whether it gave a better point.
+
+    With fine lattices on the curve the state may beat the threshold although no point of it does.
+    """
+    cdef Py_ssize_t edge
+    better[0] = False
+    if not beats(loss, s, u, v, &edge):
+        return False
+    if s.n_fine == 0 or s.threshold <= 0.0:
+        better[0] = improve(loss, s, u, v, 0, s.n_curve)
+    else:
+        better[0] = improve(loss, s, u, v, edge, edge + 1 if edge < s.n_curve else edge)
+    return True
+
+
+cdef void write_down(Search *s, const Py_ssize_t *level) noexcept nogil:
+    """Keep the best point so far: these levels, and its place on the curve."""
+    cdef Py_ssize_t e, i
+    memmove(s.level, level, s.n_items * sizeof(Py_ssize_t))
+    s.n_crossed, s.part = 0, 0.0
+    for e in range(s.n_curve):
+        i = s.curve_item[e]
+        if i < 0:
+            s.n_crossed += e < s.place or (e == s.place and s.place_t == 1.0)
+            if e == s.place and s.place_t < 1.0:
+                s.part = s.place_t
+        elif e != s.place or s.place_level < 0:
+            s.level[i] = s.items[i].n_levels - 1 if e < s.place else 0
+        else:
+            s.level[i] = s.place_level
+
+
 cdef void climb(Loss loss, Search *s, Py_ssize_t *level, double u, double v) noexcept nogil:
     """Change one item at a time for the better: a first answer, from levels with scores u, v."""
-    cdef Py_ssize_t i, k, m, n, best_item, best_level = 0
-    cdef Py_ssize_t tries[4]
-    cdef double at = 0.0, du, dv
+    cdef Py_ssize_t i, k, best_item, best_level = 0
+    cdef double du, dv
+    cdef bint better
     cdef int _
-    if improves(loss, s, u, v):
-        memcpy(s.level, level, s.n_items * sizeof(Py_ssize_t))
+    consider(loss, s, u, v, &better)
+    if better:
+        write_down(s, level)
     for _ in range(6):
         best_item = -1
         for i in range(s.n_items):
-            n = s.items[i].n_levels
-            if s.items[i].column >= 0 and n > 4:
-                # a long lattice: the next levels, and those beside the best real number
-                tries[0], tries[1], tries[2], tries[3] = level[i] - 1, level[i] + 1, 0, n - 1
-                if s.threshold > 0.0 and s.items[i].dv > s.items[i].du:
-                    touch(loss, s, s.items[i].dv / s.items[i].du, &at)
-                    at = floor(level[i] + (at - u) / s.items[i].du)
-                    if 0.0 < at < n - 2:
-                        tries[2], tries[3] = <Py_ssize_t>at, <Py_ssize_t>at + 1
-                n = 4
-            for m in range(n):
-                k = tries[m] if s.items[i].column >= 0 and s.items[i].n_levels > 4 else m
-                if k < 0 or k >= s.items[i].n_levels or k == level[i]:
+            if s.items[i].fine:
+                continue
+            for k in range(s.items[i].n_levels):
+                if k == level[i]:
                     continue
                 du = level_u(s, i, k) - level_u(s, i, level[i])
                 dv = level_v(s, i, k) - level_v(s, i, level[i])
-                if improves(loss, s, u + du, v + dv):
+                consider(loss, s, u + du, v + dv, &better)
+                if better:
                     best_item, best_level = i, k
         if best_item < 0:
             return
         u += level_u(s, best_item, best_level) - level_u(s, best_item, level[best_item])
         v += level_v(s, best_item, best_level) - level_v(s, best_item, level[best_item])
         level[best_item] = best_level
-        memcpy(s.level, level, s.n_items * sizeof(Py_ssize_t))
+        write_down(s, level)
 
 
 cdef void note(Search *s, Py_ssize_t parent, Py_ssize_t level) noexcept nogil:
-    """Write down the levels of a state of the present stage."""
+    """Keep the best point so far, a state of the present stage."""
     cdef Py_ssize_t i, stage = s.n_stages - 1
     for i in range(s.n_items):
         s.level[i] = s.items[i].level
@@ -708,42 +778,7 @@ cdef void note(Search *s, Py_ssize_t parent, Py_ssize_t level) noexcept nogil:
         stage -= 1
         s.level[s.order[stage]] = s.states[parent].level
         parent = s.states[parent].parent
-
-
-cdef void reach(
-    const Search *s, const Item *item, double u, double v, Py_ssize_t *low, Py_ssize_t *high
-) noexcept nogil:
-    """The levels of a lattice at which a state with scores u, v may be hopeful or the best so far.
-
-    With m levels added it is hopeful for m > m1, m < m2 (looking ahead) or m < m3, m > m4 (looking
-    back), and can lie above the threshold only if m1 < m < m3.
-    """
-    cdef double rise = item.dv - s.right_slope * item.du, fall = s.left_slope * item.du - item.dv
-    cdef double ahead = s.right_cut - (v - s.right_slope * u), back = (v - s.left_slope * u) - s.left_cut
-    cdef double m1, m2, m3, m4, first = INFINITY, last = -INFINITY
-    low[0], high[0] = 0, item.n_levels - 1
-    if s.threshold <= 0.0:
-        return
-    m1 = ahead / rise if rise > 0.0 else (-INFINITY if ahead < 0.0 else INFINITY)
-    m3 = back / fall if fall > 0.0 else (INFINITY if back > 0.0 else -INFINITY)
-    m2, m4 = (s.right_at - u) / item.du, (s.left_at - u) / item.du
-    if m1 < m2:
-        first, last = m1, m2
-    if m4 < m3:
-        first = m4 if m4 < first else first
-        last = m3 if m3 > last else last
-    if m1 < m3:
-        first = m1 if m1 < first else first
-        last = m3 if m3 > last else last
-    first = floor(item.level + first) - 1.0
-    last = floor(item.level + last) + 2.0
-    if first > item.n_levels - 1 or last < 0.0 or first > last:
-        low[0], high[0] = 0, -1
-        return
-    if first > 0.0:
-        low[0] = <Py_ssize_t>first
-    if last < item.n_levels - 1:
-        high[0] = <Py_ssize_t>last
+    write_down(s, s.level)
 
 
 cdef void skip_taken(Search *s) noexcept nogil:
@@ -768,6 +803,90 @@ cdef Py_ssize_t thin_out(State *states, Py_ssize_t n, double eps_u, double eps_v
     return kept
 
 
+cdef Py_ssize_t next_item(const Search *s, double slope) noexcept nogil:
+    """The open item with the edge nearest to the slope; then the coarsest fine lattice; -1: none."""
+    cdef Py_ssize_t i, best = -1
+    if s.left >= 0 and (s.right >= s.n_edges or s.edges[s.left].slope - slope < slope - s.edges[s.right].slope):
+        return s.edges[s.left].item
+    if s.right < s.n_edges:
+        return s.edges[s.right].item
+    if s.n_fine > 0:
+        for i in range(s.n_items):
+            if s.items[i].fine and not s.taken[i] and (best < 0 or s.items[i].du > s.items[best].du):
+                best = i
+    return best
+
+
+cdef struct Stage:         # one item taken up: from which states come the next ones
+    Py_ssize_t item, stop
+    Py_ssize_t n_nodes, max_nodes
+
+
+cdef int visit(
+    Loss loss, Search *s, Stage *stage, Py_ssize_t parent, Py_ssize_t level, bint *promising
+) noexcept nogil:
+    """Set the item of the stage to a level in a state; keep the new state if it can still be bettered.
+
+    `promising` is False where the state can be dropped for what was known before. Returns 0; or 1
+    if the nodes do not suffice, -1 if the memory does not.
+    """
+    cdef Py_ssize_t i = stage.item
+    cdef double u = s.states[parent].u + (level_u(s, i, level) - level_u(s, i, s.items[i].level))
+    cdef double v = s.states[parent].v + (level_v(s, i, level) - level_v(s, i, s.items[i].level))
+    cdef bint better, above = False, open_ahead
+    if stage.n_nodes == stage.max_nodes:
+        return 1
+    stage.n_nodes += 1
+    if s.threshold <= 0.0 or (v - s.right_slope * u > s.right_cut and v - s.left_slope * u > s.left_cut):
+        above = consider(loss, s, u, v, &better)
+        if better:
+            note(s, parent, level)
+            aim(loss, s)
+    open_ahead = hopeful(loss, s, u, v)
+    promising[0] = above or open_ahead
+    if not open_ahead and not (above and s.n_fine > 0):
+        return 0
+    if stage.stop == s.capacity:
+        if grow(<void **>&s.states, 2 * s.capacity * sizeof(State)) != DONE:
+            return -1
+        s.capacity *= 2
+    s.states[stage.stop].u, s.states[stage.stop].v = u, v
+    s.states[stage.stop].parent, s.states[stage.stop].level = parent, level
+    stage.stop += 1
+    return 0
+
+
+cdef int take_up(Loss loss, Search *s, Stage *stage, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Set the item of the stage in every state; returns what `visit` does.
+
+    How far a state is above V is concave in the level of a fine lattice: the levels that may matter
+    are a run about the one where the lattice, were it continuous, would stand.
+    """
+    cdef Py_ssize_t p, k, middle, n = s.items[stage.item].n_levels
+    cdef bint promising = True
+    cdef int failed
+    cdef double at = 0.0
+    for p in range(start, stop):
+        middle = n - 1
+        if s.items[stage.item].fine and s.threshold > 0.0:
+            touch(loss, s, s.items[stage.item].dv / s.items[stage.item].du, &at)
+            at = floor((at - s.states[p].u) / s.items[stage.item].du)
+            middle = 0 if not at > 0.0 else (<Py_ssize_t>at if at < n - 1 else n - 1)
+        for k in range(middle, -1, -1):
+            failed = visit(loss, s, stage, p, k, &promising)
+            if failed:
+                return failed
+            if not promising and s.items[stage.item].fine and s.threshold > 0.0:
+                break
+        for k in range(middle + 1, n):
+            failed = visit(loss, s, stage, p, k, &promising)
+            if failed:
+                return failed
+            if not promising and s.threshold > 0.0:
+                break
+    return 0
+
+
 cdef int branch(
     Loss loss, Search *s, Py_ssize_t first, double slope, Py_ssize_t max_nodes, double eps_u, double eps_v,
     double *bound, Py_ssize_t *n_nodes,
@@ -777,83 +896,54 @@ cdef int branch(
     `first` is the item that the relaxation splits (-1: none), `slope` that of its edge. Returns -1
     where there is no memory.
     """
-    cdef Py_ssize_t start = 0, stop = 1, n, p, k, low, high, i
+    cdef Py_ssize_t start = 0, stop = 1, p, edge
     cdef Py_ssize_t old_left = 0, old_right = 0
-    cdef double u, v, a, b
-    cdef bint full = False
-    cdef int _
-    n_nodes[0] = 0
+    cdef double low, kept
+    cdef int failed = 0, _
+    cdef Stage stage
+    stage.n_nodes, stage.max_nodes = 0, max_nodes
     while start < stop:
         skip_taken(s)
-        if first >= 0 and s.n_stages == 0:
-            i = first
-        elif s.left < 0 and s.right >= s.n_edges:
+        stage.item = first if first >= 0 and s.n_stages == 0 else next_item(s, slope)
+        if stage.item < 0:
             break
-        elif s.left < 0:
-            i = s.edges[s.right].item
-        elif s.right >= s.n_edges or s.edges[s.left].slope - slope < slope - s.edges[s.right].slope:
-            i = s.edges[s.left].item
-        else:
-            i = s.edges[s.right].item
         old_left, old_right = s.left, s.right
-        s.taken[i] = 1
-        s.order[s.n_stages] = i
+        s.taken[stage.item] = 1
+        s.order[s.n_stages] = stage.item
         s.n_stages += 1
+        if s.items[stage.item].fine:
+            bend(s)
         skip_taken(s)
         aim(loss, s)
-        n = stop
-        for p in range(start, stop):
-            low, high = 0, s.items[i].n_levels - 1
-            if s.items[i].column >= 0 and high > 1:
-                reach(s, &s.items[i], s.states[p].u, s.states[p].v, &low, &high)
-            for k in range(low, high + 1):
-                if n_nodes[0] == max_nodes:
-                    full = True
-                    break
-                n_nodes[0] += 1
-                u = s.states[p].u + (level_u(s, i, k) - level_u(s, i, s.items[i].level))
-                v = s.states[p].v + (level_v(s, i, k) - level_v(s, i, s.items[i].level))
-                if (s.threshold <= 0.0 or (v - s.right_slope * u > s.right_cut and v - s.left_slope * u > s.left_cut)):
-                    if improves(loss, s, u, v):
-                        note(s, p, k)
-                        aim(loss, s)
-                if not hopeful(loss, s, u, v):
-                    continue
-                if n == s.capacity:
-                    if grow(<void **>&s.states, 2 * s.capacity * sizeof(State)) != DONE:
-                        return -1
-                    s.capacity *= 2
-                s.states[n].u, s.states[n].v = u, v
-                s.states[n].parent, s.states[n].level = p, k
-                n += 1
-            if full:
-                break
-        if full:
+        stage.stop = stop
+        failed = take_up(loss, s, &stage, start, stop)
+        if failed:
             break
-        start, stop = stop, stop + thin_out(s.states + stop, n - stop, eps_u, eps_v)
-    if not full:
-        if s.threshold < bound[0]:
-            bound[0] = s.threshold
-        return 0
-    # Out of nodes: the least threshold at which the states of the last full stage are hopeless is a bound.
-    s.taken[i] = 0
+        start, stop = stop, stop + thin_out(s.states + stop, stage.stop - stop, eps_u, eps_v)
+    n_nodes[0] = stage.n_nodes
+    if failed == 0 and s.threshold < bound[0]:
+        bound[0] = s.threshold
+    if failed <= 0 or s.n_stages == 1:
+        return failed if failed < 0 else 0
+    # Out of nodes: a threshold that none of the states of the last whole stage can beat is a bound.
+    s.taken[stage.item] = 0
     s.left, s.right = old_left, old_right
-    if s.n_stages == 1:
-        return 0
-    b = s.threshold
-    a = b if b > 0.0 else 0.0
+    bend(s)
+    kept = s.threshold
+    low = kept if kept > 0.0 else 0.0
     for _ in range(40):
-        s.threshold = 0.5 * (a + bound[0])
-        if not a < s.threshold < bound[0]:
+        s.threshold = 0.5 * (low + bound[0])
+        if not low < s.threshold < bound[0]:
             break
         aim(loss, s)
         for p in range(start, stop):
-            if hopeful(loss, s, s.states[p].u, s.states[p].v):
-                a = s.threshold
+            if (hopeful(loss, s, s.states[p].u, s.states[p].v)
+                    or (s.n_fine > 0 and beats(loss, s, s.states[p].u, s.states[p].v, &edge))):
+                low = s.threshold
                 break
         else:
             bound[0] = s.threshold
-    s.threshold = b
+    s.threshold = kept
     return 0
 
 
@@ -966,8 +1056,8 @@ def region_loss_difference(
     s.order = <Py_ssize_t *>(s.curve_slope + m)
     s.level = s.order + m
     cdef Py_ssize_t *now = s.level + m
-    cdef Py_ssize_t *curve_column = now + m
-    s.taken = <char *>(curve_column + m)
+    s.curve_item = now + m
+    s.taken = <char *>(s.curve_item + m)
     cdef char *grouped = s.taken + m
     with nogil:
         # As over a box, a weight that is zero but for rounding decides nothing.
@@ -1025,6 +1115,7 @@ def region_loss_difference(
             n_all = add_edges(edges, n_all, s.choices + first, n, i)
             s.items[i].column, s.items[i].first, s.items[i].n_levels, s.items[i].level = -1, first, n, 0
             s.items[i].du = s.items[i].dv = 0.0
+            s.items[i].fine = False
             s.n_items += 1
             n_choices += n
         for j in range(d):
@@ -1068,6 +1159,7 @@ def region_loss_difference(
                     edges[n_all].item, edges[n_all].stop = i, <Py_ssize_t>rint(width / step[j])
                     s.items[i].column, s.items[i].first, s.items[i].level = j, 0, 0
                     s.items[i].n_levels = edges[n_all].stop + 1
+                    s.items[i].fine = s.items[i].n_levels > FINE
                     s.items[i].du, s.items[i].dv = fabs(a) * step[j], fabs(p) * step[j]
                     s.n_items += 1
                 n_all += 1
@@ -1095,21 +1187,14 @@ def region_loss_difference(
             v += edges[e].dv
         bound = best.value + margin
         bound = best.bound if best.bound > bound else bound
-        # the continuous edges form the curve; the items stand left of the best edge
-        s.n_curve = s.n_edges = 0
-        s.curve_u[0] = s.curve_v[0] = 0.0
+        # the items stand left of the best edge
+        s.all_edges, s.n_all, s.n_edges = edges, n_all, 0
         s.right = 0
         first, slope = -1, 0.0
         u, v = least_u, least_v
         for e in range(n_all):
             i = edges[e].item
-            if i < 0:
-                k = s.n_curve
-                curve_column[k] = -1 - i
-                s.curve_slope[k] = edges[e].slope
-                s.curve_u[k + 1] = s.curve_u[k] + edges[e].du
-                s.curve_v[k + 1] = s.curve_v[k] + edges[e].dv
-                s.n_curve += 1
+            if i < 0 or s.items[i].fine:
                 continue
             s.edges[s.n_edges] = edges[e]
             s.n_edges += 1
@@ -1134,7 +1219,7 @@ def region_loss_difference(
         s.n_stages = 0
         s.value = s.threshold = -INFINITY
         s.known, s.least_u = known, least_u
-        s.curve_edge, s.curve_t = 0, 0.0
+        bend(&s)
         climb(loss, &s, now, u, v)
         if first >= 0 and bound > s.threshold:
             for i in range(s.n_items):
@@ -1163,14 +1248,18 @@ def region_loss_difference(
         for g in range(n_groups):  # the groups are the first items
             for e in range(group_start[g], group_start[g + 1] if g + 1 < n_groups else n_listed):
                 x[group_column[e]] = group_on[e] if group_column[e] == now[g] else group_off[e]
-        for e in range(s.n_curve if s.curve_edge >= s.n_curve else s.curve_edge + 1):
-            j = curve_column[e]
-            if e < s.curve_edge or s.curve_t == 1.0:
+        k = 0
+        for e in range(n_all):
+            if edges[e].item >= 0:
+                continue
+            j = -1 - edges[e].item
+            if k < s.n_crossed:
                 x[j] = upper[j] if x[j] == lower[j] else lower[j]
-            else:
-                width = s.curve_t * (upper[j] - lower[j])
+            elif k == s.n_crossed and s.part > 0.0:
+                width = s.part * (upper[j] - lower[j])
                 at = lower[j] + width if x[j] == lower[j] else upper[j] - width
                 x[j] = lower[j] if at < lower[j] else (upper[j] if at > upper[j] else at)
+            k += 1
         u, v = y * theta[d], y * theta_target[d]
         for j in range(d):
             u += y * theta[j] * x[j]

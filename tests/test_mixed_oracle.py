@@ -107,6 +107,12 @@ def every_assignment(loss, theta, target, mixed):
     return best
 
 
+def best_point(loss, theta, target, mixed, y):
+    """The maximum over the points of one label, all scored, where every column is discrete."""
+    X = mixed.points()
+    return ref.pool_scan(loss, theta, target, X, np.full(len(X), y))[2]
+
+
 def ruled_columns(mixed):
     return np.concatenate([columns for columns, _ in mixed.discrete()] or [[]]).astype(int)
 
@@ -136,7 +142,7 @@ def random_mixed(rng, most_points, n_continuous=0):
     lower, upper, lattice, groups = [], [], {}, []
     size = 1
     while True:
-        n = int(rng.choice([2, 2, 3, 5, 20]))
+        n = 2 if not lower else int(rng.choice([2, 2, 3, 5, 20, 200]))
         grouped, exactly = rng.random() < 0.4, rng.random() < 0.5
         if size * (n + 1) > most_points:
             break
@@ -253,12 +259,35 @@ def test_global_maximum_over_all_points_of_a_discrete_space(loss, kind):
     for _ in range(25):
         mixed = random_mixed(rng, 60_000)
         theta, target = random_models(rng, len(mixed.lower), kind)
-        best = ref.pool_scan(loss, theta, target, mixed.points())[2]
+        found = []
+        for y in (-1.0, 1.0):
+            diff = max_loss_difference(theta, target, mixed.space(labels=[y]), loss=loss)
+            found.append(best_point(loss, theta, target, mixed, y))
+            check(diff, loss, theta, target, mixed, found[-1])
         diff = max_loss_difference(theta, target, mixed.space(), loss=loss)
-        check(diff, loss, theta, target, mixed, best)
+        check(diff, loss, theta, target, mixed, max(found))
         nodes += diff.nodes
     if kind == "parallel":
         assert nodes > 1000  # else this tested the relaxation
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loss", ref.LOSSES)
+def test_global_maximum_over_long_lattices(loss, kind):
+    """One to three lattices of 17 to 60 values, beside some binary columns and one group: all points scored."""
+    rng = np.random.default_rng([26, KINDS.index(kind)])
+    for i in range(150 if kind == "parallel" else 40):
+        n_long, n_binary = (1, 1, 2, 3)[i % 4], int(rng.integers(4))
+        last = rng.integers(17, (300, 60, 20)[n_long - 1], size=n_long)
+        step = np.append(rng.choice([1.0, 10.0, 30.0], size=n_long) / last, rng.choice([0.5, 1.0], size=n_binary))
+        upper = np.concatenate([step * np.append(last, np.ones(n_binary)), np.ones(4)])
+        lattice = {j: (0.0, float(step[j])) for j in range(n_long + n_binary)}
+        mixed = Mixed(np.zeros(len(upper)), upper, lattice, [], [list(range(len(step), len(upper)))])
+        theta, target = random_models(rng, len(upper), kind)
+        for y in (-1.0, 1.0):
+            best = best_point(loss, theta, target, mixed, y)
+            diff = max_loss_difference(theta, target, mixed.space(labels=[y]), loss=loss)
+            check(diff, loss, theta, target, mixed, best)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -274,6 +303,23 @@ def test_hinge_maximum_is_that_of_the_mixed_integer_program(shape, kind):
             diff = max_loss_difference(theta, target, mixed.space(labels=[y]))
             assert diff.y == y
             check(diff, "hinge", theta, target, mixed, hinge_by_milp(theta, target, mixed, y))
+
+
+def test_a_long_lattice_that_is_the_last_to_be_set():
+    """The first of its levels tried was better than all before it, and the best was further on."""
+    target = np.array([-1.7906, -1.67492, -0.86813, 0.91562, 7.86469, -1.57476, -5.72311, -1.78438, -4.42])
+    lower = np.array([-2.0 / 300.0, -0.66246543, 0.32943063, -2.5324158, 0.95926152, -0.02498801, -0.02208538, 1.0])
+    lattice = {0: (0.0, 1.0 / 300.0), 6: (0.97791462, 0.5), 7: (0.0, 1.0)}
+    lower[6] = lattice[6][0] - 2 * 0.5
+    upper = lower + np.array([299.0 / 300.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.0])
+    mixed = Mixed(lower, upper, lattice, [], [[1, 2, 3, 4, 5]])
+    for loss in ref.LOSSES:
+        for factor in np.linspace(0.4, 0.95, 40):
+            theta = factor * target
+            for y in (-1.0, 1.0):
+                best = best_point(loss, theta, target, mixed, y)
+                diff = max_loss_difference(theta, target, mixed.space(labels=[y]), loss=loss)
+                check(diff, loss, theta, target, mixed, best)
 
 
 # ---------------------------------------------------------------- the node limit
