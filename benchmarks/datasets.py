@@ -34,6 +34,11 @@ FILES = {
     "spambase": ("spambase.npz", 1.0),
     "enron": ("enron1.npz", None),  # counts, clipped to 0 / 1
     "imdb": ("imdb.npz", None),
+    "sms": ("sms.npz", None),
+    "compas": ("compas.npz", 1.0),
+    "german": ("german.npz", 1.0),
+    "bank": ("bank.npz", 1.0),
+    "credit_default": ("credit_default.npz", 1.0),
 }
 
 
@@ -66,6 +71,12 @@ def load(name: str) -> Dataset:
                 X /= scale
             parts += [X, d[f"y_{part}"].astype(float)]
     return Dataset(name, *parts)
+
+
+def groups(name: str) -> list[tuple[int, int]]:
+    """``[start, stop)`` of every block of one-hot columns; none where the file has no such blocks."""
+    with np.load(DATA / FILES[name][0]) as d:
+        return [tuple(map(int, block)) for block in d["groups"]] if "groups" in d.files else []
 
 
 def digits() -> Dataset:

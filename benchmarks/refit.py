@@ -44,9 +44,9 @@ def theta_of(model):
     return np.append(np.ravel(model.coef_), np.ravel(model.intercept_)[0])
 
 
-def flip_target(loss, X, y, quantile, repeats, tol=1e-9):
+def flip_target(loss, X, y, quantile, repeats, tol=1e-9, alpha=ALPHA):
     """Rows below the quantile of the clean margin, flipped and repeated: the model for clean rows and those."""
-    objective_ = make_objective(loss, alpha=ALPHA)
+    objective_ = make_objective(loss, alpha=alpha)
     clean = refit(X, y, objective_, tol=tol).theta
     margin = y * ref.scores(clean, X)
     rows = np.flatnonzero(margin < np.quantile(margin, quantile))
