@@ -29,7 +29,7 @@ import reference as ref
 import report
 from refit import flip_target, theta_of
 
-from mtpfast import FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, make_target
+from mtpfast import DocumentSpace, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, make_target
 
 #: name: alpha; with 0.09 the victims of the last three see one class only
 ALPHAS = {

@@ -5,7 +5,7 @@ The public names are loaded on first use (PEP 562), so that ``import mtpfast`` s
 
 from importlib import import_module as _import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CandidatePool",
