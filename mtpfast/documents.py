@@ -352,6 +352,24 @@ class DocumentRegion:
     def upper(self) -> np.ndarray:
         return self.max_count * self.idf if self.norm is None else np.minimum(self.max_count, 1.0)
 
+    @property
+    def is_round(self) -> bool:
+        """Whether no planes bound the convex set: it is part of a ball."""
+        return self.norm == "l2"
+
+    @cached_property
+    def planes(self) -> tuple:
+        """Pairs (coefficients, limit): besides its bounds the convex set is where ``coefficients . x <= limit``.
+
+        With "l2" that would take one for every direction, see ``is_round``.
+        """
+        if self.norm == "l2":
+            return ()
+        ones = 1.0 / self.idf if self.norm is None else np.ones(len(self.idf))
+        most = self.max_length if self.norm is None else 1
+        at_least = ((-ones, -float(self.min_length)),) if self.min_length else ()
+        return ((ones, float(most)), *at_least)
+
     @cached_property
     def _usable(self) -> np.ndarray:
         return self.max_count > 0.0
@@ -449,6 +467,13 @@ class DocumentRegion:
             x = np.where(self._usable, np.maximum(coefficients, 0.0), 0.0)
             x /= np.linalg.norm(x)
         return x
+
+    def smooth_maximum(self, coefficients, smoothing) -> tuple[float, np.ndarray]:
+        """On the part of the ball, ``sqrt(|c_+|^2 + smoothing^2)`` for the maximum ``|c_+|``, and its gradient, a point
+        of the ball. Where no coefficient is positive the maximum has a kink, and many points attain it."""
+        positive = np.where(self._usable, np.maximum(coefficients, 0.0), 0.0)
+        size = math.hypot(float(np.linalg.norm(positive)), smoothing)
+        return size, positive / size
 
     def linear_argmax(self, coefficients) -> np.ndarray:
         """The row of a document at which ``coefficients . x`` is largest; with "l2", of one near it."""

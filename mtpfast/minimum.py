@@ -22,8 +22,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse as sp
 
-from . import records
+from . import document_records, records
+from .ascent import RoundProgram
 from .certificate import Certificate, CleanGradient, bound, clean_gradient
+from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
 from .nearby import Attack, BallProgram, ball_direction, descend, improve, relaxed_points
@@ -47,7 +49,6 @@ __all__ = ["minimum_poisoning"]
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 EXACT = 1e-6  # relative l2 distance up to which the target counts as hit
 MARGIN_TOLS = (1e-6, 1e-9)  # the first, and what is tried where it leaves the victim short of the target
-FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
 
 
@@ -302,10 +303,10 @@ def _exact_space(problem: Problem, integer) -> Found:
         return found
     if not program.setting.is_box:
         least = max(1, round(value)) if not integer else max(1, found.certificate.n_poison)
-        if hinge:
-            _records_hinge(problem, program, found, x, least, integer)
-        else:
-            _records_smooth(problem, program, found, x, least)
+        if isinstance(problem.feasible_set, DocumentSpace):
+            _documents(program, found, x, least)
+            return found
+        (_records_hinge if hinge else _records_smooth)(problem, program, found, x, least)
     elif not integer:
         _fractional(problem, program, found, x)
     elif hinge:
@@ -316,6 +317,8 @@ def _exact_space(problem: Problem, integer) -> Found:
 
 
 def _program(setting: Setting):
+    if any(region.is_round for region in setting.regions.values()):
+        return RoundProgram(setting)
     return HingeProgram(setting) if setting.objective.loss.name == "hinge" else smooth_program(setting)
 
 
@@ -516,7 +519,7 @@ def _spread(program, setting, n_plus, n_minus, zeros):
     return groups
 
 
-def _records_hinge(problem, program, found, x, least, integer):
+def _records_hinge(problem, program, found, x, least):
     """Whole valid records for the hinge: the sums of a solution over the hull, rounded and dealt out.
 
     Where a label's records cannot all have zero or positive loss, the mean of their margins is lowered and the program
@@ -525,7 +528,7 @@ def _records_hinge(problem, program, found, x, least, integer):
     setting = problem.setting
     best = None
     for _ in range(4):
-        found_sums = _rounded(setting, program, x, least, integer)
+        found_sums = _rounded(setting, program, x, least)
         if found_sums is None:
             break
         counts, sums, t, room = found_sums
@@ -534,7 +537,7 @@ def _records_hinge(problem, program, found, x, least, integer):
             for sign, z, n in zip((1.0, -1.0), sums, counts, strict=False)
         ]
         over = [
-            float(np.max(sign * (X @ setting.theta[:-1] + setting.theta[-1]), initial=-np.inf)) - 1.0 - 1e-9
+            float(np.max(sign * (X @ setting.theta[:-1] + setting.theta[-1]), initial=-np.inf)) - 1.0 + 1e-9
             for sign, X in zip((1.0, -1.0), rows, strict=True)
         ]
         if best is None or max(over) <= 0.0:
@@ -554,35 +557,46 @@ def _records_hinge(problem, program, found, x, least, integer):
     points = records.merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
     _store(found, setting, list(zip(*points, strict=True)), int(counts[2]))
     found.residual = program.remainder(t) + found.n_points * setting.pull - _supplied(setting, found)
-    found.exact = bool(np.linalg.norm(found.residual) <= 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)))
     found.message = f"{found.n_points} whole valid records"
 
 
-def _rounded(setting, program, x, total, integer):
-    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program, or None.
-
-    ``integer``: up to three more, where these can hit the target exactly.
-    """
-    slack = program.free
-    held = len(setting.theta) - sum(records.continuous(setting.both[0]) | records.continuous(setting.both[1]))
-    whole = None
-    if integer and held - slack.shape[1] <= FEW_ROWS:  # few rows that rounding misses: perhaps it need not
-        whole = program.whole_levels(total + 3)
-    if whole is not None:
-        counts, sums = whole
-        room = 0.0
-    else:
-        counts = round_counts(x, total)
+def _documents(program, found, x, least):
+    """So many whole documents whose rows average to a solution over their convex set."""
+    setting = program.setting
+    hinge = setting.objective.loss.name == "hinge"
+    counts = round_counts(x[:3] if hinge else x[2:5], least)
+    means = program.means
+    if hinge:  # the same with whole counts, and with as much room to the margin as there is
         place = program.place(counts, elastic=True)
-        if place is None:
-            return None
-        t, room = place[2:]
-        slack = slack[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
-        sums = records.round_sums(setting, place[:2], counts[:2], slack, program.below)
+        if place is not None:
+            means = [z / n if n else None for z, n in zip(place[:2], counts, strict=False)]
+    groups = []
+    for sign, region, mean, n in zip((1.0, -1.0), setting.both, means, counts, strict=False):
+        if mean is None or n == 0:
+            continue
+        limit = 1.0 - sign * setting.theta[-1] if hinge else None
+        rows = document_records.write(region, mean, int(n), sign * setting.theta[:-1], limit)
+        groups += [(row, sign, count) for row, count in zip(*document_records.merge(rows), strict=True)]
+    if counts[2]:
+        point, sign = setting.zero_loss_point()
+        groups.append((sp.csr_matrix(point), sign, int(counts[2])))
+    found.points, found.labels, found.counts = ([group[i] for group in groups] for i in range(3))
+    found.message = f"{found.n_points} whole documents"
+
+
+def _rounded(setting, program, x, total):
+    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program, or None."""
+    counts = round_counts(x, total)
+    place = program.place(counts, elastic=True)
+    if place is None:
+        return None
+    t, room = place[2:]
+    slack = program.free[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
+    sums = records.round_sums(setting, place[:2], counts[:2], slack, program.below)
     masks = [~records.continuous(region) for region in setting.both]
     again = program.place(counts, pinned=list(zip(masks, sums, strict=True)), elastic=True)
     if again is not None:
-        sums, t, room = again[:2], again[2], max(room, again[3])
+        sums, t = again[:2], again[2]
     return counts, sums, t, room
 
 
@@ -716,7 +730,7 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     starts = []
     if exact.certificate is not None:
         starts.append(exact.certificate.direction)
-    box = not isinstance(problem.feasible_set, CandidatePool)
+    box = not isinstance(problem.feasible_set, (CandidatePool, DocumentSpace))
     if problem.retrain:
         ball = _at(problem, theta, tol)
 
@@ -778,7 +792,7 @@ def _as_attack(problem: Problem, found: Found) -> Attack | None:
 
 def _relaxed(problem: Problem, radius):
     """Points of the relaxed program for a ball, or None (hinge on a space only)."""
-    if problem.objective.loss.name != "hinge" or isinstance(problem.feasible_set, CandidatePool):
+    if problem.objective.loss.name != "hinge" or isinstance(problem.feasible_set, (CandidatePool, DocumentSpace)):
         return None
     groups = relaxed_points(_at(problem, problem.theta, float(radius)).setting, float(radius))
     if not groups:

@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+SPAN = 12.0  # margins further out than this hardly pay: ``s`` is 1 to 1e-5 below, or 1e-5 above
 EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 10.0}
 
 
@@ -160,10 +161,24 @@ def _inside(setting: Setting):
             row[y * d + group.columns] = 1.0 / (group.on - group.off)
             row[2 * d + y] = -1.0
             group_rows[group.exactly].append(sp.csr_matrix(row))
+        for coefficients, limit in region.planes:
+            row = np.zeros(2 * d + 2)
+            row[y * d : (y + 1) * d] = coefficients
+            row[2 * d + y] = float(coefficients @ region.lower) - limit
+            group_rows[False].append(sp.csr_matrix(row))
     box = sp.hstack([sp.identity(2 * d, format="csr")[plain], sp.csr_matrix(width[plain])])
     A_ub = sp.vstack([box, *group_rows[False]])
     A_eq = sp.vstack(group_rows[True]) if group_rows[True] else sp.csr_matrix((0, 2 * d + 2))
     return A_ub.tocsr(), A_eq.tocsr()
+
+
+def _means(setting, columns, d):
+    """The two points of a solution; None for a label without weight."""
+    means = []
+    for y, region in enumerate(setting.both):
+        weight = columns[2 * d + y]
+        means.append(region.lower + columns[y * d : (y + 1) * d] / weight if weight > 1e-9 else None)
+    return means
 
 
 def _stationarity(setting: Setting):
@@ -237,6 +252,7 @@ class HingeProgram:
         res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
         if res.status != 0:
             return None, None, None
+        self.means = _means(self.setting, res.x, self.d)
         return float(res.fun), self._direction(res), res.x[2 * self.d : 2 * self.d + 3]
 
     def farkas(self):
@@ -288,42 +304,6 @@ class HingeProgram:
         )
         counts = None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
         return counts, res.status in (0, 2)
-
-    def whole_levels(self, total, time_limit=1.0):
-        """``((n+, n-, n0), (z+, z-))``: the fewest records, at most ``total``, whose levels add up to an exact hit.
-
-        None if there are none or the time ran out. Columns of a lattice or a group count in steps from their lower
-        bound; that records with these sums exist, all of them with loss, is for the dealing out to show.
-        """
-        if not self._may_be_whole(total):
-            return None
-        d = self.d
-        scale, integrality = np.ones(len(self.cost)), np.zeros(len(self.cost))
-        for y, region in enumerate(self.setting.both):
-            step = region.step.copy()
-            for group in region.groups:
-                step[group.columns] = group.on - group.off
-            whole = y * d + np.flatnonzero((step > 0.0) & (region.upper > region.lower))
-            scale[whole], integrality[whole] = step[whole - y * d], 1
-        integrality[2 * d : 2 * d + 3] = 1
-        to_columns = sp.diags(scale)
-        res = milp(
-            self.cost,
-            integrality=integrality,
-            bounds=Bounds(np.zeros_like(self.top), self.top),
-            constraints=[
-                LinearConstraint(self.A_eq @ to_columns, self.b_eq, self.b_eq),
-                LinearConstraint(self.A_ub @ to_columns, -np.inf, self.b_ub),
-                LinearConstraint(self.cost[None, :], -np.inf, total),
-            ],
-            options={**EXACT_MILP, "time_limit": time_limit},
-        )
-        if res.x is None:
-            return None
-        x = np.where(integrality > 0, np.round(res.x), res.x)
-        counts = x[2 * d : 2 * d + 3].astype(int)
-        x = scale * x
-        return counts, [x[y * d : (y + 1) * d] + region.lower * counts[y] for y, region in enumerate(self.setting.both)]
 
     def _may_be_whole(self, total):
         """False if the intercept row alone rules out whole counts: without rows on the margin it says
@@ -466,6 +446,7 @@ def _first_margins(setting, sign):
     low, high = setting.margin_range(sign)
     if setting.objective.loss.name == "squared_hinge":
         high = min(high, 0.95)
+    low, high = max(low, -SPAN), min(high, SPAN)
     return np.linspace(min(low, high), high, 6)
 
 
@@ -646,7 +627,8 @@ class SmoothHullProgram:
     """Squared hinge and logistic loss on regions with groups, where no clean row is free.
 
     Columns: the points' coordinates above the lower bound, times their weight (d per label), then ``E+, E-, N+,
-    N-, N0``; a linear program with tangents of ``h``, cut where the last solution violates them (Kelley).
+    N-, N0``, then ``M_y = E_y m_y``; a linear program with tangents of ``h``, which see ``(E_y, N_y, M_y)`` only, cut
+    where the last solution violates them (Kelley).
     """
 
     def __init__(self, setting: Setting):
@@ -654,33 +636,35 @@ class SmoothHullProgram:
         self.loss = setting.objective.loss
         self.d = d = len(setting.theta) - 1
         inside, exactly = _inside(setting)
-        stationarity = widen(_stationarity(setting), 2 * d + 5)
+        n = 2 * d + 7
+        stationarity = widen(_stationarity(setting), n)
         self.n_stationarity = rows = stationarity.shape[0]
-        weights = np.zeros((rows, 2 * d + 5))
-        weights[:, 2 * d + 2 :] = setting.pull[:rows, None]
-        self.A_eq = sp.vstack([stationarity + sp.csr_matrix(weights), widen(exactly, 2 * d + 5)]).tocsr()
-        self.b_eq = np.concatenate([-setting.clean.gradient[:rows], np.zeros(exactly.shape[0])])
-        self.inside = widen(inside, 2 * d + 5)
-        self.margin_rows = np.hstack([_margins(setting), np.zeros((2, 3))])
+        weights = np.zeros((rows, n))
+        weights[:, 2 * d + 2 : 2 * d + 5] = setting.pull[:rows, None]
+        products = np.hstack([_margins(setting), np.zeros((2, 3)), -np.identity(2)])
+        self.A_eq = sp.vstack(
+            [stationarity + sp.csr_matrix(weights), widen(exactly, n), sp.csr_matrix(products)]
+        ).tocsr()
+        self.b_eq = np.concatenate([-setting.clean.gradient[:rows], np.zeros(exactly.shape[0] + 2)])
+        self.inside = widen(inside, n)
         self.cuts = []
-        self.top = np.full(2 * d + 5, np.inf)
+        self.top = np.full(n, np.inf)
         if not setting.has_zero_loss or setting.a == 0.0:
             self.top[2 * d + 4] = 0.0
         for y in setting.idle_labels:
             self.top[[2 * d + y, 2 * d + 2 + y]] = 0.0
         for y, sign in enumerate((1.0, -1.0)):
             if self.loss.name == "squared_hinge":  # the margin is at most 1
-                row = self.margin_rows[y].copy()
-                row[2 * d + y] -= 1.0
+                row = np.zeros(n)
+                row[2 * d + 5 + y], row[2 * d + y] = 1.0, -1.0
                 self.cuts.append(row)
             for margin in _first_margins(setting, sign):
                 self._add_tangent(y, float(margin))
 
     def _add_tangent(self, y, margin):
         constant, kappa = _tangent(self.loss, margin)
-        row = kappa * self.margin_rows[y]
-        row[2 * self.d + y] += constant
-        row[2 * self.d + 2 + y] -= 1.0
+        row = np.zeros(len(self.top))
+        row[2 * self.d + np.array([y, 2 + y, 5 + y])] = constant, -1.0, kappa
         self.cuts.append(row / max(1.0, kappa, abs(constant)))
 
     def remainder(self, total):
@@ -693,6 +677,7 @@ class SmoothHullProgram:
         counts = slice(2 * d + 2, 2 * d + 5)
         cuts = np.array(self.cuts)
         low, top = np.zeros(n), self.top.copy()
+        low[2 * d + 5 :] = -np.inf
         on_weights, on_counts = np.zeros(n), np.zeros(n)
         on_weights[2 * d : 2 * d + 2] = on_counts[counts] = 1.0
         cost = on_counts
@@ -714,12 +699,13 @@ class SmoothHullProgram:
     def solve(self, fixed=None, elastic=None, max_cuts=60):
         """As :meth:`SmoothProgram.solve`, with ``x = (E+, E-, N+, N-, N0, M+, z+, z-)``."""
         d = self.d
+        memory = [], []
         for _ in range(max_cuts):
             res = self._lp(fixed, elastic)
             if res.status != 0:
                 return None, None, None
             columns = res.x[: len(self.top)]
-            weights, counts, products = columns[2 * d : 2 * d + 2], columns[2 * d + 2 :], self.margin_rows @ columns
+            weights, counts, products = np.split(columns[2 * d :], [2, 5])
             scale = max(1.0, counts[0] + counts[1])
             worst = 0.0
             for y in (0, 1):
@@ -731,8 +717,12 @@ class SmoothHullProgram:
                 worst = max(worst, gap)
                 if gap > 1e-12 * scale:
                     self._add_tangent(y, margin)
+                    memory[y].append(margin)
+                    if len(memory[y]) > 1:  # as in SmoothProgram, cut between the last two
+                        self._add_tangent(y, 0.5 * sum(memory[y][-2:]))
             if worst <= 1e-9 * scale:
                 break
+        self.means = _means(self.setting, columns, d)
         v = res.eqlin.marginals[: self.n_stationarity]
         z = [columns[y * d : (y + 1) * d] + region.lower * weights[y] for y, region in enumerate(self.setting.both)]
         x = np.concatenate([weights, counts, products[:1], *z])
@@ -748,7 +738,7 @@ class SmoothHullProgram:
 
 def smooth_program(setting: Setting):
     """The program for a smooth loss: with the coordinates eliminated where there are no groups."""
-    grouped = any(region.groups for region in setting.regions.values())
+    grouped = any(region.groups or region.planes for region in setting.regions.values())
     return (SmoothHullProgram if grouped else SmoothProgram)(setting)
 
 

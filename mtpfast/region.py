@@ -93,6 +93,8 @@ class Region:
     groups: tuple[Group, ...] = ()
     tolerance: np.ndarray | None = None
 
+    planes, is_round = (), False  # the box and the groups are all there is to the hull
+
     def __post_init__(self):
         d = len(self.lower)
         for name in ("lower", "upper", "origin", "step"):

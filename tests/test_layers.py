@@ -22,6 +22,9 @@ LAYERS = {
     "targets": {"refit", "steps"} | GROUND,
     "attack": {"oracle", "refit", "bounds", "result", "certificate", "feasible"} | GROUND,
     "minimum": {
+        "ascent",
+        "document_records",
+        "documents",
         "nearby",
         "records",
         "recover",
@@ -41,6 +44,8 @@ LAYERS = {
     "programs": {"certificate", "feasible"} | GROUND,
     "oracle": {"document_search", "documents", "feasible", "_core"} | GROUND,
     "document_search": {"documents"} | GROUND,
+    "document_records": {"documents"},
+    "ascent": {"programs"},
     "documents": {"feasible", "rules", "region", "validation"},
     "refit": {"_core"} | GROUND,
     "result": {"verification", "certificate", "bounds", "documents", "feasible", "frames"} | GROUND,
