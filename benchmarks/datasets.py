@@ -79,6 +79,21 @@ def groups(name: str) -> list[tuple[int, int]]:
         return [tuple(map(int, block)) for block in d["groups"]] if "groups" in d.files else []
 
 
+def adult_table():
+    """The raw table of Adult as pandas reads it: (table, income) of the training part."""
+    import pandas as pd
+
+    path = DATA / "adult_raw.csv.gz"
+    if not path.exists():
+        raise SystemExit(
+            f"{path.name} is not in {DATA}: put it there, or set the environment variable MTPFAST_DATA to the folder "
+            f"that holds it (UCI's Adult with a header, and a column split of train and test)."
+        )
+    table = pd.read_csv(path)
+    table = table[table["split"] == "train"].drop(columns="split").reset_index(drop=True)
+    return table.drop(columns="income"), table["income"].to_numpy()
+
+
 def digits() -> Dataset:
     """1 vs 7 out of scikit-learn's own digits: for trying a command without any file."""
     from sklearn.datasets import load_digits

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
 from .attack import poison
 from .feasible import CandidatePool, FeatureSpace
+from .frames import as_table, take_records
 from .losses import make_objective
 from .minimum import minimum_poisoning
 from .refit import refit
 from .result import PoisoningResult
+from .steps import is_fitted, to_matrix
+from .tables import RecordCodec
 from .targets import binary_linear_model
 from .validation import check_X
 
 __all__ = ["MinimumPoisoner", "ModelTargetedPoisoner"]
+
+
+_ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C", "accept_large_sparse": False}
 
 
 class _Poisoner(ClassifierMixin, BaseEstimator):
@@ -32,7 +41,8 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         ----------
         X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
             Kept by reference for :meth:`attack` where it is a C-contiguous float64 array or a CSR
-            matrix already, and converted once otherwise. Never changed.
+            matrix already, and converted once otherwise. Never changed. With ``preprocessing``, a
+            table of raw records: a DataFrame or an array.
         y : array-like of shape (n_samples,)
             Two classes; the larger label is the positive one.
         sample_weight : array-like of shape (n_samples,), optional
@@ -43,7 +53,17 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         self
         """
         objective = self._objective()
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", accept_large_sparse=False)
+        codec = sample = preprocessing = None
+        if self.preprocessing is None:
+            X, y = validate_data(self, X, y, **_ROWS)
+        else:
+            table = as_table(X)
+            validate_data(self, table, skip_check_array=True)
+            preprocessing = self._fitted_preprocessing(table, y)
+            X, y = check_X_y(to_matrix(preprocessing.transform(table)), y, estimator=self, **_ROWS)
+            codec = RecordCodec(preprocessing, table)
+            rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), 1000)).astype(np.intp))
+            sample = take_records(table, rows)
         X = check_X(X)  # CSR rows sorted and without duplicate entries
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
@@ -67,13 +87,34 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         self.dual_gap_ = float(trained.gap)
         self.n_iter_ = int(trained.n_iter)
         self._X, self._signs, self._sample_weight = X, signs, sample_weight
+        self.preprocessing_, self._codec, self._sample = preprocessing, codec, sample
         return self
+
+    def _fitted_preprocessing(self, table, y):
+        given = self.preprocessing
+        if isinstance(given, type) or not (hasattr(given, "fit") and hasattr(given, "transform")):
+            raise TypeError(f"preprocessing must be a transformer, a Pipeline of them, or None, got {given!r}")
+        return copy.deepcopy(given) if is_fitted(given) else clone(given).fit(table, y)
+
+    def _features(self, X):
+        """What the victim sees of X."""
+        if self.preprocessing_ is None:
+            return validate_data(self, X, reset=False, **_ROWS)
+        table = as_table(X)
+        validate_data(self, table, reset=False, skip_check_array=True)
+        return check_array(to_matrix(self.preprocessing_.transform(table)), estimator=self, **_ROWS)
+
+    @property
+    def _names(self):
+        """Names of the features that the victim sees, or None."""
+        if self._codec is not None:
+            return None if self._codec.names is None else np.array(self._codec.names, dtype=object)
+        return getattr(self, "feature_names_in_", None)
 
     def decision_function(self, X):
         """``w . x + b`` under the clean victim: ndarray of shape (n_samples,)."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        return X @ self.coef_[0] + self.intercept_[0]
+        return self._features(X) @ self.coef_[0] + self.intercept_[0]
 
     def predict(self, X):
         """The clean victim's labels: ndarray of shape (n_samples,)."""
@@ -86,9 +127,10 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression or SGDClassifier
+        estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression, SGDClassifier or Pipeline
             Fitted or not. Its loss, its C or alpha, and what it does with the intercept are taken
-            over:
+            over. The steps of a Pipeline before such a last one become ``preprocessing``: fitted
+            ones are used as they are.
 
             ===================  ==============================  ============  ====================
             estimator            loss                            penalty       intercept
@@ -118,8 +160,28 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         >>> from mtpfast import ModelTargetedPoisoner
         >>> ModelTargetedPoisoner.from_estimator(LinearSVC(C=0.5, loss="hinge"), tol=0.05)
         ModelTargetedPoisoner(C=0.5, tol=0.05)
+
+        A Pipeline is attacked through its table: what comes out are raw records.
+
+        >>> import numpy as np, pandas as pd
+        >>> from sklearn.compose import make_column_transformer
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
+        >>> table = pd.DataFrame({"age": [20, 30, 60, 40], "work": ["state", "private", "private", "state"]})
+        >>> first = make_column_transformer((MinMaxScaler(), ["age"]), (OneHotEncoder(), ["work"]))
+        >>> pipeline = make_pipeline(first, LinearSVC(loss="hinge"))
+        >>> attacker = ModelTargetedPoisoner.from_estimator(pipeline, max_points=2).fit(table, [0, 0, 1, 1])
+        >>> attacker.attack((-attacker.coef_, -attacker.intercept_)).X_poison.dtypes.equals(table.dtypes)
+        True
         """
-        taken = _training_of(estimator)
+        last = estimator
+        if isinstance(estimator, Pipeline):
+            last = estimator.steps[-1][1]
+        taken = _training_of(last)
+        if last is not estimator and len(estimator.steps) > 1:
+            taken["preprocessing"] = estimator[:-1] if len(estimator.steps) > 2 else estimator.steps[0][1]
+            if taken["preprocessing"] in (None, "passthrough"):
+                del taken["preprocessing"]
         clash = sorted(set(taken) & set(params))
         if clash:
             raise ValueError(f"{', '.join(clash)}: taken over from {type(estimator).__name__}, and given once more")
@@ -131,8 +193,8 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
     def _call(self, target):
         """The arguments that both attacks share, in the terms of the layers below."""
         check_is_fitted(self)
-        names = getattr(self, "feature_names_in_", None)
-        theta = binary_linear_model(target, self.n_features_in_, self.classes_, names)
+        target = self._after_preprocessing(target)
+        theta = binary_linear_model(target, self.coef_.shape[1], self.classes_, self._names)
         shared = {
             "loss": self.loss,
             "alpha": self.alpha,
@@ -144,18 +206,45 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         }
         return (self._X, self._signs, theta), shared
 
+    def _after_preprocessing(self, target):
+        """The last step of a target that is a Pipeline with the victim's own preprocessing; others as they are."""
+        if self.preprocessing_ is None or not hasattr(target, "steps"):
+            return target
+        first = target[:-1] if len(target.steps) > 1 else None
+        if first is None or not is_fitted(first):
+            raise ValueError("target is a Pipeline without fitted steps before its last, the victim has preprocessing")
+        own, other = (to_matrix(part.transform(self._sample)) for part in (self.preprocessing_, first))
+        apart = abs(own - other).max() if own.shape == other.shape else np.inf
+        if not apart <= 1e-9 * max(1.0, abs(own).max()):
+            raise ValueError(
+                "target is a Pipeline whose preprocessing is not the victim's: it maps the same records to "
+                + (f"rows {apart:.2g} apart" if np.isfinite(apart) else f"{other.shape[1]} columns, not {own.shape[1]}")
+                + "; pass a Pipeline that shares the fitted preprocessing_, or its last step alone"
+            )
+        return target.steps[-1][1]
+
     def _feasible_set(self):
-        """The feasible set, checked, its labels as -1. and +1."""
-        space = self.feasible_set
+        """The feasible set, checked: features by number, labels as -1. and +1."""
+        space = self._own_feasible_set()
         if space is None:
             return FeatureSpace.from_data(self._X, integer=None)
+        space = space.bind(self._names, self.classes_)
         if isinstance(space, FeatureSpace):
-            space.bounds(self.n_features_in_)
-            return space
+            space.regions(self.coef_.shape[1])
+        return space
+
+    def _own_feasible_set(self):
+        """The feasible set in the user's terms: what was given, or what records can be; None for neither."""
+        space = self.feasible_set
         if isinstance(space, CandidatePool):
-            space.check(self.n_features_in_)
-            return space.bind(classes=self.classes_)
-        raise TypeError(f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}")
+            space.check(self.coef_.shape[1])
+            if self._codec is not None and not np.all(known := self._codec.has(space.X)):
+                raise ValueError(f"feasible_set: row {int(np.argmin(known))} of X_cand is not the row of any record")
+        elif space is not None and not isinstance(space, FeatureSpace):
+            raise TypeError(f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}")
+        elif self._codec is not None:
+            return self._codec.space if space is None else self._codec.narrow(space)
+        return space
 
     def _to_signs(self, y, name):
         y = np.asarray(y)
@@ -167,14 +256,30 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         return np.where(y == self.classes_[1], 1.0, -1.0)
 
     def _in_user_terms(self, result: PoisoningResult) -> PoisoningResult:
-        """The result with the labels and columns of the data given to fit."""
-        space = result.feasible_set if self.feasible_set is None else self.feasible_set
+        """The result with the labels and columns of the data given to fit, and with raw records."""
+        own = self._own_feasible_set()
+        space = result.feasible_set if own is None else own
+        records = {}
+        if self._codec is not None:
+            records = {"records": self._codec.decode(result.points), "preprocessing": self.preprocessing_}
+            # What the records are mapped to: the points themselves, or a rounding away from them.
+            points = self._codec.encode(records["records"])
+            used = result.points.toarray() if sp.issparse(result.points) else result.points
+            room = 2.0 * self._codec.rounding + 1e-8 * np.maximum(1.0, np.abs(points))
+            if np.any(np.abs(points - used) > room):
+                row, feature = np.argwhere(np.abs(points - used) > room)[0]
+                raise RuntimeError(
+                    f"point {row} of the attack is not the row of a record: feature {feature} is "
+                    f"{used[row, feature]:g}, in the nearest record {points[row, feature]:g}"
+                )
+            records["points"] = sp.csr_matrix(points) if sp.issparse(result.points) else points
         return dataclasses.replace(
             result,
             labels=self.classes_[(result.labels > 0).astype(int)],
             feasible_set=space,
             classes=self.classes_,
-            feature_names=getattr(self, "feature_names_in_", None),
+            feature_names=self._names,
+            **records,
         )
 
     def _in_signs(self, result: PoisoningResult) -> PoisoningResult:
@@ -186,7 +291,8 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
                 f"resume has labels {result.classes.tolist()}, the victim was trained with {self.classes_.tolist()}"
             )
         signs = self._to_signs(result.labels, "resume.labels")
-        own = self._feasible_set() if self.feasible_set is None else self.feasible_set
+        own = self._own_feasible_set()
+        own = self._feasible_set() if own is None else own
         if result.feasible_set != own:
             raise ValueError(f"resume has feasible_set {result.feasible_set!r}, this attack has {own!r}")
         classes = np.array([-1.0, 1.0])
@@ -201,7 +307,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         for name, pair in eval_sets.items():
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 raise ValueError(f"eval_sets[{name!r}] must be a pair (X, y), got {type(pair).__name__}")
-            X = validate_data(self, pair[0], accept_sparse="csr", dtype=np.float64, order="C", reset=False)
+            X = self._features(pair[0])
             signs = self._to_signs(pair[1], f"y of eval_sets[{name!r}]")
             if signs.shape != (X.shape[0],):
                 raise ValueError(f"eval_sets[{name!r}] has {X.shape[0]} rows and labels of shape {signs.shape}")
@@ -243,7 +349,9 @@ class ModelTargetedPoisoner(_Poisoner):
         Whether the penalty includes the intercept, as in LIBLINEAR.
     feasible_set : FeatureSpace or CandidatePool, optional
         Where a poisoning point may lie; by default between the minimum and maximum of every
-        feature in the clean data.
+        feature in the clean data. With ``preprocessing``, its features are the transformed ones,
+        by number or by ``get_feature_names_out``; by default, every row that a record can have
+        (see :class:`mtpfast.tables.RecordCodec`), and a FeatureSpace given takes away from that.
     stop : {"loss_difference", "distance"}, default="loss_difference"
         What must fall to ``tol``: the largest loss difference over the feasible set, or the l2
         distance of (w, b) to the target.
@@ -253,6 +361,11 @@ class ModelTargetedPoisoner(_Poisoner):
     repeats : int, default=1
         Copies of the point added in each step.
     verbose : int, default=0
+    preprocessing : transformer, optional
+        What the victim does to raw records before it is trained: a ColumnTransformer, a Pipeline or
+        one step of OneHotEncoder, OrdinalEncoder, MinMaxScaler, StandardScaler, MaxAbsScaler and
+        SimpleImputer. A fitted one is used as it is, another is fitted to the clean table. ``fit``,
+        ``predict`` and ``attack`` then take, and the result gives, raw records.
 
     Attributes
     ----------
@@ -265,7 +378,8 @@ class ModelTargetedPoisoner(_Poisoner):
     n_iter_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray of str, shape (n_features,)
-        Only where X had names for its columns.
+        Only where X had names for its columns. With ``preprocessing``, these are the raw columns.
+    preprocessing_ : fitted transformer or None
 
     See Also
     --------
@@ -303,6 +417,7 @@ class ModelTargetedPoisoner(_Poisoner):
         max_points=None,
         repeats=1,
         verbose=0,
+        preprocessing=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -315,6 +430,7 @@ class ModelTargetedPoisoner(_Poisoner):
         self.max_points = max_points
         self.repeats = repeats
         self.verbose = verbose
+        self.preprocessing = preprocessing
 
     def attack(
         self,
@@ -330,14 +446,16 @@ class ModelTargetedPoisoner(_Poisoner):
         ----------
         target : TargetModel, fitted linear classifier, or (coef, intercept)
             From :func:`make_target`; or LinearSVC, LogisticRegression, SGDClassifier,
-            RidgeClassifier, Perceptron, with the victim's labels and columns; or two arrays.
+            RidgeClassifier, Perceptron, with the victim's labels and columns; or two arrays. With
+            ``preprocessing``, a model of the transformed rows, or a Pipeline with that preprocessing.
         resume : PoisoningResult, optional
             Go on from this attack on the same data and target.
         callback : callable, optional
             Called after each step with a dict of what the history records; returning True stops
             the attack with status "budget".
         eval_sets : mapping of str to (X, y), optional
-            The history then holds ``accuracy_<name>`` of every model visited.
+            The history then holds ``accuracy_<name>`` of every model visited. With
+            ``preprocessing``, tables of raw records.
 
         Returns
         -------
@@ -385,10 +503,12 @@ class MinimumPoisoner(_Poisoner):
         Hinge loss: clean rows whose margin under the target is so near to 1 count as lying on it.
         Targets come from solvers that stop early; a larger value only lowers the bound. By default
         1e-6, and 1e-9 where that leaves the victim short of the target.
+    preprocessing : transformer, optional
+        As in :class:`ModelTargetedPoisoner`.
 
     Attributes
     ----------
-    coef_, intercept_, classes_, dual_gap_, n_iter_, n_features_in_, feature_names_in_
+    coef_, intercept_, classes_, dual_gap_, n_iter_, n_features_in_, feature_names_in_, preprocessing_
         As in :class:`ModelTargetedPoisoner`: the clean victim.
 
     See Also
@@ -421,6 +541,7 @@ class MinimumPoisoner(_Poisoner):
         max_points=None,
         rescale=False,
         margin_tol=None,
+        preprocessing=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -433,6 +554,7 @@ class MinimumPoisoner(_Poisoner):
         self.max_points = max_points
         self.rescale = rescale
         self.margin_tol = margin_tol
+        self.preprocessing = preprocessing
 
     def attack(self, target) -> PoisoningResult:
         """The fewest points for the data given to :meth:`fit`.
@@ -486,11 +608,6 @@ def _training_of(estimator) -> dict:
     from sklearn.svm import SVC, LinearSVC
 
     kind = type(estimator).__name__
-    if hasattr(estimator, "steps"):
-        raise TypeError(
-            "estimator is a Pipeline, expected its last step: fit the attacker to the data as the first steps of the "
-            "pipeline transform it, where the feasible set must be stated too"
-        )
     if isinstance(estimator, type):
         raise TypeError(f"estimator is the class {estimator.__name__}, expected an instance of it")
     if not isinstance(estimator, (LinearSVC, SVC, LogisticRegression, SGDClassifier)) or hasattr(estimator, "Cs"):

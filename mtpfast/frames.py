@@ -5,6 +5,7 @@ A column is a Series or a one-dimensional array. pandas is loaded only where a D
 
 from __future__ import annotations
 
+from collections import Counter
 from numbers import Real
 
 import numpy as np
@@ -149,13 +150,12 @@ def as_floats(column):
     return column.astype(np.float64)
 
 
-def counts_of(column):
-    """value -> (first position, how often)."""
-    counts = {}
-    for position, value in enumerate(column.tolist()):
-        first, n = counts.get(value, (position, 0))
-        counts[value] = (first, n + 1)
-    return counts
+def counts_of(column) -> dict:
+    """How often each value that is not missing occurs, in an order that is always the same."""
+    if _is_series(column):
+        counts = column.value_counts(sort=False)
+        return {value: n for value, n in zip(counts.index.tolist(), counts.tolist(), strict=True) if n}
+    return dict(Counter(column.tolist()))
 
 
 def holds(column, value):

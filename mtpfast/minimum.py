@@ -49,6 +49,7 @@ __all__ = ["minimum_poisoning"]
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 EXACT = 1e-6  # relative l2 distance up to which the target counts as hit
 MARGIN_TOLS = (1e-6, 1e-9)  # the first, and what is tried where it leaves the victim short of the target
+FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
 
 
@@ -305,8 +306,10 @@ def _exact_space(problem: Problem, integer) -> Found:
         least = max(1, round(value)) if not integer else max(1, found.certificate.n_poison)
         if isinstance(problem.feasible_set, DocumentSpace):
             _documents(program, found, x, least)
-            return found
-        (_records_hinge if hinge else _records_smooth)(problem, program, found, x, least)
+        elif hinge:
+            _records_hinge(problem, program, found, x, least, integer)
+        else:
+            _records_smooth(problem, program, found, x, least)
     elif not integer:
         _fractional(problem, program, found, x)
     elif hinge:
@@ -519,7 +522,7 @@ def _spread(program, setting, n_plus, n_minus, zeros):
     return groups
 
 
-def _records_hinge(problem, program, found, x, least):
+def _records_hinge(problem, program, found, x, least, integer):
     """Whole valid records for the hinge: the sums of a solution over the hull, rounded and dealt out.
 
     Where a label's records cannot all have zero or positive loss, the mean of their margins is lowered and the program
@@ -528,7 +531,7 @@ def _records_hinge(problem, program, found, x, least):
     setting = problem.setting
     best = None
     for _ in range(4):
-        found_sums = _rounded(setting, program, x, least)
+        found_sums = _rounded(setting, program, x, least, integer)
         if found_sums is None:
             break
         counts, sums, t, room = found_sums
@@ -537,7 +540,7 @@ def _records_hinge(problem, program, found, x, least):
             for sign, z, n in zip((1.0, -1.0), sums, counts, strict=False)
         ]
         over = [
-            float(np.max(sign * (X @ setting.theta[:-1] + setting.theta[-1]), initial=-np.inf)) - 1.0 + 1e-9
+            float(np.max(sign * (X @ setting.theta[:-1] + setting.theta[-1]), initial=-np.inf)) - 1.0 - 1e-9
             for sign, X in zip((1.0, -1.0), rows, strict=True)
         ]
         if best is None or max(over) <= 0.0:
@@ -557,6 +560,7 @@ def _records_hinge(problem, program, found, x, least):
     points = records.merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
     _store(found, setting, list(zip(*points, strict=True)), int(counts[2]))
     found.residual = program.remainder(t) + found.n_points * setting.pull - _supplied(setting, found)
+    found.exact = bool(np.linalg.norm(found.residual) <= 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)))
     found.message = f"{found.n_points} whole valid records"
 
 
@@ -584,19 +588,31 @@ def _documents(program, found, x, least):
     found.message = f"{found.n_points} whole documents"
 
 
-def _rounded(setting, program, x, total):
-    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program, or None."""
-    counts = round_counts(x, total)
-    place = program.place(counts, elastic=True)
-    if place is None:
-        return None
-    t, room = place[2:]
-    slack = program.free[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
-    sums = records.round_sums(setting, place[:2], counts[:2], slack, program.below)
+def _rounded(setting, program, x, total, integer):
+    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program, or None.
+
+    ``integer``: up to three more, where these can hit the target exactly.
+    """
+    slack = program.free
+    held = len(setting.theta) - sum(records.continuous(setting.both[0]) | records.continuous(setting.both[1]))
+    whole = None
+    if integer and held - slack.shape[1] <= FEW_ROWS:  # few rows that rounding misses: perhaps it need not
+        whole = program.whole_levels(total + 3)
+    if whole is not None:
+        counts, sums = whole
+        room = 0.0
+    else:
+        counts = round_counts(x, total)
+        place = program.place(counts, elastic=True)
+        if place is None:
+            return None
+        t, room = place[2:]
+        slack = slack[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
+        sums = records.round_sums(setting, place[:2], counts[:2], slack, program.below)
     masks = [~records.continuous(region) for region in setting.both]
     again = program.place(counts, pinned=list(zip(masks, sums, strict=True)), elastic=True)
     if again is not None:
-        sums, t = again[:2], again[2]
+        sums, t, room = again[:2], again[2], max(room, again[3])
     return counts, sums, t, room
 
 

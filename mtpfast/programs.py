@@ -305,6 +305,42 @@ class HingeProgram:
         counts = None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
         return counts, res.status in (0, 2)
 
+    def whole_levels(self, total, time_limit=1.0):
+        """``((n+, n-, n0), (z+, z-))``: the fewest records, at most ``total``, whose levels add up to an exact hit.
+
+        None if there are none or the time ran out. Columns of a lattice or a group count in steps from their lower
+        bound; that records with these sums exist, all of them with loss, is for the dealing out to show.
+        """
+        if not self._may_be_whole(total):
+            return None
+        d = self.d
+        scale, integrality = np.ones(len(self.cost)), np.zeros(len(self.cost))
+        for y, region in enumerate(self.setting.both):
+            step = region.step.copy()
+            for group in region.groups:
+                step[group.columns] = group.on - group.off
+            whole = y * d + np.flatnonzero((step > 0.0) & (region.upper > region.lower))
+            scale[whole], integrality[whole] = step[whole - y * d], 1
+        integrality[2 * d : 2 * d + 3] = 1
+        to_columns = sp.diags(scale)
+        res = milp(
+            self.cost,
+            integrality=integrality,
+            bounds=Bounds(np.zeros_like(self.top), self.top),
+            constraints=[
+                LinearConstraint(self.A_eq @ to_columns, self.b_eq, self.b_eq),
+                LinearConstraint(self.A_ub @ to_columns, -np.inf, self.b_ub),
+                LinearConstraint(self.cost[None, :], -np.inf, total),
+            ],
+            options={**EXACT_MILP, "time_limit": time_limit},
+        )
+        if res.x is None:
+            return None
+        x = np.where(integrality > 0, np.round(res.x), res.x)
+        counts = x[2 * d : 2 * d + 3].astype(int)
+        x = scale * x
+        return counts, [x[y * d : (y + 1) * d] + region.lower * counts[y] for y, region in enumerate(self.setting.both)]
+
     def _may_be_whole(self, total):
         """False if the intercept row alone rules out whole counts: without rows on the margin it says
         ``n+ - n- = G_b + a r b N``, whose right side is seldom whole."""

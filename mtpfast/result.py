@@ -15,6 +15,7 @@ from .bounds import whole
 from .certificate import Certificate
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
+from .frames import append_records, column_names, decode_table, encode_table, is_frame, take_records
 from .losses import LOSSES, Loss, Objective
 from .verification import NEVER, VerificationReport, verify
 
@@ -71,7 +72,12 @@ class PoisoningResult:
     classes : ndarray of shape (2,)
         The labels that stand for -1 and +1.
     feature_names : ndarray of shape (n_features,) or None
-        Names of the columns; with them, ``X_poison`` is a DataFrame.
+        Names of the columns of ``points``; with them, ``X_poison`` is a DataFrame.
+    records : DataFrame or ndarray of shape (n_distinct, n_columns), or None
+        Where the attack was on raw records: one for every row of ``points``, which
+        ``preprocessing`` maps to exactly that row.
+    preprocessing : fitted transformer or None
+        What the victim does to records before it is trained. Not saved.
     n_clean : int
         Number of clean rows.
     clean_weight : float
@@ -114,6 +120,8 @@ class PoisoningResult:
     path: np.ndarray | None = None
     certificate: Any = None
     feature_names: np.ndarray | None = None
+    records: Any = None
+    preprocessing: Any = None
     message: str = ""
 
     def __post_init__(self):
@@ -141,8 +149,11 @@ class PoisoningResult:
         """Every poisoning point in the order of insertion, repeats included.
 
         ndarray, CSR matrix or (where the clean data was one) DataFrame of shape
-        (n_points, n_features).
+        (n_points, n_features); raw records, in the columns and dtypes of the clean table, where
+        the victim has a preprocessing.
         """
+        if self.records is not None:
+            return take_records(self.records, self.sequence)
         return self._in_columns(self.points[self.sequence])
 
     @property
@@ -169,11 +180,18 @@ class PoisoningResult:
         """
         labels = np.asarray(y)
         shape = X.shape if hasattr(X, "shape") else np.shape(X)
-        d = self.theta.size - 1
+        d = self.theta.size - 1 if self.records is None else self.records.shape[1]
         if len(shape) != 2 or shape[1] != d:
             raise ValueError(f"X must have shape (n_clean, {d}), got {tuple(shape)}")
         if labels.shape != (shape[0],):
             raise ValueError(f"y must have shape ({shape[0]},), one label per row of X, got {labels.shape}")
+        y_mod = np.concatenate([labels, self.y_poison.astype(np.result_type(labels, self.labels), copy=False)])
+        mask = np.arange(len(y_mod)) >= len(labels)
+        if self.records is not None:
+            own = column_names(self.records)
+            if hasattr(X, "columns") and column_names(X) != own:
+                raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {own[:5]} (in that order)")
+            return append_records(X, self.X_poison), y_mod, mask
         added = self.points[self.sequence]
         if sp.issparse(X):
             X_mod = sp.vstack([X, sp.csr_matrix(added)], format="csr")
@@ -186,8 +204,7 @@ class PoisoningResult:
                 X_mod = pd.concat([X, frame], ignore_index=True) if len(added) else X.reset_index(drop=True)
             else:
                 X_mod = np.vstack([np.asarray(X), added])
-        y_mod = np.concatenate([labels, self.y_poison.astype(np.result_type(labels, self.labels), copy=False)])
-        return X_mod, y_mod, np.arange(len(y_mod)) >= len(labels)
+        return X_mod, y_mod, mask
 
     def _in_columns(self, rows):
         if self.feature_names is None:
@@ -259,6 +276,7 @@ class PoisoningResult:
             self,
             points=self.points[used],
             labels=self.labels[used],
+            records=None if self.records is None else take_records(self.records, used),
             sequence=sequence,
             theta=self.path[last],
             path=self.path[: last + 1],
@@ -275,20 +293,29 @@ class PoisoningResult:
 
     # -- checks -------------------------------------------------------------------------------
 
-    def verify(self, X, y, sample_weight=None) -> VerificationReport:
+    def verify(
+        self, X, y, sample_weight=None, *, refit_preprocessing: bool = False, preprocessing=None
+    ) -> VerificationReport:
         """Check every claim of this result independently of the code that made it.
 
         Retrains the victim from scratch with scikit-learn (SciPy where scikit-learn has no such
         estimator) on the clean rows and the poisoning points, and compares the models; recomputes
         the loss difference and the distance in plain NumPy; checks that every point lies in the
-        feasible set; recomputes the lower bound from ``certificate``.
+        feasible set; recomputes the lower bound from ``certificate``. Where the attack was on raw
+        records, checks that the preprocessing maps each to exactly its point.
 
         Parameters
         ----------
         X : array-like, sparse matrix or DataFrame of shape (n_clean, n_features)
         y : array-like of shape (n_clean,)
         sample_weight : array-like of shape (n_clean,), optional
-            The clean data as it was attacked.
+            The clean data as it was attacked: the raw table, if it was one.
+        refit_preprocessing : bool, default=False
+            Train the whole pipeline once more on the poisoned table, its preprocessing included:
+            scalers see the poison too. ``report.refitted`` then says how far that moves the
+            result; it is no failure, whatever it says.
+        preprocessing : fitted transformer, optional
+            What the victim did to records; a result that was saved and loaded has it no more.
 
         Returns
         -------
@@ -306,17 +333,19 @@ class PoisoningResult:
         A reference with a *lower* objective than the result's therefore gets no allowance beyond
         1e-6, and one with a higher objective gets exactly what its own error explains.
         """
-        return verify(self, X, y, sample_weight)
+        return verify(self, X, y, sample_weight, refit_preprocessing=refit_preprocessing, preprocessing=preprocessing)
 
     # -- files --------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike | BinaryIO) -> None:
         """Write the result to an ``.npz`` file that holds no pickled object.
 
-        A custom loss is stored by its name only and must be handed to :meth:`load`.
+        A custom loss is stored by its name only and must be handed to :meth:`load`. The
+        preprocessing is not stored: what needs it after a load takes it as an argument.
         """
         arrays: dict[str, np.ndarray] = {}
-        tree = {field.name: _encode(getattr(self, field.name), arrays) for field in dataclasses.fields(self)}
+        fields = [field.name for field in dataclasses.fields(self) if field.name != "preprocessing"]
+        tree = {name: _encode(getattr(self, name), arrays) for name in fields}
         text = json.dumps({"format": _FORMAT, "result": tree})
         if hasattr(path, "write"):
             np.savez_compressed(path, json=np.array(text), **arrays)
@@ -425,6 +454,8 @@ def _encode(value, arrays):
     """The value as JSON; arrays go to ``arrays``, and a reference takes their place."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if is_frame(value) or (isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype == object):
+        return {"table": _encode(encode_table(value), arrays)}
     if isinstance(value, np.generic):
         return _encode(value.item(), arrays)
     if isinstance(value, np.ndarray):
@@ -463,6 +494,8 @@ def _decode(value, arrays, loss):
         return items
     if "array" in value:
         return arrays[value["array"]]
+    if "table" in value:
+        return decode_table(_decode(value["table"], arrays, loss))
     if "csr" in value:
         parts = {part: _decode(item, arrays, loss) for part, item in value["csr"].items()}
         return sp.csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=value["shape"])

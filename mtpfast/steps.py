@@ -46,7 +46,7 @@ class Cell:
 
 
 def trace(step, Z, cells, origins, path):
-    """``(Z, cells)`` after a step. ``Z`` is a row of data, carried along for its type and dtype."""
+    """``(Z, cells)`` after a step. ``Z`` is a few rows of data, carried along for their type and dtype."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
@@ -79,15 +79,11 @@ def trace(step, Z, cells, origins, path):
             f"{_where(path, step)} cannot be traced back to records: known are {_KNOWN}. Transform the table before, "
             f"or attack the transformed rows"
         )
-    sparse, Z = sp.issparse(Z), step.transform(Z)
+    before, Z = Z, step.transform(Z)
     if kind in (MinMaxScaler, StandardScaler, MaxAbsScaler):
-        done = [(ufunc, np.asarray(numbers)) for ufunc, numbers in _arithmetic(step, sparse, dtype_of(Z), len(cells))]
+        dtype, done = dtype_of(Z), _arithmetic(step, before, Z, len(cells))
         cells = [
-            Cell(
-                cell.source,
-                cell.program + tuple(Step(dtype_of(Z), ufunc, numbers[i]) for ufunc, numbers in done),
-                cell.encoded,
-            )
+            Cell(cell.source, cell.program + tuple(Step(dtype, ufunc, x[i]) for ufunc, x in done), cell.encoded)
             for i, cell in enumerate(cells)
         ]
     if Z.shape[1] != len(cells):
@@ -156,24 +152,34 @@ def _trace_imputer(step, cells, origins, path):
     return kept
 
 
-def _arithmetic(step, sparse, dtype, n):
+def _arithmetic(step, before, after, n):
     """What a scaler does to its columns, in the order and the precision in which it does it."""
-    name = type(step).__name__
+    name, sparse, dtype = type(step).__name__, sp.issparse(before), dtype_of(after)
+    done, ends = [], (-1.0, 1.0)
     if name == "MinMaxScaler":
         done = [(np.multiply, step.scale_), (np.add, step.min_)]
         ends = step.feature_range
-    elif name == "StandardScaler":
-        done, ends = [], None
-        if step.with_mean and not sparse:
-            done.append((np.subtract, step.mean_.astype(dtype)))
-        if step.with_std:
-            done.append((np.multiply, 1 / step.scale_) if sparse else (np.divide, step.scale_.astype(dtype)))
-    else:
-        done, ends = [(np.multiply, 1.0 / step.scale_) if sparse else (np.divide, step.scale_)], (-1.0, 1.0)
+    elif name == "MaxAbsScaler":
+        done = [(np.multiply, 1.0 / step.scale_) if sparse else (np.divide, step.scale_)]
+    elif sparse and step.with_std:
+        done = [(np.multiply, 1 / step.scale_)]
+    elif not sparse:
+        done = [(np.subtract, step.mean_)] if step.with_mean else []
+        done += [(np.divide, step.scale_)] if step.with_std else []
+        rounded = [(ufunc, numbers.astype(dtype)) for ufunc, numbers in done]
+        if np.array_equal(_run(rounded, before, dtype), np.asarray(after), equal_nan=True):
+            done = rounded  # recent versions of scikit-learn round mean_ and scale_ to float32 where X is
     if getattr(step, "clip", False):
         low, high = (np.full(n, end, dtype=dtype) for end in ends)
         done += [(np.maximum, low), (np.minimum, high)]
     return done
+
+
+def _run(done, before, dtype):
+    x = np.array(before, dtype=dtype)
+    for ufunc, numbers in done:
+        ufunc(x, numbers, out=x, casting="same_kind")
+    return x
 
 
 def _positions(step, columns, Z, names):
@@ -219,11 +225,13 @@ def is_fitted(transformer) -> bool:
     return True
 
 
-def names_out(transformer):
+def names_out(transformer) -> list[str] | None:
+    """The names of a transformer's columns, or None where it has none that tell them apart."""
     try:
-        return [str(name) for name in transformer.get_feature_names_out()]
-    except (AttributeError, ValueError):  # a step without names, or names that are not unique
+        names = [str(name) for name in transformer.get_feature_names_out()]
+    except (AttributeError, ValueError):  # no names, or ColumnTransformer's own complaint about equal ones
         return None
+    return names if len(set(names)) == len(names) else None
 
 
 def to_matrix(Z):

@@ -43,6 +43,7 @@ __all__ = ["RecordCodec"]
 
 _INVERSE = {np.add: np.subtract, np.subtract: np.add, np.multiply: np.divide, np.divide: np.multiply}
 _STEPS = 16  # neighbouring floats that are tried for the one that is mapped to a given number
+_TRACED = 64  # rows that are taken through the steps one by one
 _CHECKED = 20_000  # rows on which the arithmetic here is compared with the transformer's
 
 
@@ -122,7 +123,7 @@ class RecordCodec:
         origins = [Origin() for _ in raw]
         with warnings.catch_warnings():  # what a transformer has to say, it says when the user calls it
             warnings.simplefilter("ignore")
-            _, cells = trace(transformer, X[:1], [Cell(j) for j in range(len(raw))], origins, ())
+            _, cells = trace(transformer, X[:_TRACED], [Cell(j) for j in range(len(raw))], origins, ())
         self.n_features = len(cells)
         self._read(raw, origins, cells)
         self._check(X)
@@ -209,72 +210,22 @@ class RecordCodec:
         ValueError
             If nothing is left, or its lattices and groups contradict those of the records.
         """
-        own, d = self.space, self.n_features
         given = given.bind(self.names)
-        given.bounds(d)  # a space that does not fit is refused in its own words
-        features, region = Features(d, self.names), next(iter(own.regions(d).values()))
-        room = region.tolerance + self.rounding
-        levels = np.zeros(d, dtype=bool)
-        for group in region.groups:
-            levels[group.columns] = True
-
-        def closer(bound, worst, better):
-            """Numbers: the tighter bound. Levels: none, or the one that excludes it."""
-            return np.where(levels, worst, self._round_floats(better(np.broadcast_to(bound, d), worst)))
-
-        def each(bound, change):
-            return {label: change(b) for label, b in bound.items()} if isinstance(bound, dict) else change(bound)
-
-        def lowest(bound):
-            forced = np.flatnonzero(levels & (np.broadcast_to(bound, d) > region.lower + region.tolerance))
-            if len(forced):
-                raise ValueError(f"lower excludes that {features.name(forced[0])}, a level, is off: use fixed")
-            return closer(bound, own.lower, np.maximum)
-
-        def highest(bound):
-            excluded = levels & (np.broadcast_to(bound, d) < region.upper - region.tolerance)
-            return np.where(excluded, own.lower, closer(bound, own.upper, np.minimum))
-
-        fixed = []
-        for spec, value in given.fixed:
-            for j, number in np.broadcast(features.columns(spec, "fixed"), value):
-                moved = self._round_floats(np.where(np.arange(d) == j, number, own.lower))[j]
-                if region.step[j] > 0.0:
-                    moved = region.origin[j] + np.rint((number - region.origin[j]) / region.step[j]) * region.step[j]
-                fixed.append((int(j), moved if abs(moved - number) <= room[j] else number))
-        origin, step = np.zeros((2, d))
-        for spec, values in [(given.integer, (0.0, 1.0)), *given.lattice]:
-            columns = features.columns(spec, "lattice")
-            origin[columns], step[columns] = values
-        lattice = list(own.lattice)
-        first, width = np.where(levels, own.lower, region.origin), np.where(levels, own.upper - own.lower, region.step)
-        for j in np.flatnonzero((step > 0.0) & (own.lower < own.upper)):
-            if width[j] == 0.0:
-                lattice.append((int(j), (origin[j], step[j])))
-                continue
-            whole = np.array([first[j] - origin[j], width[j]]) / step[j]
-            if np.any(np.abs(whole - np.rint(whole)) > 1e-9 * np.maximum(1.0, np.abs(whole))):
-                raise ValueError(f"{features.name(j)} takes other values in records than its lattice holds")
-        groups = {True: list(own.one_hot), False: list(own.at_most_one)}
-        for exactly, specs in ((True, given.one_hot), (False, given.at_most_one)):
-            for spec in specs:
-                columns = np.sort(features.columns(spec, "one_hot" if exactly else "at_most_one"))
-                same = [group for group in region.groups if np.array_equal(group.columns, columns)]
-                if not same or (exactly and not same[0].exactly):
-                    groups[exactly].append(columns.tolist())
+        given.bounds(self.n_features)  # a space that does not fit is refused in its own words
+        rules = _Narrowed(self, given)
         space = FeatureSpace(
-            each(given.lower, lowest),
-            each(given.upper, highest),
-            lattice=lattice,
-            one_hot=groups[True],
-            at_most_one=groups[False],
-            fixed=fixed,
+            rules.of_each_label(given.lower, rules.lower),
+            rules.of_each_label(given.upper, rules.upper),
+            lattice=rules.lattice(),
+            one_hot=rules.groups(True),
+            at_most_one=rules.groups(False),
+            fixed=rules.fixed(),
             labels=given.labels,
             names=self.names,
         )
         return space._with_canonical(self.canonical, self.rounding)
 
-    def _round_floats(self, point):
+    def round_floats(self, point):
         """A point with every continuous number moved to one that a record can have."""
         rounded = np.array(point, dtype=np.float64)
         for block in self._numbers:
@@ -403,6 +354,77 @@ class RecordCodec:
         return records
 
 
+class _Narrowed:
+    """The rules of a space of records, with those of another space added."""
+
+    def __init__(self, codec, given):
+        self.codec, self.own, self.given, self.d = codec, codec.space, given, codec.n_features
+        self.features = Features(self.d, codec.names)
+        self.region = next(iter(self.own.regions(self.d).values()))
+        self.levels = np.zeros(self.d, dtype=bool)  # the columns of groups
+        for group in self.region.groups:
+            self.levels[group.columns] = True
+
+    @staticmethod
+    def of_each_label(bound, change):
+        return {label: change(b) for label, b in bound.items()} if isinstance(bound, dict) else change(bound)
+
+    def lower(self, bound):
+        bound = np.broadcast_to(bound, self.d)
+        on = np.flatnonzero(self.levels & (bound > self.own.lower + self.region.tolerance))
+        if len(on):
+            raise ValueError(f"lower excludes that {self.features.name(on[0])}, a level, is off: use fixed")
+        return np.where(self.levels, self.own.lower, self.codec.round_floats(np.maximum(bound, self.own.lower)))
+
+    def upper(self, bound):
+        """A level is excluded by an upper bound below its on-value."""
+        bound = np.broadcast_to(bound, self.d)
+        excluded = bound < self.own.upper - self.region.tolerance
+        levels = np.where(excluded, self.own.lower, self.own.upper)
+        return np.where(self.levels, levels, self.codec.round_floats(np.minimum(bound, self.own.upper)))
+
+    def lattice(self):
+        """The records' own, and the other's for what is continuous in records."""
+        origin, step = np.zeros((2, self.d))
+        for spec, values in [(self.given.integer, (0.0, 1.0)), *self.given.lattice]:
+            columns = self.features.columns(spec, "lattice")
+            origin[columns], step[columns] = values
+        first = np.where(self.levels, self.own.lower, self.region.origin)
+        width = np.where(self.levels, self.own.upper - self.own.lower, self.region.step)
+        lattice = list(self.own.lattice)
+        for j in np.flatnonzero((step > 0.0) & (self.own.lower < self.own.upper)):
+            if width[j] == 0.0:
+                lattice.append((int(j), (origin[j], step[j])))
+                continue
+            whole = np.array([first[j] - origin[j], width[j]]) / step[j]
+            if np.any(np.abs(whole - np.rint(whole)) > 1e-9 * np.maximum(1.0, np.abs(whole))):
+                raise ValueError(f"{self.features.name(j)} takes other values in records than its lattice holds")
+        return lattice
+
+    def groups(self, exactly):
+        """The records' own, and the other's unless they say the same."""
+        argument = "one_hot" if exactly else "at_most_one"
+        groups = list(getattr(self.own, argument))
+        for spec in getattr(self.given, argument):
+            columns = np.sort(self.features.columns(spec, argument))
+            same = [group for group in self.region.groups if np.array_equal(group.columns, columns)]
+            if not same or (exactly and not same[0].exactly):
+                groups.append(columns.tolist())
+        return groups
+
+    def fixed(self):
+        """Pinned values, moved by a rounding to the nearest that a record has."""
+        region, pins = self.region, []
+        for spec, value in self.given.fixed:
+            for j, number in np.broadcast(self.features.columns(spec, "fixed"), value):
+                moved = self.codec.round_floats(np.where(np.arange(self.d) == j, number, self.own.lower))[j]
+                if region.step[j] > 0.0:
+                    moved = region.origin[j] + np.rint((number - region.origin[j]) / region.step[j]) * region.step[j]
+                near = abs(moved - number) <= region.tolerance[j] + self.codec.rounding[j]
+                pins.append((int(j), moved if near else number))
+        return pins
+
+
 # -- what a raw column can be -----------------------------------------------------------------
 
 
@@ -440,7 +462,7 @@ class _Column:
         else:
             try:
                 counts = counts_of(values)
-                at = counts[max(counts, key=lambda value: counts[value][1])][0]
+                at = values.tolist().index(max(counts, key=counts.get))
             except TypeError:  # not hashable
                 at = 0
         return take(values, np.array([at]))
@@ -488,7 +510,7 @@ class _Column:
         blank = len(origin.fillers) > 0 or any(map(is_missing, np.asarray(origin.categories).tolist()))
         excluded = typed(fillers, self.values) if missing is None else missing if blank else None
         values = typed(allowed, self.values)
-        weights = [counts[v][1] if v in counts else 0 for v in allowed]
+        weights = [counts.get(value, 0) for value in allowed]
         if not allowed:
             if excluded is None or not len(excluded):
                 raise TypeError(f"column {self.name!r}: none of the encoder's categories can be held by its dtype")

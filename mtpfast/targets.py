@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from .losses import make_objective
 from .refit import refit
+from .steps import to_matrix
 from .validation import as_theta, check_count, check_flag, check_number, check_sample_weight, check_X
 
 __all__ = [
@@ -109,6 +110,7 @@ def make_target(
     penalize_intercept: bool = True,
     sample_weight=None,
     tol: float = 1e-8,
+    preprocessing=None,
 ) -> TargetModel:
     r"""A target model by label flipping, as in the paper's experiments.
 
@@ -150,6 +152,9 @@ def make_target(
         Weights of the clean rows.
     tol : float, default=1e-8
         Accuracy of every training, see :func:`mtpfast.refit.refit`.
+    preprocessing : fitted transformer, optional
+        What the victim does to raw records (an attacker's ``preprocessing_``): X, X_flip and X_eval
+        are then tables of raw records, and the target is a model of the transformed rows.
 
     Returns
     -------
@@ -185,6 +190,10 @@ def make_target(
     if method != "label_flip":
         raise ValueError(f"method must be 'label_flip', got {method!r}")
     objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
+    if preprocessing is not None:
+        X, X_flip, X_eval = (
+            None if part is None else to_matrix(preprocessing.transform(part)) for part in (X, X_flip, X_eval)
+        )
     names, X = getattr(X, "columns", None), check_X(X)
     signs, classes = _classes_and_signs(y, X.shape[0])
     weight = check_sample_weight(sample_weight, X.shape[0])

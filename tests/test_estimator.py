@@ -121,7 +121,7 @@ def test_from_estimator_reads_parameters(attacker):
         (RidgeClassifier(), TypeError, "estimator is a RidgeClassifier, expected LinearSVC"),
         (Perceptron(), TypeError, "estimator is a Perceptron, expected LinearSVC"),
         (LogisticRegressionCV(), TypeError, "estimator is a LogisticRegressionCV"),
-        (make_pipeline(StandardScaler(), LinearSVC()), TypeError, "estimator is a Pipeline, expected its last step"),
+        (make_pipeline(StandardScaler(), RidgeClassifier()), TypeError, "estimator is a RidgeClassifier, expected"),
         (LinearSVC, TypeError, "estimator is the class LinearSVC, expected an instance"),
         ("svm", TypeError, "estimator is a str"),
     ],

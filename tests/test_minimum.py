@@ -120,7 +120,7 @@ def test_the_value_is_that_of_the_program_over_measures(problem):
     """F4: two points suffice (Jensen), and LP duality: the certified value is the minimum over measures."""
     X, y, theta, lower, upper, weight, kind = problem
     objective = make_objective(**kind)
-    candidates = places(theta, kind["loss"], lower, upper, grid=1000)
+    candidates = places(theta, kind["loss"], lower, upper, grid=12_000 // (len(lower) * 2 ** (len(lower) - 1)))
     expected = measure_program(X, y, theta, objective, candidates, weight=weight)
     result = minimum_poisoning(X, y, theta, feasible_set=FeatureSpace(lower, upper), sample_weight=weight, **kind)
     if expected is None:

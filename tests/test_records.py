@@ -16,6 +16,7 @@ from scipy.optimize import linprog
 from test_minimum import measure_program, train
 
 from mtpfast import FeatureSpace, minimum_poisoning
+from mtpfast.attack import poison
 from mtpfast.certificate import bound, clean_gradient, poison_maximum
 from mtpfast.losses import make_objective
 from mtpfast.programs import Setting, SmoothHullProgram, SmoothProgram, effective_weight
@@ -414,3 +415,118 @@ def test_the_cheapest_attack_is_made_of_valid_records(digits, loss):
         0.09 * len(y_mod)
     )
     assert result.certificate.check(X, y).holds
+
+
+@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
+def test_within_a_tolerance_and_on_a_budget(loss):
+    """The ball's bound is at most the exact one, every point is a record, and what is reached is in the ball."""
+    X, y, theta, objective, space, _, _ = problem({"hinge": 11, "log_loss": 8}[loss], loss=loss)
+    asked = {"loss": loss, "feasible_set": space, **penalty(objective)}
+    exact = minimum_poisoning(X, y, theta, **asked)
+    assert exact.n_points > 4
+    for tol in (0.05, 0.3):
+        result = minimum_poisoning(X, y, theta, tol=tol, **asked)
+        assert_valid(space, result)
+        assert result.certificate.value <= exact.certificate.value * (1.0 + 1e-9)
+        assert result.certificate.check(X, y).holds
+        assert (result.status == "reached") == (result.distance <= tol)
+        assert result.lower_bound <= result.n_points or result.status != "reached"
+    assert result.status == "reached"
+    few = minimum_poisoning(X, y, theta, max_points=3, **asked)
+    assert_valid(space, few)
+    assert few.n_points <= 3
+    assert few.status == "budget"
+    assert few.lower_bound == exact.lower_bound
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+def test_ball_bound_never_exceeds_planted_records(loss):
+    """A model in the ball that records induce: the bound for the whole ball is at most their number."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        space = small_space(rng)
+        rows, signs = all_records(space, 5)
+        X, y = rows[rng.integers(0, len(rows), 60)], np.where(rng.random(60) < 0.5, 1.0, -1.0)
+        planted = rng.integers(0, len(rows))
+        rows, labels = np.vstack([X, rows[planted]]), np.append(y, signs[planted])
+        induced = train(rows, labels, loss, alpha=0.05, weight=np.append(np.ones(60), 8.0))
+        shift = rng.normal(size=6)
+        for tol in (1e-4, 1e-2, 0.1):
+            theta = induced + shift * tol * (1.0 - 1e-6) / np.linalg.norm(shift)
+            result = minimum_poisoning(X, y, theta, loss=loss, alpha=0.05, feasible_set=space, tol=tol, max_points=8)
+            assert result.lower_bound <= 8
+            assert_valid(space, result)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
+def test_other_ways_to_ask(loss):
+    """Another scale costs no more; without whole numbers asked for, the points are records all the same."""
+    X, y, theta, objective, space, _, _ = problem(2, loss=loss)
+    asked = {"loss": loss, "feasible_set": space, **penalty(objective)}
+    plain = minimum_poisoning(X, y, theta, **asked)
+    scaled = minimum_poisoning(X, y, theta, rescale=True, **asked)
+    assert scaled.certificate.value <= plain.certificate.value * (1.0 + 1e-9)
+    nearest = minimum_poisoning(X, y, theta, integer=False, **asked)
+    assert nearest.n_points == max(1, round(plain.certificate.value))
+    for result in (plain, scaled, nearest):
+        assert_valid(space, result)
+
+
+def test_a_target_that_records_induce_is_hit_by_no_more_of_them():
+    """Hinge, few columns: whole levels that add up exactly are found wherever there are some."""
+    hit = 0
+    for seed in range(12):
+        X, y, theta, objective, space, rows, signs = problem(seed)
+        result = minimum_poisoning(X, y, theta, feasible_set=space, **penalty(objective))
+        if result.status != "reached":
+            continue  # more than rounding is lost where margins cannot be balanced
+        hit += 1
+        assert result.distance < 1e-8
+        assert result.n_points <= 4 * 8  # planted: four records, each up to eight times
+        if result.n_points:
+            expected = measure_program(X, y, theta, objective, rows, signs)
+            assert result.n_points >= math.ceil(expected * (1.0 - 1e-6) - 1e-6)
+    assert hit >= 8
+
+
+def test_points_are_those_that_records_become():
+    """What turns points into those of records is applied before the victim is trained."""
+    X, y, theta, objective, space, _, _ = problem(2)
+    shifted = space._with_canonical(lambda points: points + 1e-12)
+    plain = minimum_poisoning(X, y, theta, feasible_set=space, **penalty(objective))
+    result = minimum_poisoning(X, y, theta, feasible_set=shifted, **penalty(objective))
+    assert np.array_equal(result.points, plain.points + 1e-12)
+    for more in ({"tol": 0.3}, {"max_points": 3}):
+        result = minimum_poisoning(X, y, theta, feasible_set=shifted, **penalty(objective), **more)
+        assert result.n_points > 0
+        assert_allclose(result.points - np.round(result.points, 1), 1e-12, atol=1e-15)  # every level has one digit
+
+
+def test_continuous_columns_let_a_smooth_loss_hit_the_target():
+    """With room in continuous columns the stationarity rows are met exactly, at the rounded-up bound or one above."""
+    rng = np.random.default_rng(3)
+    X = np.c_[rng.random((200, 4)), rng.random((200, 2)) < 0.4]
+    y = np.where(X @ [1.0, -1.0, 0.5, 0.0, 0.3, -0.2] + 0.4 * rng.normal(size=200) > 0.3, 1.0, -1.0)
+    theta = train(X, y, "log_loss", alpha=0.05)
+    margin = y * (X @ theta[:-1] + theta[-1])
+    low = np.flatnonzero(margin < np.quantile(margin, 0.2))
+    weight = np.r_[np.ones(200), np.full(len(low), 3.0)]
+    target = train(np.vstack([X, X[low]]), np.r_[y, -y[low]], "log_loss", alpha=0.05, weight=weight)
+    space = FeatureSpace(0.0, 1.0, integer=[4, 5])
+    result = minimum_poisoning(X, y, target, loss="log_loss", alpha=0.05, feasible_set=space)
+    assert result.status == "reached"
+    assert result.distance < 1e-7
+    assert result.n_points <= result.lower_bound + 1
+    assert_valid(space, result)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+def test_algorithm_1_claims_no_more_than_its_certificate_proves(loss):
+    """The search over records may prove a little more than the hull does; what is claimed is what can be checked."""
+    for seed in range(6, 12):
+        X, y, theta, objective, space, _, _ = problem(seed, loss=loss)
+        result = poison(X, y, theta, loss=loss, feasible_set=space, tol=1e-3, max_points=40, **penalty(objective))
+        assert_valid(space, result)
+        assert result.certificate.kind == "model"
+        assert result.lower_bound == result.certificate.n_poison
+        assert result.certificate.check(X, y).holds

@@ -220,8 +220,7 @@ def preprocessings(draw):
         if words:
             encoder = draw(st.sampled_from([e for e in ENCODERS if "'state'" not in str(e)]))
             if "fill_value" in str(encoder):  # a filler of text is for columns of text
-                words = [name for name in words if name in ("work", "object")] or ["work"]
-                words = [name for name in words if all(name not in used for _, _, used in parts)]
+                words = [name for name in words if name in ("work", "object")]
             if words:
                 parts.append((f"words{len(parts)}", encoder, words))
     steps = [ColumnTransformer(parts, sparse_threshold=draw(st.sampled_from([0.0, 0.3, 1.0])))]
@@ -420,6 +419,18 @@ def test_weights_and_nested_transformers():
     ).fit(frame)
     codec, rng = RecordCodec(transformer, frame), np.random.default_rng(0)
     holds(codec, transformer, frame, valid(codec.space, rng, 60))
+
+
+def test_rows_may_have_no_names():
+    frame = table()
+    transformer = ColumnTransformer(
+        [("a", OneHotEncoder(), ["object"]), ("b", MinMaxScaler(), ["object_x"])], verbose_feature_names_out=False
+    )
+    twice = frame.assign(object_x=frame["rate"])
+    codec = RecordCodec(transformer.fit(twice), twice)
+    assert codec.names is None
+    assert codec.space.names is None
+    assert codec.narrow(FeatureSpace(fixed=[(0, 1)])).bounds(3)[0].tolist() == [1, 0, 0]
 
 
 def test_output_may_be_a_data_frame():
