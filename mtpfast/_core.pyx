@@ -282,7 +282,8 @@ cdef void search_edge(
     cdef double t
     cdef int n = 1, i
     # phi(u) falls and phi(v) falls along the edge: nothing on it exceeds phi(u0) - phi(v1).
-    if loss.value(u0) - loss.value(v0 + dv) <= best.value:
+    # Where the models are equal, the difference is 0 all along.
+    if loss.value(u0) - loss.value(v0 + dv) <= best.value or (u0 == v0 and du == dv):
         return
     cuts[0] = 0.0
     if u0 < kink < u0 + du:
