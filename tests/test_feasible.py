@@ -18,7 +18,6 @@ from scipy.optimize import linprog
 from scipy.spatial import ConvexHull
 
 from mtpfast import CandidatePool, FeatureSpace
-from mtpfast.certificate import _frontier, _linear_maximum
 from mtpfast.feasible import Group, Region
 from mtpfast.losses import make_objective
 from mtpfast.result import PoisoningResult, _decode, _encode
@@ -296,22 +295,6 @@ def test_a_region_is_what_the_rules_say(drawn, data):
 
 
 # -- what a linear function reaches --------------------------------------------------------------
-
-
-def test_on_a_plain_box_the_maximum_and_the_frontier_are_those_of_the_certificate():
-    """The same operations in the same order: equal to the last bit."""
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        d = int(rng.integers(1, 40))
-        lower = rng.normal(size=d)
-        upper = lower + rng.random(d) * (rng.random(d) < 0.8)
-        A, P, (a0, p0) = rng.normal(size=d) * (rng.random(d) < 0.8), rng.normal(size=d), rng.normal(size=2)
-        sizes, size = np.abs(P) + np.abs(A), abs(p0) + abs(a0)
-        region = FeatureSpace(lower, upper).regions(d)[1.0]
-        assert region.is_box
-        assert region.linear_maximum(P, p0, sizes, size) == _linear_maximum(P, p0, sizes, size, lower, upper)
-        for own, theirs in zip(region.frontier(A, a0, P, p0), _frontier(P, p0, A, a0, lower, upper), strict=True):
-            assert_array_equal(own, theirs)
 
 
 @given(st.data())
