@@ -237,7 +237,8 @@ def memory_child(name, steps):
     data_name, loss, _, tol, *_ = ATTACKS[name]
     # everything the attack imports is loaded before the baseline
     small = np.random.default_rng(0).random((50, 5))
-    ModelTargetedPoisoner(alpha=ALPHA, max_points=2).fit(small, np.tile([1.0, -1.0], 25)).attack((np.ones(5), 0.0))
+    first = ModelTargetedPoisoner(loss=loss, alpha=ALPHA, max_points=2).fit(small, np.tile([1.0, -1.0], 25))
+    first.attack((np.ones(5), 0.0))
     base = _memory("VmRSS")
     data = datasets.load(data_name)
     data = data._replace(X_test=None)

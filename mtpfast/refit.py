@@ -35,6 +35,11 @@ DENSE_HESSIAN = 2500
 DIRECTIONS = 8
 #: A loss without a compiled kernel is evaluated so many rows at a time.
 SLICE = 512
+#: After this many added points the rows of a table of so many entries are coded, where that pays (it costs some
+#: 200 reads of them).
+CODE_AFTER, CODE_FROM = 100, 2**18
+#: So many combinations of the values of neighbouring columns may share a code.
+PATTERNS = 512
 EPS = float(np.finfo(float).eps)
 #: After this many added points the whole state is recomputed and the true gap measured.
 AUDIT_EVERY = 256
@@ -377,6 +382,9 @@ class _SmoothSolver:
     step needs none: at the old model only the pull of the new point and k have changed. Every step
     teaches the kept inverse how the gradient changes (BFGS); once that is no longer enough, the
     Hessian is computed anew. Above `DENSE_HESSIAN` features conjugate gradients stand in for it.
+
+    In a long attack the rows of a table, whose columns take few values, are read by their codes
+    (`_encode`): a twentieth of the bytes and less than half of the time.
     """
 
     def __init__(self, victim: Victim, theta0):
@@ -387,8 +395,10 @@ class _SmoothSolver:
         self.kernel = _core.KERNELS[loss.name] if LOSSES.get(loss.name) is loss else None
         # what the sums of an evaluation are off by, in units of the sum of the sizes of their terms
         compiled = self.kernel is not None
-        self.rounding = EPS * (64 if compiled else SLICE + 4 + victim.X.shape[0] / SLICE)
-        self.rounding_of_balance = EPS * (64 if compiled else 4)
+        self.rounding_of_rows = EPS * (64 if compiled else SLICE + 4 + victim.X.shape[0] / SLICE)
+        self.rounding = self.rounding_of_rows
+        self.rounding_of_balance = EPS * (128 if compiled else 4)
+        self.coded, self.n_added = None, 0
         self.free = objective.fit_intercept and not objective.penalize_intercept
         self.norm, self.added_norm = _row_norms(victim.X), np.zeros(0)
         self.inverse = None
@@ -406,6 +416,9 @@ class _SmoothSolver:
 
     def add(self, index, new, count):
         self._prepare()
+        self.n_added += 1
+        if self.kernel is not None and self.n_added == CODE_AFTER:
+            self._encode()
         victim, at = self.victim, self.at
         # All that changed at the current model is the weight of one row, and k.
         change = self._sums_added(at.theta, index, index + 1) * (count / victim.added_count[index])
@@ -418,6 +431,9 @@ class _SmoothSolver:
         return self.victim.gap
 
     def check(self):
+        """Whether a pass over the rows themselves, not their codes, finds the gap as small as it should be."""
+        if self.coded is not None:
+            self.coded, self.norm, self.rounding = None, _row_norms(self.victim.X), self.rounding_of_rows
         self._move(self._evaluate(self.victim.theta))
         return self.victim.is_tight()
 
@@ -496,7 +512,10 @@ class _SmoothSolver:
     def _evaluate(self, theta):
         """Loss, gradient and duality gap at theta: one read of the rows."""
         victim = self.victim
-        clean = self._sums(theta, victim.X, 0, victim.X.shape[0], self.y, self.weight, self.norm)
+        if self.coded is not None:
+            clean = self._sums_coded(theta)
+        else:
+            clean = self._sums(theta, victim.X, 0, victim.X.shape[0], self.y, self.weight, self.norm)
         return self._state(theta, clean, self._sums_added(theta, 0, victim.n_distinct))
 
     def _sums_added(self, theta, start, stop):
@@ -525,6 +544,45 @@ class _SmoothSolver:
                 sums[-1] += weight[rows][counted] @ loss.shrinkage(margin[counted])
         sums[-5] = math.fsum(balance) if intercept else 0.0
         return sums
+
+    def _sums_coded(self, theta):
+        """The sums over the clean rows from their codes: X w = E (P w) and X' s = P' (E' s)."""
+        patterns, transposed, *rows = self.coded
+        table = np.append(patterns @ theta[:-1], theta[-1])
+        sums = np.empty(len(table) + 4)
+        _core.coded_loss_pass(self.kernel, *rows, table, self.victim.objective.fit_intercept, self.free, sums)
+        return np.concatenate([transposed @ sums[:-5], sums[-5:]])
+
+    def _encode(self):
+        """Code the clean rows, if their columns take few values; equal rows of one label become one.
+
+        X = E P, with a row of the patterns P for every code and ones in E at the codes of a row. A pass looks its
+        margins up in P w, and for X' s it adds up the s of the members of every code.
+        """
+        X = self.victim.X
+        if self.victim.sparse or X.size < CODE_FROM or _codes(X[:2048]) is None:
+            return
+        found = _codes(X)
+        if found is None:
+            return
+        codes, patterns = found
+        positive = self.y > 0
+        order = np.lexsort((*codes.T, positive))
+        codes, positive = codes[order], positive[order]
+        new = np.append(True, np.any(codes[1:] != codes[:-1], axis=1) | (positive[1:] != positive[:-1]))
+        first = order[new]
+        weight = np.bincount(np.cumsum(new) - 1, self.weight[order])
+        codes = codes[new]
+        members, ends = [], []
+        for rows in _slices(0, len(first), _core.CHUNK):
+            flat = codes[rows].ravel()
+            members.append((np.argsort(flat, kind="stable") // codes.shape[1]).astype(np.uint16))
+            ends.append(np.append(0, np.cumsum(np.bincount(flat, minlength=patterns.shape[0]))).astype(np.int32))
+        rows = (codes, np.concatenate(members), np.array(ends), self.y[first], weight, self.norm[first])
+        self.coded = (patterns, patterns.T.tocsr(), *rows)
+        self.norm = None
+        # at most CHUNK / 4 rows in a row, and PATTERNS of a column, are added plainly
+        self.rounding = EPS * (64 + _core.CHUNK / 8 + PATTERNS / 2)
 
     def _state(self, theta, clean, added):
         """What follows from the sums at a model."""
@@ -649,6 +707,36 @@ class _SmoothSolver:
             rho, old = float(residual @ z), rho
             direction = z + (rho / old) * direction
         return p
+
+
+def _codes(X):
+    """``codes`` (n, g) and ``patterns``, a CSR matrix of one row per code: row i of X is the sum of the patterns
+    of codes[i]. Neighbouring columns that together take at most `PATTERNS` combinations of values share a code.
+    None where that makes more than a code for six columns."""
+    d = X.shape[1]
+    codes, columns = [], []
+    for j in range(d):
+        values = np.unique(X[:, j])
+        if len(values) > PATTERNS or 6 * len(codes) > d:
+            return None
+        code = np.searchsorted(values, X[:, j])
+        if codes:
+            pair = code + codes[-1] * np.int64(len(values))
+            taken = np.zeros((int(codes[-1].max()) + 1) * len(values), dtype=bool)
+            taken[pair] = True
+            if np.count_nonzero(taken) <= PATTERNS:
+                codes[-1] = (np.cumsum(taken) - 1).astype(np.uint16)[pair]
+                columns[-1] = slice(columns[-1].start, j + 1)
+                continue
+        codes.append(code.astype(np.uint16))
+        columns.append(slice(j, j + 1))
+    firsts = [np.unique(code, return_index=True)[1] for code in codes]
+    starts = np.cumsum([0] + [len(first) for first in firsts])
+    if 6 * len(codes) > d or starts[-1] > 2**16:
+        return None
+    blocks = [sp.csr_matrix(X[first, these]) for first, these in zip(firsts, columns, strict=True)]
+    patterns = sp.block_diag(blocks, format="csr")
+    return np.column_stack(codes) + starts[:-1].astype(np.uint16), patterns
 
 
 def _squares(X, axis):

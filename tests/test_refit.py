@@ -486,6 +486,98 @@ def test_one_pass_refuses_arrays_that_do_not_fit():
         _core.loss_pass(*good[:-1], np.empty(8))
 
 
+def table(rng, n, d=60):
+    """Rows as a table has them: a lattice, then one-hot columns of three levels, one of them without a column."""
+    level = rng.integers(0, 3, size=(n, d // 2))
+    one_hot = np.stack([level == 0, level == 1], axis=2).reshape(n, -1)[:, 1:]
+    return np.column_stack([rng.integers(0, 40, size=n) / 39.0, one_hot])
+
+
+@pytest.mark.parametrize("n", [1, 300, 3000])
+def test_codes_say_all_there_is_to_say_about_a_table(n):
+    """Row i is the sum of the patterns of its codes, bit for bit; fewer than a code for six columns, or none."""
+    X = table(np.random.default_rng(23), n)
+    codes, patterns = refit_module._codes(X)
+    assert codes.shape[0] == n
+    assert 6 * codes.shape[1] <= X.shape[1]
+    assert_array_equal(patterns.toarray()[codes].sum(axis=1), X)
+    assert patterns.shape == (codes.max() + 1, X.shape[1])
+
+
+def test_rows_of_many_values_have_no_codes():
+    rng = np.random.default_rng(24)
+    X = table(rng, 3000)
+    assert refit_module._codes(rng.random((3000, 5))) is None
+    X[:, 5] = rng.random(3000)
+    assert refit_module._codes(X) is None
+    assert refit_module._codes(rng.integers(0, 200, size=(3000, 8)).astype(float)) is None  # a code for every column
+
+
+@every_smooth_loss
+@pytest.mark.parametrize("n", [0, 5, 1000, 20_000])
+def test_one_pass_over_codes_is_plain_numpy(loss, n):
+    """The sums of `_core.coded_loss_pass` over rows with a 1 at each of their codes, over several chunks of rows.
+
+    Entries of theta are whole numbers over a power of 2, so that margins are exact, as in the test of `loss_pass`.
+    """
+    rng = np.random.default_rng(n)
+    d, g = 40, 4
+    codes = (rng.integers(0, d // g, size=(n, g)) + np.arange(g) * (d // g)).astype(np.uint16)
+    X = np.zeros((n, d))
+    X[np.arange(n)[:, None], codes] = 1.0
+    members, ends = [np.zeros(0, dtype=int)], []
+    for start in range(0, n, _core.CHUNK):
+        chunk = codes[start : start + _core.CHUNK]
+        rows = [np.flatnonzero((chunk == k).any(axis=1)) for k in range(d)]
+        members.extend(rows)
+        ends.append(np.append(0, np.cumsum([len(r) for r in rows])))
+    members, ends = np.concatenate(members).astype(np.uint16), np.array(ends, dtype=np.int32).reshape(-1, d + 1)
+    y = rng.choice([-1.0, 1.0], size=n)
+    weight = rng.choice([0.0, 1.0, 0.3, 7.0], size=n)
+    norm = np.full(n, np.sqrt(g + 1.0))
+    theta = rng.integers(-64, 65, size=d + 1) / 16.0
+    value, slope, cost = exact_terms(loss, y * ref.scores(theta, X))
+    s = weight * slope
+    terms = np.column_stack([(s * y)[:, None] * X, s * y, weight * value, s, s * norm, weight * cost])
+    arguments = [codes, members, ends, y, weight, norm, theta, True, True, np.full(d + 5, np.nan)]
+    _core.coded_loss_pass(_core.KERNELS[loss], *arguments)
+    bound = (_core.CHUNK / 8 + 44) * ref.EPS * np.abs(terms).sum(axis=0)
+    assert np.all(np.abs(arguments[-1] - terms.sum(axis=0)) <= bound)
+    shorter = {1: members[1:], 2: ends[1:], 3: y[1:], 4: weight[1:], 5: norm[1:], 6: theta[1:], 9: np.zeros(d)}
+    for position, wrong in shorter.items():
+        if n:
+            with pytest.raises(ValueError, match="shapes disagree"):
+                _core.coded_loss_pass(_core.KERNELS[loss], *arguments[:position], wrong, *arguments[position + 1 :])
+
+
+@every_convention
+@every_smooth_loss
+def test_a_victim_of_coded_rows_is_the_same_victim(loss, conv, monkeypatch):
+    """Codes taken up after three points, with weights, equal rows and rows of both labels: one model all along."""
+    monkeypatch.setattr(refit_module, "CODE_AFTER", 3)
+    monkeypatch.setattr(refit_module, "CODE_FROM", 0)
+    rng = np.random.default_rng(25)
+    X = table(rng, 200)
+    X = np.vstack([X, X[:50], X[:20]])
+    y = np.where(X @ rng.normal(size=X.shape[1]) + rng.normal(size=len(X)) > 0.0, 1.0, -1.0)
+    weight = rng.integers(0, 3, size=len(y)).astype(float)
+    objective = make_objective(loss, **conv._asdict())
+    victim, again = (Victim(X, y, objective, sample_weight=weight, tol=TOL) for _ in range(2))
+    added = list(stream(rng, X, y, 12))
+    for x, label, count in added:
+        victim.add(x, label, count)
+        again.add(x, label, count)
+    assert victim._solver.coded is not None
+    assert len(victim._solver.coded[2]) < len(y)
+    Xs = np.vstack([X, [x for x, _, _ in added]])
+    ys, cs = np.append(y, [label for _, label, _ in added]), np.append(weight, [float(c) for _, _, c in added])
+    scratch = ref.refit(loss, conv, Xs, ys, cs)
+    check_proved(victim, loss, conv, Xs, ys, cs, others=[scratch])
+    assert_same_model(loss, conv, victim.theta, scratch, Xs, ys, cs)
+    assert_allclose(victim.clean_loss(), weight @ ref.phi(loss, y * ref.scores(victim.theta, X)), rtol=1e-13)
+    assert_array_equal(victim.theta, again.theta)
+
+
 def exact_objective(loss, conv, theta, X, y):
     """P(theta) and its gradient in extended precision."""
     rows = np.column_stack([X, np.full(len(y), float(conv.fit_intercept))]).astype(np.longdouble) * y[:, None]
