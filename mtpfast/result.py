@@ -436,7 +436,10 @@ def _bound_of_prefix(prefix, attack):
         return  # a bound that was proved apart from the path holds for the target as it is
     known = np.where(np.isfinite(known), known, 0.0)
     best = int(np.argmax(known))
-    if known[best] <= 0:
+    hull = not getattr(attack.feasible_set, "is_box", True)
+    if known[best] <= 0 or (hull and not np.array_equal(prefix.path[best], certificate.theta)):
+        # A certificate is checked over the hull of whole records, which may prove less than the search over the
+        # records did when the attack ran: what it proves at another model is not known here.
         certificate = None
     else:
         certificate = dataclasses.replace(certificate, theta=prefix.path[best], value=float(known[best]), rounding=None)

@@ -30,6 +30,7 @@ __all__ = ["Check", "RefittedPipeline", "VerificationError", "VerificationReport
 
 NEVER = 2**63 - 1  # what a certificate says for "no number of points suffices"
 NODES = 20_000  # of the mixed-integer solver, for one maximum: what is left open then shows in its bound
+UNITS = 1e5  # of the objective handed to the mixed-integer solver, which drops slopes below 1e-7
 _AGREE = 1e-6  # two accurate models of one data set, relative to max(1, |theta|)
 
 
@@ -539,6 +540,7 @@ def _largest_in_mixed(region, a, p, loss, tol=1e-8):
     integrality = np.append(whole, 0)
     open_parts = [(math.inf, part) for part in pairwise([u_ends[0], *kinks, u_ends[1]])]
     nodes = NODES
+    dropped = 1e-7 / UNITS * float(np.sum(high - low))  # by the solver's tolerance of a reduced cost
     while open_parts and nodes > 0:
         open_parts.sort()
         known, (left, right) = open_parts.pop()
@@ -555,7 +557,7 @@ def _largest_in_mixed(region, a, p, loss, tol=1e-8):
             *(LinearConstraint(np.append(row, 0.0)[None, :], first, last) for row, first, last in rules),
         ]
         answer = milp(
-            -np.append(slope * U, 1.0),
+            -UNITS * np.append(slope * U, 1.0),
             integrality=integrality,
             bounds=Bounds(np.append(low, t_low), np.append(high, t_high)),
             constraints=constraints,
@@ -569,7 +571,7 @@ def _largest_in_mixed(region, a, p, loss, tol=1e-8):
             finished = max(finished, known)
             continue
         q = np.where(whole > 0, np.rint(answer.x[:-1]), answer.x[:-1])
-        bound = min(known, start - float(answer.mip_dual_bound))
+        bound = min(known, start - float(answer.mip_dual_bound) / UNITS + dropped)
         attained = max(attained, _polished(q, whole, low, high, a, p, base, move, loss))
         better = attained + tol * max(1.0, abs(attained))
         u, v = u0 + float(U @ q), v0 + float(V @ q)

@@ -19,6 +19,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from mtpfast import FeatureSpace, _core, max_loss_difference
 from mtpfast.losses import LOSSES, Loss
+from mtpfast.verification import _attained_and_proved
 
 RTOL = 1e-9
 ATOL = 1e-12  # where the maximum is (nearly) 0; far below any tolerance of an attack
@@ -655,3 +656,22 @@ def test_a_custom_loss_that_runs_out_of_nodes_says_so():
     assert diff.upper_bound >= compiled.value
     assert diff.value <= compiled.upper_bound
     assert diff.upper_bound > diff.value * (1.0 + 1e-6)
+
+
+@pytest.mark.parametrize("steps", [100, 1000, 58680])
+def test_the_check_of_a_result_finds_the_maximum_over_fine_lattices_too(steps):
+    """Two models that all but agree on a lattice: a mixed-integer solver drops slopes of 1e-7 a step."""
+    lower = [-1.62321107, -1.89825816, 0, 0, 0, 0, 0, 0]
+    width = 58680 * 5.78853404e-05
+    upper = [lower[0] + width, 3.1860862, 1, 1, 1, 1, 1, 1]
+    theta = np.array([0.04586448471956639, -0.2196172906192577, 0, 0, 0, 0, 0.1, 0.1, 0.2])
+    target = np.array(
+        [0.04586298809841547, -0.21961729061925783, -0.00184, 0.01376, -0.06, -0.0618, 0.12, 0.06, 0.1319]
+    )
+    space = FeatureSpace(lower, upper, lattice={0: (lower[0], width / steps)}, integer=[2], at_most_one=[[3, 4, 5]])
+    found = max_loss_difference(theta, target, space)
+    assert space.contains(found.x[None, :]).all()
+    attained, proved = _attained_and_proved(theta, target, space, LOSSES["hinge"])
+    # both claim the global maximum, to their tolerances of 1e-9 and 1e-8
+    assert_allclose(attained, found.value, rtol=0, atol=2e-8)
+    assert proved >= found.value - 1e-12

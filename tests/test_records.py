@@ -530,3 +530,18 @@ def test_algorithm_1_claims_no_more_than_its_certificate_proves(loss):
         assert result.certificate.kind == "model"
         assert result.lower_bound == result.certificate.n_poison
         assert result.certificate.check(X, y).holds
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_prefix_of_an_attack_with_records_claims_more_than_its_certificate_proves(seed):
+    """A certificate is checked over the hull; the history's bound knows the records themselves."""
+    rng = np.random.default_rng(seed)
+    X = np.round(rng.random((60, 5)))
+    y = np.where(X @ rng.normal(size=5) + 0.3 * rng.normal(size=60) > 0.2, 1.0, -1.0)
+    space = FeatureSpace(0.0, 1.0, integer=range(5))
+    target = np.append(rng.normal(size=5), 0.1)
+    attack = poison(X, y, target, alpha=0.05, feasible_set=space, max_points=15, tol=0.0)
+    for k in range(1, 15):
+        prefix = attack.at_budget(k)
+        if prefix.certificate is not None:
+            assert prefix.lower_bound <= prefix.certificate.check(X, y).n_poison
