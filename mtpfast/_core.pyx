@@ -1285,15 +1285,23 @@ def region_loss_difference(
 # The oracle over a pool: one read of the candidates
 # ---------------------------------------------------------------------------------------------
 
-cdef inline void offer(
-    Loss loss, double s, double t, double sign, Py_ssize_t i, double *value, Py_ssize_t *row, double *label
-) noexcept nogil:
+cdef struct Candidate:
+    double value
+    Py_ssize_t row
+    double label
+
+
+cdef inline void offer(Loss loss, double s, double t, double sign, Py_ssize_t i, Candidate *best) noexcept nogil:
     cdef double f
-    if loss.most_difference(sign * s, sign * t) <= value[0]:
+    if loss.most_difference(sign * s, sign * t) <= best.value:
         return
     f = loss.value(sign * s) - loss.value(sign * t)
-    if f > value[0]:
-        value[0], row[0], label[0] = f, i, sign
+    if f > best.value:
+        best.value, best.row, best.label = f, i, sign
+
+
+cdef tuple as_tuple(Candidate *best):
+    return best.row, best.label, best.value
 
 
 def pool_loss_difference(
@@ -1302,24 +1310,34 @@ def pool_loss_difference(
     const double[::1] theta_target,  # IN (d + 1,)
     const double[:, ::1] X,          # IN (n, d)
     const double[::1] signs,         # IN (n,) labels of the candidates, or empty: either label
+    const unsigned char[::1] spent,  # IN (n,) 1: the label +1 is used up, 2: the label -1, 3: both; or empty
 ):
-    """(row, label, value) of the largest loss difference over the rows of X; O(n d), one read."""
-    cdef Py_ssize_t n = X.shape[0], d = X.shape[1], i, row = 0
-    if theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1 or (signs.shape[0] and signs.shape[0] != n):
+    """(row, label, value) of the largest loss difference over the rows of X, first of what is left and then of
+    what is used up (value -inf where there is none); O(n d), one read."""
+    cdef Py_ssize_t n = X.shape[0], d = X.shape[1], i
+    if theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1:
         raise ValueError("pool_loss_difference: shapes disagree")
-    cdef double value = -INFINITY, label = 1.0
+    if (signs.shape[0] and signs.shape[0] != n) or (spent.shape[0] and spent.shape[0] != n):
+        raise ValueError("pool_loss_difference: shapes disagree")
+    cdef Candidate best[2]
+    best[0].value = best[1].value = -INFINITY
+    best[0].row = best[1].row = 0
+    best[0].label = best[1].label = 1.0
     cdef double s[2]
-    cdef bint either = signs.shape[0] == 0
+    cdef bint either = signs.shape[0] == 0, capped = spent.shape[0] != 0
+    cdef int gone = 0
     with nogil:
         for i in range(n):
             mtp_dot2(&X[i, 0], &theta[0], &theta_target[0], d, s)
             s[0] += theta[d]
             s[1] += theta_target[d]
+            if capped:
+                gone = spent[i]
             if either or signs[i] > 0:
-                offer(loss, s[0], s[1], 1.0, i, &value, &row, &label)
+                offer(loss, s[0], s[1], 1.0, i, &best[gone & 1])
             if either or signs[i] < 0:
-                offer(loss, s[0], s[1], -1.0, i, &value, &row, &label)
-    return row, label, value
+                offer(loss, s[0], s[1], -1.0, i, &best[(gone >> 1) & 1])
+    return as_tuple(&best[0]), as_tuple(&best[1])
 
 
 def pool_loss_difference_csr(
@@ -1328,24 +1346,34 @@ def pool_loss_difference_csr(
     const double[::1] theta_target,  # IN (d + 1,)
     const double[::1] data, const int[::1] indices, const int[::1] indptr,  # IN the candidates
     const double[::1] signs,         # IN (n,) or empty
+    const unsigned char[::1] spent,  # IN (n,) or empty
 ):
     """:func:`pool_loss_difference` over the rows of a CSR matrix."""
-    cdef Py_ssize_t n = indptr.shape[0] - 1, d = theta.shape[0] - 1, i, j, row = 0
-    if theta_target.shape[0] != d + 1 or (signs.shape[0] and signs.shape[0] != n):
+    cdef Py_ssize_t n = indptr.shape[0] - 1, d = theta.shape[0] - 1, i, j
+    if theta_target.shape[0] != d + 1:
         raise ValueError("pool_loss_difference_csr: shapes disagree")
-    cdef double value = -INFINITY, label = 1.0, s, t
-    cdef bint either = signs.shape[0] == 0
+    if (signs.shape[0] and signs.shape[0] != n) or (spent.shape[0] and spent.shape[0] != n):
+        raise ValueError("pool_loss_difference_csr: shapes disagree")
+    cdef Candidate best[2]
+    best[0].value = best[1].value = -INFINITY
+    best[0].row = best[1].row = 0
+    best[0].label = best[1].label = 1.0
+    cdef double s, t
+    cdef bint either = signs.shape[0] == 0, capped = spent.shape[0] != 0
+    cdef int gone = 0
     with nogil:
         for i in range(n):
             s, t = theta[d], theta_target[d]
             for j in range(indptr[i], indptr[i + 1]):
                 s = s + data[j] * theta[indices[j]]
                 t = t + data[j] * theta_target[indices[j]]
+            if capped:
+                gone = spent[i]
             if either or signs[i] > 0:
-                offer(loss, s, t, 1.0, i, &value, &row, &label)
+                offer(loss, s, t, 1.0, i, &best[gone & 1])
             if either or signs[i] < 0:
-                offer(loss, s, t, -1.0, i, &value, &row, &label)
-    return row, label, value
+                offer(loss, s, t, -1.0, i, &best[(gone >> 1) & 1])
+    return as_tuple(&best[0]), as_tuple(&best[1])
 
 
 # ---------------------------------------------------------------------------------------------

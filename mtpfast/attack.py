@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .bounds import lower_bound, whole
+from .bounds import LARGEST, lower_bound, whole
 from .certificate import Certificate
 from .feasible import FeatureSpace
 from .losses import LOSSES, make_objective
-from .oracle import find_point
+from .oracle import Supply, find_point
 from .refit import Victim
 from .result import PoisoningResult
 from .validation import as_theta, check_count, check_labels, check_number, check_sample_weight, check_X
@@ -92,9 +94,11 @@ def poison(
     -------
     PoisoningResult
         Status "reached"; "budget"; "stalled" (the measure has not improved for so long that it
-        will not, or no feasible point pushes towards the target); or "interrupted" (Ctrl-C: what
-        was found so far). ``lower_bound`` is Theorem 2 of the paper, the best over the models
-        visited: no poisoning with fewer points induces the target **exactly**.
+        will not, or no feasible point pushes towards the target, or every candidate of a pool has
+        been used ``max_repeats`` times); or "interrupted" (Ctrl-C: what was found so far).
+        ``lower_bound`` is Theorem 2 of the paper, the best over the models visited: no poisoning
+        with fewer points induces the target **exactly**. For a pool with ``max_repeats`` it also
+        counts how often each candidate can be used (the entries of the history do not).
 
     Raises
     ------
@@ -105,6 +109,9 @@ def poison(
     -----
     A step is one search over the feasible set and one refit from the previous model; X is never
     copied. The points are those of the first k steps of any longer attack.
+
+    D is a maximum over the feasible set as a whole: candidates of a pool that are used up count for
+    it, and the point added is the best of those that are left.
 
     References
     ----------
@@ -172,6 +179,7 @@ class _Run:
     def __init__(self, X, y, weight, target, objective, feasible_set, eval_sets, theta0, resume):
         self.X, self.y, self.weight, self.target = X, y, weight, target
         self.objective, self.feasible_set, self.eval_sets = objective, feasible_set, eval_sets
+        self.supply = Supply(feasible_set)
         self.sequence, self.path = [], []
         names = ["n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap"]
         self.history = {name: [] for name in names + [f"accuracy_{name}" for name in eval_sets]}
@@ -200,6 +208,7 @@ class _Run:
             raise ValueError(
                 f"resume must come from an attack on the same data: its clean model is {off:.2g} away from this one"
             )
+        self.supply.use(earlier.points, earlier.labels, earlier.counts)
         self.victim.add_many(earlier.points, earlier.labels, earlier.counts)
         self.sequence = list(earlier.sequence)
         # The last model is visited again, so its entry is left out here.
@@ -213,7 +222,7 @@ class _Run:
         measures = list(self.history["loss_difference" if stop == "loss_difference" else "distance"])
         audited = False
         while True:
-            diff = find_point(victim.theta, self.target, self.feasible_set, self.objective.loss)
+            diff, step = self.supply.find(victim.theta, self.target, self.objective.loss)
             state = self._record(diff)
             n, measure = state["n_points"], state[stop]
             measures.append(measure)
@@ -226,13 +235,17 @@ class _Run:
                 end = "budget", f"stopped by the callback after {n} points"
             elif max_points is not None and n >= max_points:
                 end = "budget", f"{stop} {measure:.4g} > tol {tol:g} with all {n} points"
-            elif diff.upper_bound <= 1e-12 * (1.0 + abs(measure)):
-                end = "stalled", f"no feasible point pushes towards the target; {stop} {measure:.4g}"
+            elif step is None:
+                used = f"used max_repeats={self.feasible_set.max_repeats} times"
+                end = "stalled", f"every candidate has been {used}, {n} points; {stop} {measure:.4g} > tol {tol:g}"
+            elif step.upper_bound <= 1e-12 * (1.0 + abs(measure)):
+                kind = "feasible point" if step is diff else "candidate that is left"
+                end = "stalled", f"no {kind} pushes towards the target; {stop} {measure:.4g}"
             elif _stalled(measures):
                 end = "stalled", f"{stop} has stopped falling at {min(measures):.4g} > tol {tol:g}"
             else:
-                count = repeats if max_points is None else min(repeats, max_points - n)
-                index = victim.add(diff.x, diff.y, count)
+                count = self.supply.take(repeats if max_points is None else min(repeats, max_points - n))
+                index = victim.add(step.x, step.y, count)
                 self.sequence.extend([index] * count)
                 continue
             if audited or self._last_model_holds():
@@ -291,6 +304,8 @@ class _Run:
         sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
         used = int(sequence.max()) + 1 if len(sequence) else 0
         certificate, bound = self._certify(path, history)
+        if bound == LARGEST and status != "reached":
+            message += "; no number of points induces the target exactly, as the certificate proves"
         victim = self.victim
         if victim.n_repairs:
             message += f"; {victim.n_repairs} of {victim.n_audits} audits of the refit found something to mend"
@@ -324,14 +339,18 @@ class _Run:
             return None, 0
         if self.objective.loss.name not in LOSSES:
             return None, whole(value)  # the arithmetic holds for every loss, the check does not
-        certificate = Certificate(
-            "model", self.target, self.objective, self.feasible_set, theta=path[best], value=value
-        )
-        checked = certificate.check(self.X, self.y, self.weight)
-        if checked.value < value:
-            certificate = Certificate(
-                "model", self.target, self.objective, self.feasible_set, theta=path[best], value=checked.value
-            )
+
+        def prove(model, claim):
+            """The certificate of a model of the path: for ``claim``, or what the check makes of it if that is less."""
+            made = Certificate("model", self.target, self.objective, self.feasible_set, theta=path[model], value=claim)
+            checked = made.check(self.X, self.y, self.weight).value
+            return made if checked >= claim else dataclasses.replace(made, value=checked)
+
+        certificate = prove(best, value)
+        if self.supply.cap is not None:
+            # Theorem 2 knows no max_repeats, the check does; which model proves most is for it to say.
+            for model in {best, *np.linspace(0, len(path) - 1, 9).astype(int).tolist()}:
+                certificate = max(certificate, prove(model, math.inf), key=lambda made: made.value)
         return certificate, certificate.n_poison
 
 

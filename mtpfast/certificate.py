@@ -17,6 +17,17 @@ alone, and every floating-point sum in it comes with the standard bound ``gamma_
 its own rounding error (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section
 3.1), so that the number it reports is never above what it proves.
 
+**A pool whose candidates can each be used so many times** (``max_repeats``) gives more than (1): then
+N points push along v by at most ``f(N) = max { sum_k nu_k v.g_k : sum_k nu_k <= N, 0 <= nu_k <= max_repeats }``,
+which the candidates of largest ``v.g_k`` attain, and the bound is the least N with
+
+    f(N) >= -G.v - sum_i c_i max(0, -y_i x~_i . v);                                       (2)
+
+if f never gets there, no poisoning reaches ``theta_p``. (A target made with every copy there is lies at the edge
+of what can be reached, and by its last digits often beyond it: "never" is said only where that does not decide,
+see :data:`NEAR`.) By duality the best direction makes it the value
+of the linear program with ``nu_k <= max_repeats``.
+
 **Within a tolerance.** For "some model within l2 distance ``tol`` of ``theta_p``" the same proof
 holds with three changes: rows whose margin is within ``tol |x~_i|`` of the kink are free (for smooth
 losses ``s_i`` ranges over an interval), poison margins move by up to ``tol |x~|``, and ``v.R theta``
@@ -40,6 +51,7 @@ from .losses import Objective
 __all__ = ["Certificate", "CertificateCheck", "CleanGradient", "Rounding", "bound", "clean_gradient"]
 
 UNIT = 2.0**-53  # unit roundoff of float64
+NEAR = 1e-6  # relative l2 distance within which a target counts as hit
 BLOCK_BYTES = 32 * 2**20  # a block of rows as float64; a handful of such arrays live at a time
 
 
@@ -391,7 +403,9 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
     """Equation (1) for one direction: (value, Rounding). ``value`` is never above what is proved.
 
     The direction may be any; ``value`` is 0 if it proves nothing and ``inf`` if it proves that no
-    number of points suffices. Complexity: O((free rows) d + d log d), or one pass over the pool.
+    number of points suffices. Complexity: O((free rows) d + d log d), or one pass over the pool. For a
+    pool with ``max_repeats`` it is equation (2), one pass and a sort; the denominator in ``Rounding`` is
+    the largest ``v.g`` all the same.
     """
     d = len(theta) - 1
     one = 1.0 if objective.fit_intercept else 0.0
@@ -411,14 +425,41 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
     numerator = -float(G @ v) - slack - spread
     error = float(clean.error @ np.abs(v)) + gamma(d + 8) * (float(np.abs(G) @ np.abs(v)) + slack + spread)
     error = (error + slack_error) * (1.0 + gamma(2 * d + 16))
-    maximum, maximum_error = poison_maximum(v, theta, objective, feasible_set, tol)
+    cap, gains = getattr(feasible_set, "max_repeats", None), None
+    if cap is None:
+        maximum, maximum_error = poison_maximum(v, theta, objective, feasible_set, tol)
+    else:
+        gains = _pool_gains(v, theta, objective, feasible_set, tol)
+        maximum, maximum_error = float(gains.max()), 0.0
     rounding = Rounding(*map(float, (numerator, error, maximum, maximum_error)))
     proved, most = numerator - error, maximum + maximum_error
     if not proved > 0.0:
         return 0.0, rounding
     if most <= 0.0:
         return math.inf, rounding
+    if gains is not None:
+        value = _least_number(gains, cap, proved)
+        if math.isinf(value):
+            doubt = clean.k * NEAR * max(1.0, float(np.linalg.norm(theta))) * float(np.linalg.norm(v))
+            value = _least_number(gains, cap, proved - doubt)
+        return value, rounding
     return float(proved / most * (1.0 - 4 * UNIT)), rounding
+
+
+def _least_number(gains, cap, needed):
+    """The least N with ``max { sum nu_k gains_k : sum nu_k <= N, 0 <= nu_k <= cap } >= needed``, rounded down.
+
+    The largest gains first, each ``cap`` times; ``inf`` if all of them together do not get there.
+    """
+    if needed <= 0.0:
+        return 0.0
+    gains = np.sort(gains[gains > 0.0])[::-1]
+    reach = cap * np.cumsum(gains) * (1.0 + gamma(len(gains) + 4))
+    last = int(np.searchsorted(reach, needed))
+    if last == len(gains):
+        return math.inf
+    before = reach[last - 1] if last else 0.0
+    return float((cap * last + (needed - before) / gains[last]) * (1.0 - 4 * UNIT))
 
 
 def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
@@ -430,11 +471,7 @@ def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
     is then the maximum of one linear function over the hull, rigorous whatever line was found. Pool: a scan.
     """
     d = len(theta) - 1
-    a = objective.k_per_point
-    Rv = _R(objective, d) * v
-    drift = a * tol * float(np.linalg.norm(Rv))
-    weight = a * float(Rv @ theta) + drift
-    weight_error = gamma(d + 12) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
+    weight, weight_error = _weight(v, theta, objective, tol)
     if hasattr(feasible_set, "regions"):
         sharp = weight > -weight_error
         parts = [
@@ -442,14 +479,31 @@ def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
             for sign, region in feasible_set.regions(d).items()
         ]
     else:
-        parts = _pool_maximum(v, theta, objective, feasible_set, tol)
+        parts = [(float(np.max(part)), 0.0) for part in _pool_pushes(v, theta, objective, feasible_set, tol)]
     value, error = max(parts, key=sum)
     total = weight + value
     return total, (weight_error + error + 2 * UNIT * abs(total)) * (1.0 + 4 * UNIT)
 
 
-def _pool_maximum(v, theta, objective, pool, tol):
-    """Per label, the largest ``s p`` over the candidates, as (value, error)."""
+def _weight(v, theta, objective, tol):
+    """``a v.R theta``, what every point adds to ``v.g`` through the penalty (its largest in a ball), and its error."""
+    d = len(theta) - 1
+    a = objective.k_per_point
+    Rv = _R(objective, d) * v
+    drift = a * tol * float(np.linalg.norm(Rv))
+    error = gamma(d + 12) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
+    return a * float(Rv @ theta) + drift, error
+
+
+def _pool_gains(v, theta, objective, pool, tol):
+    """An upper bound of ``v.g`` for every candidate and label that it may carry."""
+    weight, error = _weight(v, theta, objective, tol)
+    total = weight + np.concatenate(_pool_pushes(v, theta, objective, pool, tol))
+    return total + (error + 4 * UNIT * np.abs(total)) * (1.0 + 4 * UNIT)
+
+
+def _pool_pushes(v, theta, objective, pool, tol):
+    """Per label, an upper bound of ``s p`` for every candidate that may carry it."""
     loss, w, b = objective.loss, theta[:-1], theta[-1]
     one = 1.0 if objective.fit_intercept else 0.0
     X, signs = pool.X, pool.signs()
@@ -471,8 +525,8 @@ def _pool_maximum(v, theta, objective, pool, tol):
         top = p + p_error
         r = r + 2 * UNIT * np.abs(margin)
         s = np.where(top > 0.0, _slope_above(loss, margin - r), _slope_below(loss, margin + r))
-        best = float(np.max(s * top))
-        parts.append((best, 2 * UNIT * abs(best)))
+        push = s * top
+        parts.append(push + 4 * UNIT * np.abs(push))
     return parts
 
 

@@ -191,13 +191,7 @@ class FeatureSpace:
         -------
         FeatureSpace
         """
-        names = read_names(names)
-        if names is not None and self.names is not None and names != self.names:
-            if len(names) != len(self.names):
-                raise ValueError(f"feasible_set has {len(self.names)} names, the data has {len(names)} features")
-            j = next(j for j, (own, other) in enumerate(zip(self.names, names, strict=True)) if own != other)
-            raise ValueError(f"feature {j} is {self.names[j]!r} in feasible_set, {names[j]!r} in the data")
-        names = self.names if names is None else names
+        names = _agreed(self.names, read_names(names))
 
         def to_sign(label):
             return label if classes is None else _sign(label, classes)
@@ -508,28 +502,54 @@ class FeatureSpace:
 
 
 class CandidatePool:
-    """A finite set of candidate rows.
+    """A finite set of candidate rows, each of which may be used so many times.
+
+    A poisoning uses candidate i with label y ``nu_iy`` times, ``0 <= nu_iy <= max_repeats``. Equal
+    candidates add up: a row that occurs twice may be used twice as often.
 
     Parameters
     ----------
-    X : array-like or sparse matrix of shape (n_candidates, n_features)
+    X : array-like, sparse matrix or DataFrame of shape (n_candidates, n_features)
+        The names of a DataFrame must be those of the data.
     y : array-like of shape (n_candidates,), optional
         The label of each candidate, in the labels of the training data; None allows either.
     max_repeats : int, optional
         How often each candidate (with each of its labels) may be used; None: any number of times.
+
+    Notes
+    -----
+    The loss-based distance is a maximum over all candidates, used up or not; ``max_repeats`` limits
+    the points that can be added, and with that raises the lower bound on their number: see
+    :func:`mtpfast.certificate.bound`.
 
     Examples
     --------
     >>> from mtpfast import CandidatePool
     >>> CandidatePool([[0.0, 1.0], [1.0, 0.0]])
     CandidatePool(2 candidates, 2 features, either label)
+
+    Which copies of the training rows, with the wrong label and at most once each, would teach the
+    target, and how few could ever do so:
+
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import minmax_scale
+    >>> from mtpfast import MinimumPoisoner, make_target
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = minmax_scale(X).clip(0, 1)
+    >>> target = make_target(X, y, quantiles=[0.2], repeats=[1], goal=0.02, loss="log_loss", alpha=0.01)
+    >>> flips = CandidatePool.label_flips(X, y)
+    >>> result = MinimumPoisoner("log_loss", alpha=0.01, feasible_set=flips).fit(X, y).attack(target)
+    >>> result.lower_bound <= target.n_flips
+    True
+    >>> int(result.counts.max())
+    1
     """
 
     def __init__(self, X, y=None, max_repeats=None):
         self.X = check_X(X, "X_cand")
-        self.y = None
+        self.y, self.names = None, _column_names(X)
         self.max_repeats = None if max_repeats is None else check_count(max_repeats, "max_repeats")
-        self._largest = None
+        self._largest = self._signs = None
         if y is not None:
             self.y = np.asarray(y)
             if self.y.shape != (self.X.shape[0],):
@@ -538,6 +558,8 @@ class CandidatePool:
     @classmethod
     def label_flips(cls, X, y, max_repeats=1) -> CandidatePool:
         """Every row of X with the other label: the pool of a label-flip attack.
+
+        The points are added: a row that is used is in the poisoned data twice, once with each label.
 
         Parameters
         ----------
@@ -565,11 +587,12 @@ class CandidatePool:
 
         Parameters
         ----------
-        names : ignored
-            As in :meth:`FeatureSpace.bind`; a pool names no features.
+        names : sequence of str, optional
+            The features of the data. They must be those of ``X``, if it was a DataFrame.
         classes : array-like of shape (2,), optional
             The labels that stand for -1 and +1.
         """
+        _agreed(self.names, read_names(names))
         if self.y is None or classes is None:
             return self
         classes = np.asarray(classes)
@@ -580,12 +603,14 @@ class CandidatePool:
                 f"y of the pool must hold the labels {classes.tolist()}, got {plain(self.y[i])!r} in row {i}"
             )
         bound = copy.copy(self)
-        bound.y = np.where(self.y == classes[1], 1.0, -1.0)
+        bound.y, bound._signs = np.where(self.y == classes[1], 1.0, -1.0), None
         return bound
 
     def signs(self) -> np.ndarray | None:
         """The labels as -1. and +1., or None where either is allowed."""
-        return None if self.y is None else check_labels(self.y, self.X.shape[0], "y of the pool", "X_cand", both=False)
+        if self._signs is None and self.y is not None:
+            self._signs = check_labels(self.y, self.X.shape[0], "y of the pool", "X_cand", both=False)
+        return self._signs
 
     def check(self, n_features: int) -> None:
         """Raise if the candidates have another number of features."""
@@ -600,11 +625,60 @@ class CandidatePool:
             self._largest = np.append(size, 1.0)
         return self._largest
 
-    def contains(self, X) -> np.ndarray:
-        """For every row of X, whether it equals a candidate: boolean array of shape (n_rows,)."""
+    def rows_equal(self, X) -> list[np.ndarray]:
+        """For every row of X the numbers of the candidates that equal it, in increasing order.
+
+        O(n_candidates + n_rows) rows are read, none compared twice.
+        """
         X = check_X(np.atleast_2d(X) if not sp.issparse(X) else X, n_features=self.X.shape[1], min_rows=0)
-        known = set(_row_keys(self.X))
-        return np.array([key in known for key in _row_keys(X)], dtype=bool)
+        if sp.issparse(X) != sp.issparse(self.X):
+            X = X.toarray() if sp.issparse(X) else sp.csr_matrix(X)
+        keys = list(_row_keys(X))
+        found = {key: [] for key in keys}
+        for i, key in enumerate(_row_keys(self.X)):
+            if key in found:
+                found[key].append(i)
+        return [np.array(found[key], dtype=np.intp) for key in keys]
+
+    def contains(self, X, y=None) -> np.ndarray:
+        """For every row of X, whether it may be a poisoning point: boolean array of shape (n_rows,).
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or DataFrame of shape (n_rows, n_features)
+            A row must equal a candidate, value for value.
+        y : label or array-like of shape (n_rows,), optional
+            With which label; by default any of those that the candidate may carry.
+
+        Notes
+        -----
+        It speaks of one point at a time: how often a point is used is for :meth:`PoisoningResult.verify`.
+        """
+        return np.array([reason == "" for reason in self.why_not(X, y)], dtype=bool)
+
+    def why_not(self, X, y=None) -> list[str]:
+        """For every row of X, why it is no poisoning point; "" for the rows that are candidates.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`contains`.
+        """
+        _agreed(self.names, _column_names(X))
+        rows = self.rows_equal(X)
+        y = np.full(len(rows), y) if np.ndim(y) == 0 and y is not None else y
+        if y is not None and np.shape(y) != (len(rows),):
+            raise ValueError(f"y must have shape ({len(rows)},), one label per row of X, got {np.shape(y)}")
+        reasons = []
+        for i, equal in enumerate(rows):
+            carried = [] if self.y is None or y is None else np.unique(self.y[equal]).tolist()
+            if not len(equal):
+                reasons.append("no candidate equals this row")
+            elif carried and y[i] not in carried:
+                reasons.append(f"label {plain(y[i])!r} is not that of the candidate, {carried[0]!r}")
+            else:
+                reasons.append("")
+        return reasons
 
     def __eq__(self, other) -> bool:
         """Whether the candidates and their labels are the same, in the same order."""
@@ -655,6 +729,16 @@ def _sign(label, classes):
             return sign
     known = [plain(c) for c in classes]
     raise ValueError(f"feasible_set has rules for the label {label!r}, the labels are {known}")
+
+
+def _agreed(own, names):
+    """The names of the features of a feasible set and of the data, which must agree where both have some."""
+    if own is None or names is None or own == names:
+        return own if names is None else names
+    if len(own) != len(names):
+        raise ValueError(f"feasible_set has {len(own)} names, the data has {len(names)} features")
+    j = next(j for j, (mine, other) in enumerate(zip(own, names, strict=True)) if mine != other)
+    raise ValueError(f"feature {j} is {own[j]!r} in feasible_set, {names[j]!r} in the data")
 
 
 def _column_names(X):

@@ -24,7 +24,7 @@ import scipy.sparse as sp
 
 from . import document_records, records
 from .ascent import RoundProgram
-from .certificate import Certificate, CleanGradient, bound, clean_gradient
+from .certificate import NEAR, Certificate, CleanGradient, bound, clean_gradient
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
@@ -39,7 +39,7 @@ from .programs import (
     effective_weight,
     smooth_program,
 )
-from .recover import balance, exchange, pair, round_counts, split
+from .recover import balance, pair, round_counts, settle, split
 from .refit import refit
 from .result import PoisoningResult
 from .validation import as_theta, check_count, check_flag, check_labels, check_number, check_sample_weight, check_X
@@ -47,9 +47,10 @@ from .validation import as_theta, check_count, check_flag, check_labels, check_n
 __all__ = ["minimum_poisoning"]
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
-EXACT = 1e-6  # relative l2 distance up to which the target counts as hit
 MARGIN_TOLS = (1e-6, 1e-9)  # the first, and what is tried where it leaves the victim short of the target
 FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
+MOST_TRIED = 2000  # columns of a pool among which copies are moved: that takes their number squared
+NEARLY_FREE = (50, 200, 800)  # columns of a pool, of least reduced cost, among which its weights are rounded
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
 
 
@@ -134,7 +135,8 @@ def minimum_poisoning(
     What is proved: ``lower_bound``, always, by the certificate alone. What is exact besides: the fractional
     minimum (``certificate.value``, to about 1e-9 relative), and for the hinge on a box the whole
     minimum (branch and bound). What is searched: whole counts of smooth losses (at the rounded-up minimum
-    in most cases, else one or a few more), pools (rounded), and attacks for ``tol > 0`` or ``max_points``.
+    in most cases, else one or a few more), pools (small ones by branch and bound, others rounded), and attacks for
+    ``tol > 0`` or ``max_points``.
 
     One pass over X, O(n d); after it a linear program with O(d) variables (hinge: plus one for each clean row
     on the margin), whose size does not depend on n.
@@ -171,8 +173,9 @@ def minimum_poisoning(
     elif max_points is not None and found.n_points > max_points:
         found = _closest(problem, found, max_points)
     result = _result(problem, found, tol, max_points, curve)
+    rounded = problem.of_records or (isinstance(problem.feasible_set, CandidatePool) and not found.exact)
     hinge = objective.loss.name == "hinge"
-    if margin_tol is None and tol == 0.0 and result.status == "stalled" and hinge and not problem.of_records:
+    if margin_tol is None and tol == 0.0 and result.status == "stalled" and hinge and not rounded:
         problem = _at(problem, problem.theta, margin_tol=MARGIN_TOLS[1])
         sharper = _result(problem, _exact(problem, integer), tol, max_points, curve)
         if sharper.status == "reached":
@@ -665,27 +668,59 @@ def _means(program, x):
 
 def _exact_pool(problem: Problem, integer=True) -> Found:
     """A finite pool: the fractional minimum, and whole counts near it."""
-    pool = problem.feasible_set
-    program = PoolProgram(problem.clean, problem.theta, problem.objective, pool)
-    value, v, chosen, weights, t = program.solve()
+    program = PoolProgram(problem.clean, problem.theta, problem.objective, problem.feasible_set)
+    value, v, chosen, weights, _ = program.solve()
     if value is None:
         return _unattainable(problem, [v])
     found = Found(certificate=problem.prove(v), value=value)
     if value <= 1e-9 * max(1.0, problem.clean.weight):
         found.exact, found.message = True, "the clean data alone induce the target"
         return found
-    used = weights > 1e-9 * value
-    chosen, weights = chosen[used], weights[used]
-    total = max(1, math.ceil(value - 1e-7 * value)) if integer else round(value)
-    inside = np.flatnonzero((t > 0.02) & (t < 0.98))
-    columns = program.columns(chosen).toarray()
-    counts = exchange(columns, weights, round_counts(weights, total), program.free[:, inside].toarray())
-    kept = counts > 0
-    rows = program.index[chosen[kept]]
-    found.points = [pool.X[i] for i in rows] if sp.issparse(pool.X) else list(pool.X[rows])
-    found.labels, found.counts = program.label[chosen[kept]].tolist(), counts[kept].tolist()
-    found.message = f"the {int(counts.sum())} points carry the weights of the fractional minimum {value:.6f}, rounded"
+    counts = program.whole(math.ceil(1.1 * value) + 2) if integer else None
+    if counts is not None:
+        found.exact = True
+        found.message = f"{int(counts.sum())} points for the exact target"
+    else:
+        total = max(1, math.ceil(value - 1e-7 * value) if integer else round(value))
+        counts = _round_pool(program, v, chosen, weights, total)
+        found.message = (
+            f"the {int(counts.sum())} points carry the weights of the fractional minimum {value:.6f}, rounded"
+        )
+    found.residual = program.residual(counts)
+    rows, found.labels, found.counts = program.deal(counts)
+    X = problem.feasible_set.X
+    found.points = [X[i] for i in rows] if sp.issparse(X) else list(X[rows])
     return found
+
+
+def _round_pool(program: PoolProgram, v, chosen, weights, total):
+    """Whole counts, one per column, near the weights of a solution: what is fractional is rounded, and copies move
+    between these columns and others of (nearly) no reduced cost. A search, from a few choices of the others."""
+    full = np.zeros(len(program.index))
+    full[chosen] = weights
+    whole = np.rint(full)
+    fractional = np.abs(full - whole) > 1e-7 * max(1.0, float(full.max()))
+    cheapest = np.argsort(np.abs(program.price(v) - 1.0), kind="stable")
+    free = program.free.toarray()
+    best = math.inf, None
+    for others in NEARLY_FREE:
+        tried = fractional.copy()
+        tried[cheapest[:others]] = True
+        tried[program.twins[:, 1]] = False  # what is on the kink stays split as it is
+        tried = np.flatnonzero(tried)
+        top = program.top[tried]
+        shared = np.isin(program.twins[:, 0], tried)
+        top[np.searchsorted(tried, program.twins[shared, 0])] -= whole[program.twins[shared, 1]]
+        rest = whole.copy()
+        rest[tried] = 0.0
+        target = -program.clean.gradient - program.total(rest)
+        counts = np.minimum(round_counts(full[tried], total - rest.sum()), top).astype(int)
+        rounds = 10 if len(tried) <= MOST_TRIED else 0
+        counts, length = settle(program.columns(tried).toarray(), target, counts, free, top, rounds)
+        if length < best[0]:
+            rest[tried] = counts
+            best = length, rest.astype(int)
+    return best[1]
 
 
 # -- another scale, a tolerance, a budget -----------------------------------------------------
@@ -820,6 +855,8 @@ def _relaxed(problem: Problem, radius):
 def _parts(exact: Found):
     """Parts of the exact solution, each a start for a search."""
     counts = np.array(exact.counts)
+    if not len(counts):
+        return
     for share in (0.25, 0.5, 0.75, 0.9, 1.0):
         # of many records with a few copies each, every so manieth
         part = np.floor(share * counts) if len(counts) < 10 else np.diff(np.floor(share * np.cumsum(counts)), prepend=0)
@@ -1017,7 +1054,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
     difference = math.nan
     if np.all(np.isfinite(theta)):
         difference = max_loss_difference(theta, theta_p, problem.feasible_set, objective.loss).value
-    near = max(tol, EXACT * max(1.0, float(np.linalg.norm(theta_p))))
+    near = max(tol, NEAR * max(1.0, float(np.linalg.norm(theta_p))))
     if farkas:
         status = "unattainable"
     elif distance <= near:

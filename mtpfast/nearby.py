@@ -22,7 +22,7 @@ import scipy.sparse as sp
 
 from . import records
 from .certificate import bound
-from .oracle import max_loss_difference
+from .oracle import Supply
 from .programs import HingeProgram, Setting, solve_lp, widen
 from .refit import Victim
 
@@ -205,9 +205,11 @@ def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_
     ``start``: [(x, label, count)]. Stops at ``limit`` points. Returns the nearest :class:`Attack` met.
     """
     X, y, weight = data
-    victim = Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit)
+    victim, supply = Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit), Supply(feasible_set)
     if start:
-        victim.add_many(*zip(*start, strict=True))
+        groups = list(zip(*start, strict=True))
+        supply.use(*groups)
+        victim.add_many(*groups)
     least, best = math.inf, None
     n = int(sum(count for _, _, count in start))
     while True:
@@ -216,9 +218,10 @@ def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_
             least, best = distance, (victim.added_count.copy(), victim.theta.copy(), victim.gap)
         if distance <= tol or n >= limit:
             break
-        worst = max_loss_difference(victim.theta, theta_target, feasible_set, objective.loss)
-        if worst.value <= 0.0:
+        worst = supply.find(victim.theta, theta_target, objective.loss)[1]
+        if worst is None or worst.value <= 0.0:
             break
+        supply.take(1)
         victim.add(worst.x, worst.y)
         n += 1
     counts, theta, gap = best

@@ -211,30 +211,109 @@ def _over_documents(theta, theta_target, space, loss):
 
 
 def _over_pool(theta, theta_target, pool, loss):
+    return max(filter(None, _scan_pool(theta, theta_target, pool, loss)), key=lambda best: best[2].value)[2]
+
+
+def _scan_pool(theta, theta_target, pool, loss, spent=None):
+    """(row, label, LossDifference) of the largest loss difference in one read of the pool, or None: first of the
+    candidates that are left, then of those that are used up (``spent``: 1 per row for +1, 2 for -1, 3 for both)."""
     signs = pool.signs()
     if loss.name in _core.KERNELS:
         kernel = _core.KERNELS[loss.name]
         labels = np.empty(0) if signs is None else signs
+        spent = np.empty(0, np.uint8) if spent is None else spent
         if sp.issparse(pool.X):
-            row, y, value = _core.pool_loss_difference_csr(
-                kernel, theta, theta_target, pool.X.data, pool.X.indices, pool.X.indptr, labels
+            parts = _core.pool_loss_difference_csr(
+                kernel, theta, theta_target, pool.X.data, pool.X.indices, pool.X.indptr, labels, spent
             )
         else:
-            row, y, value = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels)
+            parts = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels, spent)
     else:
-        scores, target_scores = (pool.X @ t[:-1] + t[-1] for t in (theta, theta_target))
-        found = []
-        for y in (1.0, -1.0):
-            difference = loss.value(y * scores) - loss.value(y * target_scores)
-            if signs is not None:
-                difference[signs != y] = -np.inf
-            row = int(np.argmax(difference))
-            found.append((difference[row], -row, y))
-        value, row, y = max(found)
-        row = -row
-    x = pool.X[row].toarray().ravel() if sp.issparse(pool.X) else pool.X[row].copy()
-    value = float(value)
-    return LossDifference(x, y, value, value + _rounding(theta, theta_target, pool.largest(), loss, value))
+        parts = _scan_by_array(theta, theta_target, pool.X, signs, loss, spent)
+    size = pool.largest()
+    found = []
+    for row, y, value in parts:
+        if value == -np.inf:
+            found.append(None)
+            continue
+        x = pool.X[row].toarray().ravel() if sp.issparse(pool.X) else pool.X[row].copy()
+        value = float(value)
+        error = _rounding(theta, theta_target, size, loss, value)
+        found.append((row, y, LossDifference(x, y, value, value + error)))
+    return found
+
+
+def _scan_by_array(theta, theta_target, X, signs, loss, spent):
+    """The scan for a loss that has no compiled twin."""
+    scores, target_scores = (X @ t[:-1] + t[-1] for t in (theta, theta_target))
+    best = [(-np.inf, 0, 1.0), (-np.inf, 0, 1.0)]
+    for y, bit in ((1.0, 1), (-1.0, 2)):
+        difference = loss.value(y * scores) - loss.value(y * target_scores)
+        if signs is not None:
+            difference[signs != y] = -np.inf
+        gone = np.zeros(len(scores), bool) if spent is None else (spent & bit) > 0
+        for k, mine in enumerate((~gone, gone)):
+            row = int(np.argmax(np.where(mine, difference, -np.inf)))
+            if mine[row]:
+                best[k] = max(best[k], (difference[row], -row, y))
+    return [(-row, y, value) for value, row, y in best]
+
+
+class Supply:
+    """What an attack may still add: a pool with ``max_repeats`` runs out, any other feasible set never does.
+
+    The loss-based distance is a maximum over the feasible set, whatever has been used of it;
+    ``max_repeats`` limits what may still be added. :meth:`find` says both, in one read of the pool.
+    """
+
+    def __init__(self, feasible_set):
+        self.feasible_set = feasible_set
+        self.cap = getattr(feasible_set, "max_repeats", None)
+        self._found = None
+        if self.cap is not None:
+            self._used = {}  # (row, label) -> copies
+            self._spent = np.zeros(feasible_set.X.shape[0], dtype=np.uint8)
+
+    def find(self, theta, theta_target, loss: Loss) -> tuple[LossDifference, LossDifference | None]:
+        """The largest loss difference of the whole feasible set, and of what is left of it (None: nothing)."""
+        if self.cap is None:
+            whole = find_point(theta, theta_target, self.feasible_set, loss)
+            return whole, whole
+        self.feasible_set.check(theta.size - 1)
+        parts = _scan_pool(theta, theta_target, self.feasible_set, loss, self._spent)
+        whole = max(filter(None, parts), key=lambda best: best[2].value)[2]
+        if parts[0] is None:
+            self._found = None
+            return whole, None
+        *self._found, left = parts[0]
+        return whole, left
+
+    def take(self, count: int) -> int:
+        """Use ``count`` copies of the point last found, or as many as there are: how many."""
+        return count if self.cap is None else self._take(*self._found, count)
+
+    def use(self, points, labels, counts) -> None:
+        """Take note of points that are in use already: the first of equal candidates first, as :meth:`find` does."""
+        if self.cap is None or not len(labels):
+            return
+        signs = self.feasible_set.signs()
+        for rows, label, copies in zip(self.feasible_set.rows_equal(points), labels, counts, strict=True):
+            left = int(copies)
+            for row in rows:
+                if left and (signs is None or signs[row] == label):
+                    left -= self._take(int(row), float(label), left)
+            if left:
+                raise ValueError(
+                    f"feasible_set has max_repeats={self.cap}, which is {left} too few for a point used {copies} times"
+                )
+
+    def _take(self, row, label, count):
+        used = self._used.get((row, label), 0)
+        count = min(count, self.cap - used)
+        self._used[row, label] = used + count
+        if used + count == self.cap:
+            self._spent[row] |= 1 if label > 0 else 2
+        return count
 
 
 def _rounding(theta, theta_target, size, loss, value):

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, milp
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, lsq_linear, milp
 
-from .certificate import CleanGradient
+from .certificate import NEAR, CleanGradient
 from .losses import Objective
 
 __all__ = [
@@ -44,6 +44,8 @@ __all__ = [
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 SPAN = 12.0  # margins further out than this hardly pay: ``s`` is 1 to 1e-5 below, or 1e-5 above
 EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 10.0}
+SMALL_POOL = 300  # columns up to which whole counts are looked for by branch and bound
+KINK = 1e-12  # a candidate of a pool this near to margin 1 lies on the kink of the hinge
 
 
 @dataclass(frozen=True)
@@ -781,46 +783,75 @@ def smooth_program(setting: Setting):
 class PoolProgram:
     """A finite pool: a linear program with one column per candidate and label, priced in as needed.
 
-    Of the candidates of zero loss one is kept, which stands for all: they only add weight.
+    ``nu_k <= max_repeats`` where the pool has that. Candidates of zero loss only add weight: they share one column,
+    the last of ``index``. A candidate on the kink of the hinge counts with any s in [0, 1]: where its copies are
+    limited and weight matters it has a second column with s = 0, and a row ``nu + nu' <= max_repeats``. A target that
+    nothing hits to its last bit, though something comes so near that it counts as hit (one that was made with every
+    copy there is, and rounded), is taken for attained.
     """
 
     def __init__(self, clean: CleanGradient, theta, objective: Objective, pool):
         self.clean, self.theta, self.objective = clean, theta, objective
         self.d = d = len(theta) - 1
-        one = 1.0 if objective.fit_intercept else 0.0
+        self.one = 1.0 if objective.fit_intercept else 0.0
+        self.near = clean.k * NEAR * max(1.0, float(np.linalg.norm(theta)))  # residual of what counts as a hit
         self.X = pool.X
         signs = pool.signs()
         n = self.X.shape[0]
-        both = np.concatenate([np.arange(n), np.arange(n)]), np.repeat([1.0, -1.0], n)
-        allowed = np.ones(2 * n, bool) if signs is None else both[1] == np.concatenate([signs, signs])
-        self.index, self.label = both[0][allowed], both[1][allowed]
-        margin = self.label * (self.X @ theta[:-1] + theta[-1])[self.index]
-        loss = objective.loss
-        if loss.name == "hinge":
-            self.s = np.where(margin <= 1.0 + 1e-12, 1.0, 0.0)
-        else:
-            self.s = -loss.derivative(margin)
+        index, label = np.tile(np.arange(n), 2), np.repeat([1.0, -1.0], n)
+        if signs is not None:
+            allowed = label == np.tile(signs, 2)
+            index, label = index[allowed], label[allowed]
+        margin = label * (self.X @ theta[:-1] + theta[-1])[index]
+        loss, hinge = objective.loss, objective.loss.name == "hinge"
+        s = np.where(margin <= 1.0 + KINK, 1.0, 0.0) if hinge else -loss.derivative(margin)
         R = np.ones(d + 1)
         R[-1] = objective.r
         self.pull = objective.k_per_point * R * theta
-        useful = self.s > 0.0
-        idle = np.flatnonzero(margin >= 1.0) if loss.name != "log_loss" else np.empty(0, dtype=int)
-        if len(idle) and objective.k_per_point > 0.0:
-            idle = idle[np.argmax(margin[idle])]
-            self.s[idle], useful[idle] = 0.0, True
-        self.index, self.label, self.s = self.index[useful], self.label[useful], self.s[useful]
-        self.one = one
+        self.cap = math.inf if pool.max_repeats is None else float(pool.max_repeats)
+        columns = np.flatnonzero(s > 0.0)
+        self.index, self.label, self.s = index[columns], label[columns], s[columns]
+        self.top = np.full(len(columns), self.cap)
+        self.twins = np.empty((0, 2), dtype=np.intp)  # pairs of columns that share the copies of one candidate
+        self.idle = np.empty(0, dtype=np.intp), np.empty(0)  # candidates of zero loss, the largest margin first
+        if objective.k_per_point > 0.0 and loss.name != "log_loss":
+            kink = np.flatnonzero(np.abs(margin - 1.0) <= KINK) if hinge else np.empty(0, dtype=np.intp)
+            zero = s <= 0.0
+            if math.isinf(self.cap):
+                zero[kink] = True
+            elif len(kink):
+                first = np.searchsorted(columns, kink)
+                self.twins = np.column_stack([first, len(self.index) + np.arange(len(kink))])
+                self._append(index[kink], label[kink], self.cap)
+            zero = np.flatnonzero(zero)
+            if len(zero):
+                zero = zero[np.argsort(-margin[zero], kind="stable")]
+                self.idle = index[zero], label[zero]
+                self._append(index[zero[:1]], label[zero[:1]], self.cap * len(zero))
         self.free, _ = _merge_rows(clean)
 
+    def _append(self, index, label, top):
+        """More columns, with s = 0."""
+        self.index, self.label = np.append(self.index, index), np.append(self.label, label)
+        self.s = np.append(self.s, np.zeros(len(index)))
+        self.top = np.append(self.top, np.full(len(index), top))
+
     def columns(self, chosen):
-        """The columns ``g_k``: (d + 1, len(chosen)) CSC."""
+        """The columns ``g_k``: (d + 1, len(chosen)) CSC, dense where a point weighs in through the penalty."""
+        bare = self._bare(chosen)
+        return sp.csc_matrix(bare.toarray() + self.pull[:, None]) if np.any(self.pull) else bare
+
+    def _bare(self, chosen):
+        """The columns without their part in the penalty, ``g_k - a R theta``: as sparse as the candidates."""
         rows = self.X[self.index[chosen]]
         factor = -self.s[chosen] * self.label[chosen]
-        if sp.issparse(rows):
-            top = (sp.diags(factor) @ rows).T
-            block = sp.vstack([top, sp.csr_matrix(self.one * factor[None, :])])
-            return (block + sp.csr_matrix(np.repeat(self.pull[:, None], len(chosen), axis=1))).tocsc()
-        return sp.csc_matrix(np.vstack([(factor[:, None] * rows).T, self.one * factor]) + self.pull[:, None])
+        top = (sp.diags(factor) @ rows).T if sp.issparse(rows) else sp.csr_matrix((factor[:, None] * rows).T)
+        return sp.vstack([top, sp.csr_matrix(self.one * factor[None, :])]).tocsc()
+
+    def total(self, counts):
+        """``sum counts_k g_k``."""
+        used = np.flatnonzero(counts)
+        return self._bare(used) @ counts[used] + self.pull * counts[used].sum()
 
     def price(self, v):
         """``v.g_k`` for every column."""
@@ -829,34 +860,144 @@ class PoolProgram:
 
     def solve(self, batch=None):
         """(value, v, chosen, weights, t): value None if infeasible, v then a Farkas direction (a guess)."""
-        d = self.d
-        batch = batch or max(64, d // 2)
         n = len(self.index)
-        keep = slice(None) if self.objective.fit_intercept else slice(0, d)
+        if batch is None:  # where copies are limited many columns are needed
+            batch = max(64, self.d // 2) if math.isinf(self.cap) else max(1000, 4 * self.d)
+        keep = slice(None) if self.objective.fit_intercept else slice(0, self.d)
         b_eq = -self.clean.gradient[keep]
-        chosen = np.arange(n) if n * (d + 1) <= 200_000 else np.empty(0, dtype=int)
-        eye = sp.identity(len(b_eq), format="csc")
-        m = self.free.shape[1]
-        elastic = True
+        chosen = np.arange(n) if n * (self.d + 1) <= 200_000 else np.unique(self.twins)
+        scale = max(1.0, float(np.max(np.abs(b_eq))))
+        # First a residual is allowed, at a price of 1 per unit: against 0.1 per point, against less where some stays,
+        # at last against nothing, which decides whether the target can be had. None: no residual.
+        cost, nearly = 0.1, None
         while True:
-            k = len(chosen)
-            A = sp.hstack([self.columns(chosen)[keep], self.free[keep]] + ([eye, -eye] if elastic else [])).tocsc()
-            extra = 2 * len(b_eq) if elastic else 0
-            cost = np.concatenate([np.full(k, 0.0 if elastic else 1.0), np.zeros(m), np.ones(extra)])
-            top = np.concatenate([np.full(k, np.inf), np.ones(m), np.full(extra, np.inf)])
-            res = solve_lp(cost, None, None, A, b_eq, np.column_stack([np.zeros_like(top), top]))
-            if res.status != 0:
-                return None, np.zeros(d + 1), chosen, None, None
-            v = res.eqlin.marginals if self.objective.fit_intercept else np.append(res.eqlin.marginals, 0.0)
-            scale = max(1.0, float(np.max(np.abs(b_eq))))
-            if elastic and res.fun <= 1e-9 * scale:
-                elastic = False
-                continue
-            gain = self.price(v) - (0.0 if elastic else 1.0)
+            res, v, rest = self._master(chosen, keep, b_eq, cost)
+            if v is None:
+                return nearly or (None, np.zeros(self.d + 1), chosen, None, None)
+            push, per_point = self.price(v), 1.0 if cost is None else cost
+            if cost is not None and self._out_of_reach(v, push):
+                return None, v, chosen, None, None
+            gain = push - per_point
             gain[chosen] = -np.inf
-            better = np.flatnonzero(gain > 1e-9)
-            if len(better) == 0:
-                if elastic:
-                    return None, v, chosen, None, None
-                return float(res.fun), v, chosen, res.x[:k], res.x[k:]
-            chosen = np.concatenate([chosen, better[np.argsort(-gain[better])[:batch]]])
+            better = np.flatnonzero(gain > 1e-9 * (per_point or 1.0))
+            if cost == 0.0 and rest <= 1e-9 * scale:
+                cost = None
+            elif len(better):
+                chosen = np.concatenate([chosen, better[np.argsort(-gain[better])[:batch]]])
+            elif cost == 0.0:
+                return nearly or (None, v, chosen, None, None)
+            else:
+                k = len(chosen)
+                t = res.x[k : k + self.free.shape[1]]
+                found = float(res.x[:k].sum()), v / per_point, chosen, res.x[:k], t
+                if cost is None or rest <= 1e-11 * scale:
+                    return found
+                if nearly is None and rest <= self.near:
+                    nearly = found
+                cost = {0.1: 0.001, 0.001: 0.0}[cost]
+
+    def _master(self, chosen, keep, b_eq, cost):
+        """The program over some columns and a residual, at a price of 1 per unit and ``cost`` per point.
+
+        Cost None: no residual, and 1 per point. Returns the solution, its v (None: there is none) and the residual's
+        1-norm.
+        """
+        k, m, size = len(chosen), self.free.shape[1], len(b_eq)
+        parts = [self._bare(chosen)[keep], self.free[keep]]
+        prices = [np.full(k, 1.0 if cost is None else cost), np.zeros(m)]
+        top = [self.top[chosen], np.ones(m)]
+        if cost is not None:
+            eye = sp.identity(size, format="csc")
+            parts += [eye, -eye]
+            prices, top = [*prices, np.ones(2 * size)], [*top, np.full(2 * size, np.inf)]
+        A = sp.hstack(parts)
+        if np.any(self.pull):  # a column and a row for the number of points keep the others sparse
+            number = sp.csr_matrix(np.repeat([1.0, 0.0], [k, A.shape[1] - k]))
+            pull = sp.csr_matrix(np.append(self.pull[keep], -1.0)[:, None])
+            A, b_eq = sp.hstack([sp.vstack([A, number]), pull]), np.append(b_eq, 0.0)
+            prices, top = [*prices, np.zeros(1)], [*top, np.full(1, np.inf)]
+        top = np.concatenate(top)
+        bounds = np.column_stack([np.zeros_like(top), top])
+        A_ub, b_ub = self._shared(chosen, len(top))
+        res = solve_lp(np.concatenate(prices), A_ub, b_ub, A.tocsc(), b_eq, bounds)
+        if res.status != 0:
+            return res, None, math.inf
+        v = res.eqlin.marginals[:size] if self.one else np.append(res.eqlin.marginals[:size], 0.0)
+        return res, v, 0.0 if cost is None else float(res.x[k + m : k + m + 2 * size].sum())
+
+    def whole(self, at_most, seconds=0.5):
+        """Whole counts, one per column, that hit the target with the fewest points found; None if none are found.
+
+        Branch and bound over all columns, for small pools only: the stationarity rows are as many equations, which
+        whole counts of generic rows do not meet, and that is hard to prove.
+        """
+        n, m = len(self.index), self.free.shape[1]
+        if n > SMALL_POOL:
+            return None
+        keep = slice(None) if self.objective.fit_intercept else slice(0, self.d)
+        A, b = sp.hstack([self.columns(np.arange(n)), self.free]).tocsr()[keep], -self.clean.gradient[keep]
+        top = np.concatenate([self.top, np.ones(m)])
+        cost = np.concatenate([np.ones(n), np.zeros(m)])
+        rows = [LinearConstraint(A, b, b), LinearConstraint(cost[None, :], 0.0, at_most)]
+        if len(self.twins):
+            rows.append(LinearConstraint(self._shared(np.arange(n), n + m)[0], -np.inf, self.cap))
+        res = milp(
+            cost,
+            integrality=np.repeat([1, 0], [n, m]),
+            bounds=Bounds(np.zeros(n + m), top),
+            constraints=rows,
+            options=EXACT_MILP | {"time_limit": seconds},
+        )
+        if res.x is None:
+            return None
+        counts = np.rint(res.x[:n]).astype(int)
+        hit = np.linalg.norm(self.residual(counts)[keep]) <= 1e-7 * (1.0 + np.linalg.norm(b))
+        return counts if hit else None
+
+    def residual(self, counts):
+        """The gradient at the target that these counts leave, for the best weights of the clean rows on the margin."""
+        rest = self.clean.gradient + self.total(counts)
+        if self.free.shape[1]:
+            free = self.free.toarray()
+            rest = rest + free @ lsq_linear(free, -rest, (0.0, 1.0), tol=1e-12).x
+        return rest
+
+    def deal(self, counts):
+        """Counts per column as copies of candidates: (rows of the pool, labels, counts), the counts above 0."""
+        given = {}
+        for i in np.flatnonzero(counts):
+            if len(self.idle[0]) and i == len(self.index) - 1:
+                self._deal_idle(int(counts[i]), given)
+            else:
+                key = int(self.index[i]), float(self.label[i])
+                given[key] = given.get(key, 0) + int(counts[i])
+        rows, labels = (list(part) for part in zip(*given, strict=True)) if given else ([], [])
+        return rows, labels, list(given.values())
+
+    def _deal_idle(self, count, given):
+        """So many copies of candidates of zero loss."""
+        for row, label in zip(*self.idle, strict=True):
+            some = int(min(count, self.cap))
+            key = int(row), float(label)
+            given[key] = given.get(key, 0) + some
+            count -= some
+            if not count:
+                break
+
+    def _out_of_reach(self, v, push):
+        """Whether v tells the right side from all that the columns together can do (``push``: ``v.g`` of each)."""
+        able = push > 0.0
+        most = float(self.top[able] @ push[able]) + float(np.maximum(0.0, v @ self.free).sum())
+        doubt = 2.0 * self.near * float(np.linalg.norm(v)) + 1e-7 * most
+        return -float(self.clean.gradient @ v) > most + doubt
+
+    def _shared(self, chosen, n):
+        """The rows ``nu + nu' <= max_repeats`` of the candidates that have two columns, over n columns."""
+        if not len(self.twins):
+            return None, None
+        place = np.empty(len(self.index), dtype=np.intp)
+        place[chosen] = np.arange(len(chosen))
+        pairs = place[self.twins]
+        rows = np.repeat(np.arange(len(pairs)), 2)
+        A = sp.csr_matrix((np.ones(pairs.size), (rows, pairs.ravel())), shape=(len(pairs), n))
+        return A, np.full(len(pairs), self.cap)

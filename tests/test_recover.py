@@ -120,7 +120,7 @@ def test_exchange_only_shortens_the_residual(seed):
     columns, weights = rng.normal(size=(4, 9)), rng.exponential(size=9) * 3
     counts = round_counts(weights, int(np.ceil(weights.sum())))
     slack = rng.normal(size=(4, 1))
-    better = exchange(columns, weights, counts, slack)
+    better = exchange(columns, columns @ weights, counts, slack)
     assert better.sum() == counts.sum()
     assert np.all(better >= 0)
     q = slack[:, 0] / np.linalg.norm(slack)
