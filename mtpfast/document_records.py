@@ -48,7 +48,7 @@ def write(region: DocumentRegion, mean, n: int, weights, limit=None) -> sp.csr_m
         counts = _diffuse(region, np.maximum(mean, 0.0), n, weights, np.inf if limit is None else limit)
     rows = sp.csr_matrix(counts)
     for a, b in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
-        rows.data[a:b] = region.row(rows.data[a:b], rows.indices[a:b])
+        rows.data[a:b] = region.row(region.shortest(rows.data[a:b]), rows.indices[a:b])
     return rows
 
 

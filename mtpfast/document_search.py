@@ -58,7 +58,7 @@ def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, kn
         search = _WordSearch(problem, outline, MAX_NODES if max_nodes is None else max_nodes)
         counts, value, bound = search.close(counts, value, known)
         nodes = search.nodes
-    x = region.row(counts)
+    x = region.row(region.shortest(counts))
     value = problem.difference(float(problem.A @ x) + problem.a0, float(problem.P @ x) + problem.p0)
     return x, value, max(bound, value) + problem.rounding(), nodes
 

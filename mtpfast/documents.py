@@ -389,6 +389,12 @@ class DocumentRegion:
         total = np.cumsum(x if self.norm == "l1" else x * x)[-1]
         return x / (total if self.norm == "l1" else math.sqrt(total))
 
+    def shortest(self, counts) -> np.ndarray:
+        """The counts of the shortest document with the same row."""
+        if self.norm is None or not counts.any():
+            return counts
+        return counts / np.gcd.reduce(counts.astype(np.int64))
+
     # -- linear functions ---------------------------------------------------------------------
 
     def linear_maximum(self, coefficients, constant=0.0, sizes=None, size=None) -> tuple[float, float]:
@@ -478,7 +484,7 @@ class DocumentRegion:
     def linear_argmax(self, coefficients) -> np.ndarray:
         """The row of a document at which ``coefficients . x`` is largest; with "l2", of one near it."""
         point = self.hull_argmax(coefficients)
-        return self.row(self.nearest_counts(point)) if self.norm == "l2" else point
+        return self.row(self.shortest(self.nearest_counts(point))) if self.norm == "l2" else point
 
     def frontier(self, A, a0, P, p0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The upper frontier of ``(m, p) = (A . x + a0, P . x + p0)``; see :meth:`Region.frontier`.
@@ -559,16 +565,16 @@ class DocumentRegion:
             return counts if self.min_length == 0 else None
         if np.any(ratio < 0.0) or not np.all(np.isfinite(ratio)):
             return None
-        if self.norm is None:
-            scales = np.ones(1)
-        else:  # the least count is 1, 2, ..., at most what leaves room for the others
+        most = 1
+        if self.norm is not None:  # the least count is 1, 2, ..., at most what leaves room for the others
             total = values.sum() if self.norm == "l1" else math.sqrt(float(values @ values))
             if abs(total - 1.0) > LATTICE_TOL:
                 return None
             most = int(min(self.max_length * ratio.min() / ratio.sum() * (1.0 + LATTICE_TOL), limit.max()))
-            scales = np.arange(1, most + 1) / ratio.min()
-        for some in np.array_split(scales, max(1, len(scales) * len(ratio) // 100_000)):
-            multiples = some[:, None] * ratio
+            ratio = ratio / ratio.min()
+        chunk = max(1, 100_000 // len(ratio))
+        for first in range(1, most + 1, chunk):
+            multiples = np.arange(first, min(first + chunk, most + 1))[:, None] * ratio
             whole = np.rint(multiples)
             fits = np.all(np.abs(multiples - whole) <= LATTICE_TOL * np.maximum(1.0, whole), axis=1)
             fits &= np.all((whole >= 1.0) & (whole <= limit), axis=1)

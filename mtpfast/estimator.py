@@ -15,14 +15,14 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 
 from .attack import poison
 from .feasible import CandidatePool, FeatureSpace
-from .frames import as_table, take_records
+from .frames import take_records
 from .losses import make_objective
 from .minimum import minimum_poisoning
 from .refit import refit
 from .result import PoisoningResult
 from .steps import is_fitted, to_matrix
-from .tables import RecordCodec
 from .targets import binary_linear_model
+from .texts import as_raw, codec_of
 from .validation import check_X
 
 __all__ = ["MinimumPoisoner", "ModelTargetedPoisoner"]
@@ -42,7 +42,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
             Kept by reference for :meth:`attack` where it is a C-contiguous float64 array or a CSR
             matrix already, and converted once otherwise. Never changed. With ``preprocessing``, a
-            table of raw records: a DataFrame or an array.
+            table of raw records, a DataFrame or an array; or texts, a list of strings.
         y : array-like of shape (n_samples,)
             Two classes; the larger label is the positive one.
         sample_weight : array-like of shape (n_samples,), optional
@@ -57,11 +57,12 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         if self.preprocessing is None:
             X, y = validate_data(self, X, y, **_ROWS)
         else:
-            table = as_table(X)
-            validate_data(self, table, skip_check_array=True)
+            table = as_raw(self.preprocessing, X)
+            if table.ndim == 2:
+                validate_data(self, table, skip_check_array=True)
             preprocessing = self._fitted_preprocessing(table, y)
             X, y = check_X_y(to_matrix(preprocessing.transform(table)), y, estimator=self, **_ROWS)
-            codec = RecordCodec(preprocessing, table)
+            codec = codec_of(preprocessing, table)
             rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), 1000)).astype(np.intp))
             sample = take_records(table, rows)
         X = check_X(X)  # CSR rows sorted and without duplicate entries
@@ -100,8 +101,9 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         """What the victim sees of X."""
         if self.preprocessing_ is None:
             return validate_data(self, X, reset=False, **_ROWS)
-        table = as_table(X)
-        validate_data(self, table, reset=False, skip_check_array=True)
+        table = as_raw(self.preprocessing_, X)
+        if table.ndim == 2:
+            validate_data(self, table, reset=False, skip_check_array=True)
         return check_array(to_matrix(self.preprocessing_.transform(table)), estimator=self, **_ROWS)
 
     @property
@@ -264,13 +266,15 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
             records = {"records": self._codec.decode(result.points), "preprocessing": self.preprocessing_}
             # What the records are mapped to: the points themselves, or a rounding away from them.
             points = self._codec.encode(records["records"])
-            used = result.points.toarray() if sp.issparse(result.points) else result.points
-            room = 2.0 * self._codec.rounding + 1e-8 * np.maximum(1.0, np.abs(points))
-            if np.any(np.abs(points - used) > room):
-                row, feature = np.argwhere(np.abs(points - used) > room)[0]
+            off = sp.coo_matrix(points - result.points)
+            feature = off.col
+            size = abs(sp.csr_matrix(points))[off.row, feature] if off.nnz else np.empty((1, 0))
+            far = np.abs(off.data) > 2.0 * self._codec.rounding[feature] + 1e-8 * np.maximum(1.0, np.ravel(size))
+            if np.any(far):
+                row, feature = off.row[far][0], feature[far][0]
                 raise RuntimeError(
                     f"point {row} of the attack is not the row of a record: feature {feature} is "
-                    f"{used[row, feature]:g}, in the nearest record {points[row, feature]:g}"
+                    f"{result.points[row, feature]:g}, in the nearest record {points[row, feature]:g}"
                 )
             records["points"] = sp.csr_matrix(points) if sp.issparse(result.points) else points
         return dataclasses.replace(
@@ -352,6 +356,9 @@ class ModelTargetedPoisoner(_Poisoner):
         feature in the clean data. With ``preprocessing``, its features are the transformed ones,
         by number or by ``get_feature_names_out``; by default, every row that a record can have
         (see :class:`mtpfast.tables.RecordCodec`), and a FeatureSpace given takes away from that.
+        For texts, a :class:`DocumentSpace` sets the length of the documents and how often they may
+        use a word; by default, no document is longer than the longest text (see
+        :class:`mtpfast.texts.TextCodec`).
     stop : {"loss_difference", "distance"}, default="loss_difference"
         What must fall to ``tol``: the largest loss difference over the feasible set, or the l2
         distance of (w, b) to the target.
@@ -364,8 +371,9 @@ class ModelTargetedPoisoner(_Poisoner):
     preprocessing : transformer, optional
         What the victim does to raw records before it is trained: a ColumnTransformer, a Pipeline or
         one step of OneHotEncoder, OrdinalEncoder, MinMaxScaler, StandardScaler, MaxAbsScaler and
-        SimpleImputer. A fitted one is used as it is, another is fitted to the clean table. ``fit``,
-        ``predict`` and ``attack`` then take, and the result gives, raw records.
+        SimpleImputer; or, for texts, a CountVectorizer or TfidfVectorizer of single words. A fitted
+        one is used as it is, another is fitted to the clean table. ``fit``, ``predict`` and
+        ``attack`` then take, and the result gives, raw records.
 
     Attributes
     ----------

@@ -59,7 +59,14 @@ def take_records(table, rows):
 
 
 def append_records(table, records):
-    """A table with records below it, of the table's kind and dtypes."""
+    """A table with records below it, of the table's kind and dtypes; or texts with texts after them."""
+    if np.ndim(records) == 1 and not isinstance(table, np.ndarray):
+        if not hasattr(table, "iloc"):
+            return [*table, *records]
+        import pandas as pd
+
+        added = pd.Series(list(records), dtype=table.dtype, name=table.name)
+        return pd.concat([table, added], ignore_index=True) if len(added) else table.reset_index(drop=True)
     if not is_frame(table):
         return np.concatenate([np.asarray(table), records])
     import pandas as pd

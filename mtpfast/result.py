@@ -73,8 +73,8 @@ class PoisoningResult:
         The labels that stand for -1 and +1.
     feature_names : ndarray of shape (n_features,) or None
         Names of the columns of ``points``; with them, ``X_poison`` is a DataFrame.
-    records : DataFrame or ndarray of shape (n_distinct, n_columns), or None
-        Where the attack was on raw records: one for every row of ``points``, which
+    records : DataFrame or ndarray of shape (n_distinct, n_columns) or (n_distinct,), or None
+        Where the attack was on raw records or texts: one for every row of ``points``, which
         ``preprocessing`` maps to exactly that row.
     preprocessing : fitted transformer or None
         What the victim does to records before it is trained. Not saved.
@@ -180,16 +180,15 @@ class PoisoningResult:
         """
         labels = np.asarray(y)
         shape = X.shape if hasattr(X, "shape") else np.shape(X)
-        d = self.theta.size - 1 if self.records is None else self.records.shape[1]
-        if len(shape) != 2 or shape[1] != d:
-            raise ValueError(f"X must have shape (n_clean, {d}), got {tuple(shape)}")
+        expected = (self.theta.size - 1,) if self.records is None else self.records.shape[1:]
+        if not shape or tuple(shape[1:]) != expected:
+            raise ValueError(f"X must have shape ({', '.join(map(str, ('n_clean', *expected)))}), got {tuple(shape)}")
         if labels.shape != (shape[0],):
             raise ValueError(f"y must have shape ({shape[0]},), one label per row of X, got {labels.shape}")
         y_mod = np.concatenate([labels, self.y_poison.astype(np.result_type(labels, self.labels), copy=False)])
         mask = np.arange(len(y_mod)) >= len(labels)
         if self.records is not None:
-            own = column_names(self.records)
-            if hasattr(X, "columns") and column_names(X) != own:
+            if hasattr(X, "columns") and column_names(X) != (own := column_names(self.records)):
                 raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {own[:5]} (in that order)")
             return append_records(X, self.X_poison), y_mod, mask
         added = self.points[self.sequence]

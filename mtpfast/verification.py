@@ -18,9 +18,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import Bounds, LinearConstraint, lsq_linear, milp, minimize, minimize_scalar
 
-from .frames import as_table, column_names
+from .frames import column_names
 from .steps import to_matrix
-from .tables import RecordCodec
+from .texts import TextCodec, as_raw, codec_of
 from .validation import check_sample_weight, check_X
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def verify(
                 "the attack was on raw records, and this result was loaded without what the victim does to them: "
                 "hand it in as preprocessing=..."
             )
-        table = as_table(X)
-        codec = RecordCodec(preprocessing, table)
+        table = as_raw(preprocessing, X)
+        codec = codec_of(preprocessing, table)
         X = to_matrix(preprocessing.transform(table))
     elif refit_preprocessing or preprocessing is not None:
         raise ValueError("preprocessing: the attack was not on raw records, its victim has none")
@@ -208,8 +208,8 @@ def verify(
         n_over = _used_too_often(result.feasible_set, points, point_signs, counts, result.classes)
         check("points beyond max_repeats", 0, n_over, 0, n_over == 0)
     if codec is not None:
-        rows = points.toarray() if sp.issparse(points) else points
-        n_moved = int(np.sum(counts[np.any(codec.encode(result.records) != rows, axis=1)]))
+        moved = sp.csr_matrix(sp.csr_matrix(codec.encode(result.records)) != sp.csr_matrix(points))
+        n_moved = int(np.sum(counts[moved.getnnz(axis=1) > 0]))
         check("records that are mapped elsewhere", 0, n_moved, 0, n_moved == 0)
 
     # The model, retrained on the expanded rows.
@@ -340,13 +340,16 @@ def _refit_pipeline(result, preprocessing, codec, table, y, X, signs, weight, th
 
     # The same model in the features of the attack: the nearest to the target that answers alike on records.
     probes = codec.probes()
-    A = np.column_stack([codec.encode(probes), np.ones(len(probes))])
+    own = codec.encode(probes)
     B = check_X(to_matrix(refitted.transform(probes)))
 
     def written(answers):
+        if isinstance(codec, TextCodec):
+            return codec.model_of(answers, result.theta_target)
+        A = np.column_stack([own, np.ones(len(probes))])
         return result.theta_target + np.linalg.lstsq(A, answers - A @ result.theta_target, rcond=None)[0]
 
-    same, same_before = written(B @ again[:-1] + again[-1]), written(A @ theta)
+    same, same_before = written(B @ again[:-1] + again[-1]), written(own @ theta[:-1] + theta[-1])
 
     def largest(model):
         return _attained_and_proved(model, result.theta_target, space, result.objective.loss)[0]

@@ -18,7 +18,7 @@ GROUND = {"losses", "validation"}
 LAYERS = {
     "__init__": set(),
     "cli": {"__init__"},
-    "estimator": {"attack", "minimum", "targets", "feasible", "refit", "result", "tables", "steps", "frames"} | GROUND,
+    "estimator": {"attack", "minimum", "targets", "feasible", "refit", "result", "texts", "steps", "frames"} | GROUND,
     "targets": {"refit", "steps"} | GROUND,
     "attack": {"oracle", "refit", "bounds", "result", "certificate", "feasible"} | GROUND,
     "minimum": {
@@ -49,7 +49,8 @@ LAYERS = {
     "documents": {"feasible", "rules", "region", "validation"},
     "refit": {"_core"} | GROUND,
     "result": {"verification", "certificate", "bounds", "documents", "feasible", "frames"} | GROUND,
-    "verification": {"result", "tables", "steps", "frames"} | GROUND,  # result: for type hints only
+    "verification": {"result", "texts", "steps", "frames"} | GROUND,  # result: for type hints only
+    "texts": {"tables", "documents", "feasible", "steps", "frames"},
     "tables": {"feasible", "rules", "steps", "frames"} | GROUND,
     "steps": {"frames"},
     "frames": set(),
