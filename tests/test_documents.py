@@ -314,6 +314,12 @@ def test_long_documents_reach_every_direction():
     assert gaps[2] < 1e-5
 
 
+def test_weights_of_any_size_have_a_document_near_them():
+    region = DocumentSpace(5, norm="l2").regions(4)[1.0]
+    assert_array_equal(region.nearest_counts(np.array([1.0, 1e-310, 1e-20, 1.0])), [2, 0, 0, 2])
+    assert_array_equal(region.nearest_counts(np.zeros(4)), np.zeros(4))
+
+
 def test_only_allowed_labels_are_used():
     rng = np.random.default_rng(3)
     theta, target = rng.normal(size=(2, 5))
