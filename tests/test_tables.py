@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
@@ -232,7 +232,11 @@ def preprocessings(draw):
 def test_every_preprocessing_there_and_back(case, seed):
     """encode(decode(p)) is canonical(p) bit for bit, a point of the space, and p itself up to rounding."""
     frame, transformer = case
-    transformer.fit(frame)
+    try:
+        transformer.fit(frame)
+    except ValueError as error:  # scikit-learn stacks no encoder without a column into a sparse matrix
+        assume("0 feature(s)" not in str(error.__cause__))
+        raise
     codec, rng = RecordCodec(transformer, frame), np.random.default_rng(seed)
     points = valid(codec.space, rng, 30)
     holds(codec, transformer, frame, points)
