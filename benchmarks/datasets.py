@@ -12,6 +12,11 @@ import scipy.sparse as sp
 DATA = Path(os.environ.get("MTPFAST_DATA") or Path(__file__).resolve().parents[1].parent / "shared" / "data")
 
 
+def n_bytes(X) -> int:
+    """What a dense or CSR matrix holds."""
+    return X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sp.issparse(X) else X.nbytes
+
+
 class Dataset(NamedTuple):
     name: str
     X_train: object  # ndarray or CSR
@@ -21,8 +26,7 @@ class Dataset(NamedTuple):
 
     @property
     def n_bytes(self):
-        X = self.X_train
-        return X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sp.issparse(X) else X.nbytes
+        return n_bytes(self.X_train)
 
 
 #: file, what every entry is divided by

@@ -253,6 +253,7 @@ def memory_child(name, steps):
     result = attacker.attack(methods.pair(target))
     peak = _memory("VmHWM")
     size = data.n_bytes
+    held = datasets.n_bytes(result.points) + result.path.nbytes
     print(
         json.dumps(
             {
@@ -260,6 +261,7 @@ def memory_child(name, steps):
                 "points": result.n_points,
                 "X, MB": size / 1e6,
                 "peak of the attack / X": (peak - base) / size,
+                "result / X": held / size,
                 "grown during the attack / X": (peak - before) / size,
                 "counted": "after fit" if reset else "since the start",
             }
@@ -342,7 +344,10 @@ def main(arguments=None):
         notes.append(note)
     if "memory" in options.part:
         tables["Peak memory of the attack"] = memory_rows(options)
-        notes.append("Memory: resident, over what was resident before X was loaded; so X itself counts as 1.")
+        notes.append(
+            "Memory: resident, over what was resident before X was loaded; so X itself counts as 1. The points and the "
+            "path of models are the result itself: 1 and those are the least there can be."
+        )
     if "pool" in options.part:
         tables["A scan of a pool against one read of it"] = pool_rows(options)
     for title, table in tables.items():

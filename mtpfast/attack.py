@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 import time
+from array import array
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from .bounds import LARGEST, lower_bound, whole
 from .certificate import Certificate
 from .feasible import FeatureSpace
+from .growing import Growing
 from .losses import LOSSES, make_objective
 from .oracle import Supply, find_point
 from .refit import Victim
@@ -22,6 +24,7 @@ from .validation import as_theta, check_count, check_labels, check_number, check
 __all__ = ["poison"]
 
 STOPS = ("loss_difference", "distance")
+NAMES = ("n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap")  # of the history
 
 
 def poison(
@@ -180,12 +183,13 @@ class _Run:
         self.X, self.y, self.weight, self.target = X, y, weight, target
         self.objective, self.feasible_set, self.eval_sets = objective, feasible_set, eval_sets
         self.supply = Supply(feasible_set)
-        self.sequence, self.path = [], []
-        names = ["n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap"]
-        self.history = {name: [] for name in names + [f"accuracy_{name}" for name in eval_sets]}
+        self.sequence, self.path = array("q"), Growing(target.shape)
+        self.names = [*NAMES, *(f"accuracy_{name}" for name in eval_sets)]
+        self.history = Growing((len(self.names),))  # a row for every model of the path
         self.clean_weight = float(X.shape[0]) if weight is None else float(weight.sum())
         self.target_value = objective.value(target, X, y, weight)
         self.target_penalty = objective.penalty(target)
+        self.half_k = 0.5 * objective.k(self.clean_weight)
         self.victim = Victim(X, y, objective, sample_weight=weight, theta0=theta0)
         if resume is not None:
             self._resume(resume)
@@ -210,28 +214,29 @@ class _Run:
             )
         self.supply.use(earlier.points, earlier.labels, earlier.counts)
         self.victim.add_many(earlier.points, earlier.labels, earlier.counts)
-        self.sequence = list(earlier.sequence)
+        self.sequence.extend(earlier.sequence.tolist())
         # The last model is visited again, so its entry is left out here.
-        self.path = list(earlier.path[:-1])
-        for name, values in self.history.items():
-            old = earlier.history.get(name)
-            values.extend(np.full(len(self.path), np.nan) if old is None else old[:-1])
+        self.path.extend(earlier.path[:-1])
+        missing = np.full(len(earlier.path), np.nan)
+        columns = [earlier.history.get(name, missing)[:-1] for name in self.names]
+        self.history.extend(np.stack(columns, axis=1))
 
     def go(self, stop, tol, max_points, repeats, callback, verbose):
         victim, last_line = self.victim, time.monotonic()
-        measures = list(self.history["loss_difference" if stop == "loss_difference" else "distance"])
+        which = self.names.index(stop)
+        measures = array("d", self.history.rows[:, which])
         audited = False
         while True:
             diff, step = self.supply.find(victim.theta, self.target, self.objective.loss)
-            state = self._record(diff)
-            n, measure = state["n_points"], state[stop]
+            record = self._record(diff)
+            n, measure = len(self.sequence), record[which]
             measures.append(measure)
             if verbose and time.monotonic() - last_line >= 1.0:
                 last_line = time.monotonic()
-                sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {state['distance']:.4g}\n")
+                sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {record[2]:.4g}\n")
             if measure <= tol:
                 end = "reached", f"{stop} {measure:.4g} <= tol {tol:g} with {n} points"
-            elif callback is not None and callback(state):
+            elif callback is not None and callback(self._state(record)):
                 end = "budget", f"stopped by the callback after {n} points"
             elif max_points is not None and n >= max_points:
                 end = "budget", f"{stop} {measure:.4g} > tol {tol:g} with all {n} points"
@@ -255,54 +260,51 @@ class _Run:
 
     def _last_model_holds(self):
         """The full audit at the end. Where it finds something to mend, the last record is taken back."""
-        victim, repairs = self.victim, self.victim.n_repairs
+        victim, repairs, last = self.victim, self.victim.n_repairs, len(self.path) - 1
         gap = victim.check()
         if victim.n_repairs == repairs:
-            self.history["gap"][-1] = gap
+            self.history.rows[last, NAMES.index("gap")] = gap
             return True
-        self.path.pop()
-        for values in self.history.values():
-            values.pop()
+        self.path.truncate(last)
+        self.history.truncate(last)
         return False
 
     def _record(self, diff):
-        """Everything the history says about the current model."""
-        victim, objective = self.victim, self.objective
-        theta = victim.theta
+        """What the history says about the current model, in the order of its names."""
+        victim, objective, theta = self.victim, self.objective, self.victim.theta
         clean_loss = victim.clean_loss()
         penalty = objective.penalty(theta)
         bound = lower_bound(
             self.target_value,
-            clean_loss + 0.5 * objective.k(self.clean_weight) * penalty,
+            clean_loss + self.half_k * penalty,
             diff.upper_bound,
             penalty,
             self.target_penalty,
             objective.k_per_point,
             n_terms=self.X.shape[0],
         )
-        state = {
-            "n_points": len(self.sequence),
-            "loss_difference": diff.value,
-            "distance": float(np.linalg.norm(theta - self.target)),
-            "clean_loss": clean_loss,
-            "lower_bound": bound.value,
-            "gap": victim.gap,
-        }
-        for name, (X, positive) in self.eval_sets.items():
-            state[f"accuracy_{name}"] = float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive))
-        for name, value in state.items():
-            self.history[name].append(value)
+        away = theta - self.target
+        distance = math.sqrt(away @ away)
+        record = (len(self.sequence), diff.value, distance, clean_loss, bound.value, victim.gap)
+        for X, positive in self.eval_sets.values():
+            record += (float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive)),)
+        self.history.append(record)
         self.path.append(theta)
-        return {**state, "theta": theta}
+        return record
+
+    def _state(self, record):
+        """What a callback is told."""
+        return {**dict(zip(self.names, record, strict=True)), "theta": self.victim.theta}
 
     def result(self, status, message, stop, tol) -> PoisoningResult:
         # An interrupt may come between any two statements: the last complete record counts.
-        n_models = min(len(values) for values in (self.path, *self.history.values()))
-        history = {name: np.array(values[:n_models]) for name, values in self.history.items()}
+        n_models = min(len(self.path), len(self.history))
+        path = self.path.rows[:n_models]
+        history = dict(zip(self.names, self.history.rows[:n_models].T.copy(), strict=True))
         history["n_points"] = history["n_points"].astype(np.intp)
-        path, self.path = self.path[:n_models], []
         sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
         used = int(sequence.max()) + 1 if len(sequence) else 0
+        points, labels = self.victim.hand_over(used)  # and its own arrays are free
         certificate, bound = self._certify(path, history)
         if bound == LARGEST and status != "reached":
             message += "; no number of points induces the target exactly, as the certificate proves"
@@ -310,8 +312,8 @@ class _Run:
         if victim.n_repairs:
             message += f"; {victim.n_repairs} of {victim.n_audits} audits of the refit found something to mend"
         return PoisoningResult(
-            points=victim.added_X[:used],
-            labels=victim.added_y[:used].copy(),
+            points=points,
+            labels=labels,
             sequence=sequence,
             theta=path[-1],
             theta_target=self.target,
@@ -326,7 +328,7 @@ class _Run:
             classes=np.array([-1.0, 1.0]),
             n_clean=self.X.shape[0],
             clean_weight=self.clean_weight,
-            path=_stacked(path),
+            path=path,
             certificate=certificate,
             message=message,
         )
@@ -352,14 +354,6 @@ class _Run:
             for model in {best, *np.linspace(0, len(path) - 1, 9).astype(int).tolist()}:
                 certificate = max(certificate, prove(model, math.inf), key=lambda made: made.value)
         return certificate, certificate.n_poison
-
-
-def _stacked(path):
-    """The models as one array; each is let go as it is copied, so that the path is not held twice."""
-    out = np.empty((len(path), len(path[0])))
-    for i in range(len(path)):
-        out[i], path[i] = path[i], None
-    return out
 
 
 def _stalled(measures, window: int = 500) -> bool:

@@ -52,7 +52,7 @@ __all__ = ["Certificate", "CertificateCheck", "CleanGradient", "Rounding", "boun
 
 UNIT = 2.0**-53  # unit roundoff of float64
 NEAR = 1e-6  # relative l2 distance within which a target counts as hit
-BLOCK_BYTES = 32 * 2**20  # a block of rows as float64; a handful of such arrays live at a time
+BLOCK_BYTES = 2**20  # a block of rows as float64, which a cache holds; a handful of such arrays live at a time
 
 
 def gamma(n: int) -> float:

@@ -129,27 +129,30 @@ def max_loss_difference(
     return find_point(theta, theta_target, feasible_set, loss, max_nodes)
 
 
-def find_point(theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None) -> LossDifference:
-    """:func:`max_loss_difference` for arguments that have been checked already."""
+def find_point(
+    theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None, regions=None
+) -> LossDifference:
+    """:func:`max_loss_difference` for arguments that have been checked already, and ``feasible_set.regions`` where
+    it is known already."""
+    if hasattr(feasible_set, "regions"):
+        regions = feasible_set.regions(theta.size - 1) if regions is None else regions
     if isinstance(feasible_set, DocumentSpace):
-        return _over_documents(theta, theta_target, feasible_set, loss)
+        return _over_documents(theta, theta_target, regions, loss)
     if isinstance(feasible_set, FeatureSpace):
-        return _over_space(theta, theta_target, feasible_set, loss, max_nodes)
+        return _over_space(theta, theta_target, feasible_set, regions, loss, max_nodes)
     if isinstance(feasible_set, CandidatePool):
         feasible_set.check(theta.size - 1)
         return _over_pool(theta, theta_target, feasible_set, loss)
     raise TypeError(f"feasible_set must be a FeatureSpace or a CandidatePool, got {type(feasible_set).__name__}")
 
 
-def _over_space(theta, theta_target, space, loss, max_nodes):
+def _over_space(theta, theta_target, space, regions, loss, max_nodes):
     compiled = loss.name in _core.KERNELS
     if max_nodes is None:
         max_nodes = MAX_NODES if compiled else MAX_NODES_CUSTOM
-    best = None
+    best, known = None, -np.inf
     bound, nodes = -np.inf, 0
-    regions = space.regions(theta.size - 1)
     for y, region in regions.items():
-        known = -np.inf if best is None else best.value
         if compiled:
             x, value, label_bound, n = _compiled(theta, theta_target, region, y, loss, known, max_nodes)
         elif region.is_box:
@@ -158,9 +161,9 @@ def _over_space(theta, theta_target, space, loss, max_nodes):
         else:
             x, value, label_bound, n = _branch_and_bound(theta, theta_target, region, y, loss, known, max_nodes)
         bound, nodes = max(bound, label_bound), nodes + n
-        if best is None or value > best.value:
-            best = LossDifference(x, y, value, np.nan)
-    best = best._replace(upper_bound=bound, nodes=nodes)
+        if best is None or value > known:
+            best, known = (x, y, value), value
+    best = LossDifference(*best, bound, nodes)
     return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss)
 
 
@@ -199,9 +202,9 @@ def _canonical(theta, theta_target, best, space, regions, loss):
     return best._replace(x=x, value=value, upper_bound=max(best.upper_bound, value) + slack)
 
 
-def _over_documents(theta, theta_target, space, loss):
+def _over_documents(theta, theta_target, regions, loss):
     best, bound = None, -np.inf
-    for y, region in space.regions(theta.size - 1).items():
+    for y, region in regions.items():
         known = -np.inf if best is None else best.value
         x, value, label_bound, _ = find_document(theta, theta_target, region, y, loss, known)
         bound = max(bound, label_bound)
@@ -269,7 +272,7 @@ class Supply:
     def __init__(self, feasible_set):
         self.feasible_set = feasible_set
         self.cap = getattr(feasible_set, "max_repeats", None)
-        self._found = None
+        self._found = self._regions = None
         if self.cap is not None:
             self._used = {}  # (row, label) -> copies
             self._spent = np.zeros(feasible_set.X.shape[0], dtype=np.uint8)
@@ -277,7 +280,9 @@ class Supply:
     def find(self, theta, theta_target, loss: Loss) -> tuple[LossDifference, LossDifference | None]:
         """The largest loss difference of the whole feasible set, and of what is left of it (None: nothing)."""
         if self.cap is None:
-            whole = find_point(theta, theta_target, self.feasible_set, loss)
+            if self._regions is None and hasattr(self.feasible_set, "regions"):
+                self._regions = self.feasible_set.regions(theta.size - 1)
+            whole = find_point(theta, theta_target, self.feasible_set, loss, regions=self._regions)
             return whole, whole
         self.feasible_set.check(theta.size - 1)
         parts = _scan_pool(theta, theta_target, self.feasible_set, loss, self._spent)

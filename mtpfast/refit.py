@@ -25,6 +25,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _core
+from .growing import Growing
 from .losses import LOSSES, Objective
 
 __all__ = ["Fit", "Victim", "refit"]
@@ -122,7 +123,7 @@ class Victim:
         self.n_iter = 0
         self.n_audits = self.n_repairs = 0
         self._since_audit = 0
-        self._index = {}
+        self._index = {1.0: {}, -1.0: {}}  # per label: what stands for a point, and its row
         solver = _SmoothSolver if objective.loss.smooth else _HingeSolver
         self._rows = _Rows(self.n_features, self.sparse, may_be_dense=solver is _HingeSolver)
         self._solver = solver(self, theta0)
@@ -138,13 +139,23 @@ class Victim:
         points = self._rows.matrix()
         return sp.csr_matrix(points) if self.sparse and not sp.issparse(points) else points
 
+    def hand_over(self, n: int):
+        """The first ``n`` distinct points, as :attr:`added_X` has them, and their labels, with no copy beside them.
+
+        The victim lets go of them: it is of no use afterwards.
+        """
+        rows = self._rows
+        rows.before_growing()
+        self._rows = self._solver = rows.before_growing = None
+        return rows.hand_over(n, self.sparse)
+
     @property
     def added_y(self) -> np.ndarray:
-        return self._rows.y[: self._rows.n]
+        return self._rows.y.rows
 
     @property
     def added_count(self) -> np.ndarray:
-        return self._rows.count[: self._rows.n]
+        return self._rows.count.rows
 
     def add(self, x, y, count: int = 1) -> int:
         """Add the point (x, y) ``count`` times and refit. Returns its index among the distinct points."""
@@ -165,12 +176,12 @@ class Victim:
         """Count a point among the distinct ones: (index, whether it is new). No refit."""
         x = np.ascontiguousarray(x, dtype=np.float64).ravel()
         # 256 bits stand for the point itself, which is kept once; + 0.0 turns -0. into 0.
-        key = (hashlib.blake2b(x + 0.0, digest_size=32).digest(), float(y))
-        new = key not in self._index
+        key, known = hashlib.blake2b(x + 0.0, digest_size=32).digest(), self._index[y]
+        index = known.get(key)
+        new = index is None
         if new:
-            self._index[key] = self._rows.append(x, y)
-        index = self._index[key]
-        self._rows.count[index] += count
+            index = known[key] = self._rows.append(x, y)
+        self._rows.count.block[index] += count
         self.k += self.objective.k_per_point * count
         return index, new
 
@@ -208,72 +219,94 @@ class Victim:
 
 
 class _Rows:
-    """The distinct added points: a buffer that grows, dense or CSR like the clean rows.
+    """The distinct added points, dense or CSR like the clean rows.
 
     Points of a box are vertices of it, with about as many entries as zeros: next to sparse clean rows they are
     kept dense all the same (where ``may_be_dense``) if the first of them says so, at a third more bytes and a
     fraction of the time.
+
+    Memory that is looked at cannot grow where it stands: who looks at :meth:`block` puts into ``before_growing``
+    what makes it look away.
     """
 
     def __init__(self, n_features, sparse, may_be_dense=False):
         self.n, self.n_features, self.sparse, self.may_be_dense = 0, n_features, sparse, may_be_dense
-        self.y, self.count = np.zeros(16), np.zeros(16)
-        self._allocate()
-
-    def _allocate(self):
-        if self.sparse:
-            self.data, self.indices = np.zeros(64), np.zeros(64, dtype=np.int32)
-            self.indptr = np.zeros(17, dtype=np.int32)
-        else:
-            self.data = np.zeros((16, self.n_features))
+        self.y, self.count = Growing(), Growing()
+        self.data, self.indices, self.indptr = Growing(), Growing(dtype=np.int32), Growing(dtype=np.int32)
+        self.before_growing = lambda: None
 
     def append(self, x, y) -> int:
         i = self.n
-        if i == 0 and self.sparse and self.may_be_dense and 4 * np.count_nonzero(x) > len(x):
-            self.sparse = False
-            self._allocate()
-        if i == len(self.y):
-            # 1/4 more at a time: the buffer counts against the memory of an attack
-            size = i + i // 4 + 16
-            self.y, self.count = _grown(self.y, size), _grown(self.count, size)
+        if i == 0:
+            if self.sparse and self.may_be_dense and 4 * np.count_nonzero(x) > len(x):
+                self.sparse = False
             if self.sparse:
-                self.indptr = _grown(self.indptr, size + 1)
+                self.indptr.append(0)
             else:
-                self.data = _grown(self.data, size)
+                self.data = Growing((self.n_features,))
         if self.sparse:
             nonzero = np.flatnonzero(x)
-            start, end = int(self.indptr[i]), int(self.indptr[i]) + len(nonzero)
-            if end > len(self.data):
-                self.data, self.indices = (_grown(a, end + end // 4) for a in (self.data, self.indices))
-            self.data[start:end], self.indices[start:end] = x[nonzero], nonzero
-            self.indptr[i + 1] = end
+            end = len(self.data) + len(nonzero)
+            if end > min(len(self.data.block), len(self.indices.block)) or i + 2 > len(self.indptr.block):
+                self.before_growing()
+            self.data.extend(x[nonzero])
+            self.indices.extend(nonzero)
+            self.indptr.append(end)
         else:
-            self.data[i] = x
-        self.y[i] = y
+            if i == len(self.data.block):
+                self.before_growing()
+            self.data.append(x)
+        self.y.append(y)
+        self.count.append(0.0)
         self.n = i + 1
         return i
 
     def block(self):
-        """What ``_core.HingeSolver`` reads: the whole buffer."""
+        """What ``_core.HingeSolver`` reads: all the memory there is."""
         if not self.sparse:
-            return self.data
-        return SimpleNamespace(
-            shape=(len(self.y), self.n_features), data=self.data, indices=self.indices, indptr=self.indptr
-        )
+            return self.data.block
+        indptr = self.indptr.block
+        shape = (len(indptr) - 1, self.n_features)
+        return SimpleNamespace(shape=shape, data=self.data.block, indices=self.indices.block, indptr=indptr)
 
     def matrix(self):
+        if not self.n:
+            return (sp.csr_matrix if self.sparse else np.zeros)((0, self.n_features))
         if not self.sparse:
-            return self.data[: self.n]
-        end = int(self.indptr[self.n])
-        return sp.csr_matrix(
-            (self.data[:end], self.indices[:end], self.indptr[: self.n + 1]), shape=(self.n, self.n_features)
-        )
+            return self.data.rows
+        arrays = self.data.rows, self.indices.rows, self.indptr.rows
+        return sp.csr_matrix(arrays, shape=(self.n, self.n_features))
+
+    def hand_over(self, n, sparse):
+        """(points, labels) of the first n, CSR where ``sparse``; the rows are gone then."""
+        points, labels = self.matrix(), self.y.rows[:n].copy()
+        if n < self.n:
+            points = points[:n]
+        self.n, data, self.data = 0, self.data, None
+        if sparse and not sp.issparse(points):
+            del points
+            points = _to_csr(data, n)
+        return points, labels
 
 
-def _grown(array, size):
-    out = np.zeros((size, *array.shape[1:]), dtype=array.dtype)
-    out[: len(array)] = array
-    return out
+def _to_csr(rows: Growing, n):
+    """The first n rows as CSR, from the last to the first: each is given up as it is copied."""
+    d = rows.block.shape[1]
+    rows.truncate(n)
+    step = max(1, 2**15 // d)
+    parts = list(_slices(0, n, step))
+    counts = [np.count_nonzero(rows.block[part], axis=1) for part in parts]
+    indptr = np.concatenate([[0], *counts]).cumsum()
+    index = sp.get_index_dtype(maxval=max(int(indptr[-1]), d))
+    data, indices = np.empty(indptr[-1]), np.empty(indptr[-1], dtype=index)
+    for part in reversed(parts):
+        dense = rows.block[part]
+        i, j = np.nonzero(dense)
+        to = slice(indptr[part.start], indptr[part.stop])
+        data[to], indices[to] = dense[i, j], j
+        del dense
+        rows.truncate(part.start)
+    return sp.csr_matrix((data, indices, indptr.astype(index)), shape=(n, d))
 
 
 def _metric(X, intercept):
@@ -319,13 +352,28 @@ class _HingeSolver:
             objective.penalize_intercept,
             _metric(victim.X, objective.fit_intercept),
         )
+        self.attached = False
+        victim._rows.before_growing = self._detach
+
+    def _attach(self):
+        """Show the core the added rows, unless they are where it saw them last."""
+        if not self.attached:
+            rows = self.victim._rows
+            self.core.set_added(rows.block(), rows.n)
+            self.attached = True
+
+    def _detach(self):
+        """The added rows are about to move: the core must not look at them."""
+        self.core.set_added(np.empty((0, self.victim.n_features)), 0)
+        self.attached = False
 
     def solve(self):
         """From scratch (or theta0), with all points added so far."""
         victim, core = self.victim, self.core
-        core.set_added(victim._rows.block(), victim._rows.n)
-        for index in range(core.n_rows - victim.X.shape[0], victim._rows.n):
-            core.append(victim._rows.y[index])
+        if victim.n_distinct:
+            self._attach()
+        for y in victim.added_y[core.n_rows - victim.X.shape[0] :]:
+            core.append(y)
         core.set_weights(np.concatenate([victim.weight, victim.added_count]), victim.k)
         theta, self.theta0 = self.theta0, None
         if theta is None:
@@ -338,8 +386,8 @@ class _HingeSolver:
         victim, core = self.victim, self.core
         row = victim.X.shape[0] + index
         if new:
-            core.set_added(victim._rows.block(), victim._rows.n)
-            core.append(victim._rows.y[index])
+            self._attach()
+            core.append(victim._rows.y.block[index])
         outcome = core.raise_weight(row, count, victim.k - core.k)
         victim.n_iter += 1
         self._read(core.gap())
@@ -568,16 +616,22 @@ class _SmoothSolver:
         codes, patterns = found
         positive = self.y > 0
         order = np.lexsort((*codes.T, positive))
-        codes, positive = codes[order], positive[order]
-        new = np.append(True, np.any(codes[1:] != codes[:-1], axis=1) | (positive[1:] != positive[:-1]))
+        codes = found = codes[order]  # no copy of the codes is kept beside another
+        positive = positive[order]
+        new = np.append(True, positive[1:] != positive[:-1])
+        for column in codes.T:
+            new[1:] |= column[1:] != column[:-1]
         first = order[new]
-        weight = np.bincount(np.cumsum(new) - 1, self.weight[order])
-        codes = codes[new]
+        weight = np.add.reduceat(self.weight[order], np.flatnonzero(new))
+        codes = found = codes[new]
         members, ends = [], []
         for rows in _slices(0, len(first), _core.CHUNK):
-            flat = codes[rows].ravel()
-            members.append((np.argsort(flat, kind="stable") // codes.shape[1]).astype(np.uint16))
-            ends.append(np.append(0, np.cumsum(np.bincount(flat, minlength=patterns.shape[0]))).astype(np.int32))
+            count = np.zeros(patterns.shape[0], dtype=np.int32)
+            # a code belongs to one column, and the codes of a column precede those of the next
+            for column in codes[rows].T:
+                members.append(np.argsort(column, kind="stable").astype(np.uint16))
+                count += np.bincount(column, minlength=len(count)).astype(np.int32)
+            ends.append(np.append(0, np.cumsum(count)).astype(np.int32))
         rows = (codes, np.concatenate(members), np.array(ends), self.y[first], weight, self.norm[first])
         self.coded = (patterns, patterns.T.tocsr(), *rows)
         self.norm = None
@@ -713,22 +767,28 @@ def _codes(X):
     """``codes`` (n, g) and ``patterns``, a CSR matrix of one row per code: row i of X is the sum of the patterns
     of codes[i]. Neighbouring columns that together take at most `PATTERNS` combinations of values share a code.
     None where that makes more than a code for six columns."""
-    d = X.shape[1]
+    n, d = X.shape
+    parts = list(_slices(0, n, SLICE))  # what is wider than a code is held for a few rows only
     codes, columns = [], []
     for j in range(d):
         values = np.unique(X[:, j])
-        if len(values) > PATTERNS or 6 * len(codes) > d:
+        m = len(values)
+        if m > PATTERNS or 6 * len(codes) > d:
             return None
-        code = np.searchsorted(values, X[:, j])
+        code = np.empty(n, dtype=np.uint16)
+        for rows in parts:
+            code[rows] = np.searchsorted(values, X[rows, j])
         if codes:
-            pair = code + codes[-1] * np.int64(len(values))
-            taken = np.zeros((int(codes[-1].max()) + 1) * len(values), dtype=bool)
-            taken[pair] = True
+            last, taken = codes[-1], np.zeros((int(codes[-1].max()) + 1) * m, dtype=bool)
+            for rows in parts:
+                taken[code[rows] + last[rows] * np.int64(m)] = True
             if np.count_nonzero(taken) <= PATTERNS:
-                codes[-1] = (np.cumsum(taken) - 1).astype(np.uint16)[pair]
+                number = (np.cumsum(taken) - 1).astype(np.uint16)
+                for rows in parts:
+                    last[rows] = number[code[rows] + last[rows] * np.int64(m)]
                 columns[-1] = slice(columns[-1].start, j + 1)
                 continue
-        codes.append(code.astype(np.uint16))
+        codes.append(code)
         columns.append(slice(j, j + 1))
     firsts = [np.unique(code, return_index=True)[1] for code in codes]
     starts = np.cumsum([0] + [len(first) for first in firsts])
@@ -736,7 +796,11 @@ def _codes(X):
         return None
     blocks = [sp.csr_matrix(X[first, these]) for first, these in zip(firsts, columns, strict=True)]
     patterns = sp.block_diag(blocks, format="csr")
-    return np.column_stack(codes) + starts[:-1].astype(np.uint16), patterns
+    out = np.empty((n, len(codes)), dtype=np.uint16)
+    for i in range(len(codes)):
+        np.add(codes[i], starts[i], out=out[:, i], casting="unsafe")
+        codes[i] = None
+    return out, patterns
 
 
 def _squares(X, axis):

@@ -20,7 +20,7 @@ LAYERS = {
     "cli": {"__init__"},
     "estimator": {"attack", "minimum", "targets", "feasible", "refit", "result", "texts", "steps", "frames"} | GROUND,
     "targets": {"refit", "steps"} | GROUND,
-    "attack": {"oracle", "refit", "bounds", "result", "certificate", "feasible"} | GROUND,
+    "attack": {"oracle", "refit", "bounds", "result", "certificate", "feasible", "growing"} | GROUND,
     "minimum": {
         "ascent",
         "document_records",
@@ -47,7 +47,8 @@ LAYERS = {
     "document_records": {"documents"},
     "ascent": {"programs"},
     "documents": {"feasible", "rules", "region", "validation"},
-    "refit": {"_core"} | GROUND,
+    "refit": {"_core", "growing"} | GROUND,
+    "growing": set(),
     "result": {"verification", "certificate", "bounds", "documents", "feasible", "frames"} | GROUND,
     "verification": {"result", "texts", "steps", "frames"} | GROUND,  # result: for type hints only
     "texts": {"tables", "documents", "feasible", "steps", "frames"},
