@@ -308,8 +308,8 @@ class Objective:
 
     def penalty(self, theta) -> float:
         """``theta' R theta``."""
-        w, b = theta[:-1], theta[-1]
-        return float(w @ w + self.r * b * b)
+        w, b = theta[:-1], float(theta[-1])
+        return float(w @ w) + self.r * b * b
 
     def margins(self, theta, X, y) -> np.ndarray:
         """``y_i * (w . x_i + b)`` for every row of a dense or sparse X."""

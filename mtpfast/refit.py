@@ -88,6 +88,7 @@ def refit(X, y, objective: Objective, sample_weight=None, total_weight=None, the
     array([ 2., -1.])
     """
     victim = Victim(X, y, objective, sample_weight=sample_weight, total_weight=total_weight, theta0=theta0, tol=tol)
+    victim.let_go()
     return Fit(victim.theta, victim.gap, victim.n_iter)
 
 
@@ -139,16 +140,6 @@ class Victim:
         points = self._rows.matrix()
         return sp.csr_matrix(points) if self.sparse and not sp.issparse(points) else points
 
-    def hand_over(self, n: int):
-        """The first ``n`` distinct points, as :attr:`added_X` has them, and their labels, with no copy beside them.
-
-        The victim lets go of them: it is of no use afterwards.
-        """
-        rows = self._rows
-        rows.before_growing()
-        self._rows = self._solver = rows.before_growing = None
-        return rows.hand_over(n, self.sparse)
-
     @property
     def added_y(self) -> np.ndarray:
         return self._rows.y.rows
@@ -165,6 +156,23 @@ class Victim:
         if self._since_audit >= AUDIT_EVERY:
             self.audit()
         return index
+
+    def let_go(self):
+        """Give up X, the solver and the added points, which know each other and would stay until cycles are collected.
+
+        The last model, its gap and the counts of the work are all that is left.
+        """
+        rows = self._rows
+        rows.before_growing()
+        self.X = self._rows = self._solver = rows.before_growing = None
+        return rows
+
+    def hand_over(self, n: int):
+        """:meth:`let_go`, for the first ``n`` distinct points (as :attr:`added_X` has them) and their labels.
+
+        They are not copied, or only piece by piece.
+        """
+        return self.let_go().hand_over(n, self.sparse)
 
     def add_many(self, points, labels, counts) -> None:
         """Add many points at once and refit from where the model stands."""
@@ -614,25 +622,29 @@ class _SmoothSolver:
         if found is None:
             return
         codes, patterns = found
+        del found  # no copy of the codes is kept beside another
         positive = self.y > 0
         order = np.lexsort((*codes.T, positive))
-        codes = found = codes[order]  # no copy of the codes is kept beside another
+        codes = codes[order]
         positive = positive[order]
         new = np.append(True, positive[1:] != positive[:-1])
         for column in codes.T:
             new[1:] |= column[1:] != column[:-1]
         first = order[new]
         weight = np.add.reduceat(self.weight[order], np.flatnonzero(new))
-        codes = found = codes[new]
-        members, ends = [], []
+        del order, positive
+        codes = codes[new]
+        members, ends = np.empty(codes.size, dtype=np.uint16), []
+        at = 0
         for rows in _slices(0, len(first), _core.CHUNK):
             count = np.zeros(patterns.shape[0], dtype=np.int32)
             # a code belongs to one column, and the codes of a column precede those of the next
             for column in codes[rows].T:
-                members.append(np.argsort(column, kind="stable").astype(np.uint16))
+                members[at : at + len(column)] = np.argsort(column, kind="stable")
+                at += len(column)
                 count += np.bincount(column, minlength=len(count)).astype(np.int32)
             ends.append(np.append(0, np.cumsum(count)).astype(np.int32))
-        rows = (codes, np.concatenate(members), np.array(ends), self.y[first], weight, self.norm[first])
+        rows = (codes, members, np.array(ends), self.y[first], weight, self.norm[first])
         self.coded = (patterns, patterns.T.tocsr(), *rows)
         self.norm = None
         # at most CHUNK / 4 rows in a row, and PATTERNS of a column, are added plainly
