@@ -364,9 +364,9 @@ class _HingeSolver:
         victim._rows.before_growing = self._detach
 
     def _attach(self):
-        """Show the core the added rows, unless they are where it saw them last."""
-        if not self.attached:
-            rows = self.victim._rows
+        """Show the core the added rows, unless there are none or they are where it saw them last."""
+        rows = self.victim._rows
+        if not self.attached and rows.n:
             self.core.set_added(rows.block(), rows.n)
             self.attached = True
 
@@ -378,8 +378,7 @@ class _HingeSolver:
     def solve(self):
         """From scratch (or theta0), with all points added so far."""
         victim, core = self.victim, self.core
-        if victim.n_distinct:
-            self._attach()
+        self._attach()
         for y in victim.added_y[core.n_rows - victim.X.shape[0] :]:
             core.append(y)
         core.set_weights(np.concatenate([victim.weight, victim.added_count]), victim.k)
@@ -393,8 +392,8 @@ class _HingeSolver:
     def add(self, index, new, count):
         victim, core = self.victim, self.core
         row = victim.X.shape[0] + index
+        self._attach()
         if new:
-            self._attach()
             core.append(victim._rows.y.block[index])
         outcome = core.raise_weight(row, count, victim.k - core.k)
         victim.n_iter += 1
@@ -404,6 +403,7 @@ class _HingeSolver:
 
     def audit(self):
         victim = self.victim
+        self._attach()
         for _ in range(3):
             gap, wrong = self.core.audit()
             self._read(gap)
@@ -415,6 +415,7 @@ class _HingeSolver:
 
     def check(self):
         """Whether a full pass finds all as it should be; the gap is then the true one."""
+        self._attach()
         gap, wrong = self.core.check()
         self.victim.gap = gap
         return not wrong and self.victim.is_tight()

@@ -138,3 +138,20 @@ def test_what_was_trained_on_goes_with_its_last_owner(loss, convert):
             assert seen() is None, kept
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.9])
+def test_a_solver_knows_where_the_points_are_when_they_have_moved(share):
+    """A full pass between placing points and the refit with them finds the model as it was."""
+    rng = np.random.default_rng(5)
+    X = sp.csr_matrix(rng.random((20, 300)) * (rng.random((20, 300)) < 0.2))
+    points = rng.random((200, 300)) * (rng.random((200, 300)) < share)
+    victim = Victim(X, np.where(np.arange(20) % 2, 1.0, -1.0), make_objective("hinge", C=1.0))
+    for x in points[:4]:
+        victim.add(x, 1.0)
+    gap, model, solver = victim.check(), victim.theta, victim._solver
+    for x in points[4:]:
+        victim._place(x, 1.0, 1)
+    assert not solver.attached
+    assert victim.check() == gap
+    assert_array_equal(victim.theta, model)
