@@ -6,7 +6,7 @@ certificates are checked in plain NumPy (``certificate.py``).
 """
 
 cimport cython
-from libc.math cimport INFINITY, exp, expm1, fabs, floor, frexp, ldexp, log, log1p, rint, sqrt
+from libc.math cimport INFINITY, NAN, exp, expm1, fabs, floor, log, log1p, rint, sqrt
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -17,6 +17,7 @@ import numpy as np
 cdef extern from *:
     """
     #include <stddef.h>
+    #include <stdint.h>
     #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
     #define MTP_CLONES __attribute__((target_clones("avx512f", "avx2,fma", "default")))
     #else
@@ -55,14 +56,36 @@ cdef extern from *:
         s[1] = s1;
     }
 
-    /* ask for the n doubles at a: 1 kB of them, the rest follows by itself */
-    static void mtp_prefetch(const double *a, ptrdiff_t n) {
+    /* ask for the n bytes at a: 1 kB of them, the rest follows by itself */
+    static void mtp_prefetch(const void *a, ptrdiff_t n) {
     #ifdef __GNUC__
-        ptrdiff_t i, end = n < 128 ? n : 128;
-        for (i = 0; i < end; i += 8) __builtin_prefetch(a + i);
+        ptrdiff_t i, end = n < 1024 ? n : 1024;
+        for (i = 0; i < end; i += 64) __builtin_prefetch((const char *)a + i);
     #else
         (void)a; (void)n;
     #endif
+    }
+
+    /* q.b and q.c in one read of n blocks of 64 codes, rounded to float: within 150 / 2^24 of the sum of the sizes
+       of the terms, as none is in more than 128 + 16 sums. A block is 16 words; the bytes of word t, the lowest first,
+       belong to the columns t, t + 16, t + 32 and t + 48: no lane ever changes its width. */
+    MTP_CLONES
+    static void mtp_short_dot2(const uint32_t *q, const float *b, const float *c, ptrdiff_t n, double *s) {
+        ptrdiff_t i = 0, t, end;
+        s[0] = s[1] = 0.0;
+        while (i < n) {
+            float s0[16] = {0}, s1[16] = {0};
+            for (end = n - i < 32 ? n : i + 32; i < end; i++, q += 16, b += 64, c += 64) {
+                #pragma omp simd
+                for (t = 0; t < 16; t++) {
+                    float e = (float)(int32_t)(q[t] & 255), f = (float)(int32_t)(q[t] >> 8 & 255);
+                    float g = (float)(int32_t)(q[t] >> 16 & 255), h = (float)(int32_t)(q[t] >> 24);
+                    s0[t] += (e * b[t] + f * b[t + 16]) + (g * b[t + 32] + h * b[t + 48]);
+                    s1[t] += (e * c[t] + f * c[t + 16]) + (g * c[t + 32] + h * c[t + 48]);
+                }
+            }
+            for (t = 0; t < 16; t++) { s[0] += s0[t]; s[1] += s1[t]; }
+        }
     }
 
     MTP_CLONES
@@ -77,7 +100,10 @@ cdef extern from *:
     void mtp_sparse_dot2(
         const double *a, const int *j, const double *b, const double *c, Py_ssize_t n, double *s
     ) noexcept nogil
-    void mtp_prefetch(const double *a, Py_ssize_t n) noexcept nogil
+    void mtp_prefetch(const void *a, Py_ssize_t n) noexcept nogil
+    void mtp_short_dot2(
+        const unsigned int *q, const float *b, const float *c, Py_ssize_t n, double *s
+    ) noexcept nogil
     void mtp_axpy(Py_ssize_t n, double t, const double *x, double *y) noexcept nogil
 
 cdef double EPS = 2.220446049250313e-16
@@ -1421,27 +1447,6 @@ cdef inline void row_axpy(const Rows *rows, Py_ssize_t i, double t, double *v) n
         v[rows.indices[j]] += t * rows.data[j]
 
 
-cdef inline double row_row(const Rows *a, Py_ssize_t i, const Rows *b, Py_ssize_t j) noexcept nogil:
-    """x_i . x_j"""
-    cdef int p, q, p_end, q_end
-    cdef double s = 0.0
-    if not a.sparse:
-        return row_dot(b, j, a.data + i * a.d)
-    if not b.sparse:
-        return row_dot(a, i, b.data + j * b.d)
-    p, p_end, q, q_end = a.indptr[i], a.indptr[i + 1], b.indptr[j], b.indptr[j + 1]
-    while p < p_end and q < q_end:
-        if a.indices[p] == b.indices[q]:
-            s += a.data[p] * b.data[q]
-            p += 1
-            q += 1
-        elif a.indices[p] < b.indices[q]:
-            p += 1
-        else:
-            q += 1
-    return s
-
-
 cdef void products(const Rows *rows, Py_ssize_t n, const double *v, double *out) noexcept nogil:
     """out[i] = x_i . v for the first n rows"""
     cdef int d = <int>rows.d, m = <int>n, one = 1
@@ -1626,6 +1631,8 @@ cdef extern from *:
 
 cdef enum:
     BLOCK = 64     # rows at a time: they are still in the nearest cache when they are read again
+    SHORT_FROM = 256   # entries: shorter dense rows are looked at as they are
+    BINS = 1024    # of deadlines
     ROWS = 8192    # coded rows at a time, so that a row's number takes two bytes
 
 CHUNK = ROWS
@@ -1810,15 +1817,29 @@ cdef enum Outcome:
     NO_MEMORY = 2
 
 
+cdef struct Row:
+    double c, y, norm    # weight, label, |a_i|
+    double reach         # how much the margin changes, at most, where theta goes a way of length 1
+    double slack         # the margin less the threshold when theta had travelled `stamp`
+    double stamp
+    double deadline      # what theta may travel before the row can reach its threshold
+    double base          # what its codes do not tell of the slack, see HingeSolver.anchor
+
+
 cdef struct Crossing:
-    double step      # where along the line the row reaches its threshold
+    double step      # where along the line the row reaches its threshold, or before where it does not
     double jump      # what the slope gains there
-    Py_ssize_t q     # its place among the near rows
+    Py_ssize_t p     # its place among the rows looked at
 
 
 cdef struct Look:
-    Py_ssize_t q     # a near row whose margin was computed in this step, by its place
-    double rate      # how fast its margin moves along the line
+    Py_ssize_t i     # a row that was looked at in this step
+    double slack     # its margin less its threshold, and how fast that moves along the line ...
+    double rate
+    double error     # ... and how far these may be off: 0 after a close look
+    double spread
+    double shift     # what `base` lacks to the slack, as the codes have it
+    bint close
 
 
 cdef inline int by_step(const Crossing *p, const Crossing *q) noexcept nogil:
@@ -1827,7 +1848,7 @@ cdef inline int by_step(const Crossing *p, const Crossing *q) noexcept nogil:
         return -1 if p.step < q.step else 1
     if p.jump != q.jump:
         return -1 if p.jump > q.jump else 1
-    return -1 if p.q < q.q else (1 if p.q > q.q else 0)
+    return -1 if p.p < q.p else (1 if p.p > q.p else 0)
 
 
 cdef inline double nudge(Py_ssize_t i) noexcept nogil:
@@ -1873,6 +1894,116 @@ cdef int grow(void **p, size_t size) noexcept nogil:
     return DONE
 
 
+@cython.final
+cdef class ShortRows:
+    """Dense rows in a byte an entry, to take a first look at: x_j is about low_j + q_j (high_j - low_j) / 255.
+
+    `look` reads an eighth of what the row takes, and tells x . v up to error |v|.
+    """
+    cdef Py_ssize_t d, n_blocks
+    cdef unsigned int *q
+    cdef double[::1] low, high, error
+    cdef float[::1] first, second
+    cdef double low_size, first_size, second_size, first_low, second_low
+
+    def __cinit__(self):
+        self.q = NULL
+
+    def __dealloc__(self):
+        free(self.q)
+
+    def __init__(self, Py_ssize_t d):
+        self.d, self.n_blocks = d, (d + 63) // 64
+        self.low, self.high, self.error = np.full(d, INFINITY), np.full(d, -INFINITY), np.zeros(0)
+        self.first, self.second = np.zeros((2, 64 * self.n_blocks), dtype=np.float32)
+        self.low_size = self.first_size = self.second_size = self.first_low = self.second_low = 0.0
+
+    cdef reserve(self, Py_ssize_t n):
+        """Room for n rows; those that are there stay."""
+        if grow(<void **>&self.q, 64 * n * self.n_blocks + 1) != DONE:
+            raise MemoryError()
+        error = np.zeros(n)
+        error[: self.error.shape[0]] = self.error
+        self.error = error
+
+    cdef bint widen(self, const double *x) noexcept nogil:
+        """Let the codes reach to x. True if they did not: the rows before must be coded again then."""
+        cdef Py_ssize_t j
+        cdef bint changed = False
+        for j in range(self.d):
+            if x[j] < self.low[j]:
+                self.low[j], changed = x[j], True
+            if x[j] > self.high[j]:
+                self.high[j], changed = x[j], True
+        if changed:
+            self.low_size = sqrt(mtp_dot(&self.low[0], &self.low[0], self.d))
+        return changed
+
+    cdef void code(self, Py_ssize_t i, const double *x) noexcept nogil:
+        """Row i is x."""
+        cdef size_t j
+        cdef double t, width, missed = 0.0, size = 0.0
+        cdef unsigned int *q = self.q + i * 16 * self.n_blocks
+        memset(q, 0, 64 * self.n_blocks)
+        for j in range(<size_t>self.d):
+            width = (self.high[j] - self.low[j]) * (1.0 / 255.0)
+            t = (x[j] - self.low[j]) / width + 0.5 if width > 0.0 else 0.0
+            t = 0.0 if not t > 0.0 else (255.0 if t > 255.0 else t)
+            q[j // 64 * 16 + j % 16] |= <unsigned int>t << (j % 64 // 16 * 8)
+            t = self.low[j] + width * <unsigned int>t
+            missed += (x[j] - t) ** 2
+            size += t * t
+        # |width q| <= |x| + |low|; 9e-6 > 150 / 2^24, see mtp_short_dot2; below 1e-30 a float may be rounded to 0
+        self.error[i] = sqrt(missed) * (1.0 + 1e-9) + 9e-6 * (sqrt(size) + self.low_size) + 1e-30
+
+    cdef double _scale(self, const double *v, float *out, double *size) noexcept nogil:
+        """Into `out`, what codes are multiplied by for v / |v|; returns low . v and, in `size`, |v|."""
+        cdef Py_ssize_t j
+        cdef double scale, low = 0.0
+        size[0] = sqrt(mtp_dot(v, v, self.d))
+        scale = 1.0 / (255.0 * size[0]) if size[0] > 0.0 else 0.0
+        for j in range(self.d):
+            low += self.low[j] * v[j]
+            out[j] = <float>(v[j] * scale * (self.high[j] - self.low[j]))
+        return low
+
+    cdef void load(self, const double *v, const double *w) noexcept nogil:
+        """The two vectors that `look` multiplies by."""
+        self.first_low = self._scale(v, &self.first[0], &self.first_size)
+        self.second_low = self._scale(w, &self.second[0], &self.second_size)
+
+    cdef inline void prefetch(self, Py_ssize_t i) noexcept nogil:
+        mtp_prefetch(self.q + i * 16 * self.n_blocks, 64 * self.n_blocks)
+
+    cdef inline double look(self, Py_ssize_t i, double *both) noexcept nogil:
+        """The products of row i and the two loaded vectors, off by at most |v| times what is returned."""
+        mtp_short_dot2(self.q + i * 16 * self.n_blocks, &self.first[0], &self.second[0], self.n_blocks, both)
+        both[0] = both[0] * self.first_size + self.first_low
+        both[1] = both[1] * self.second_size + self.second_low
+        return self.error[i]
+
+    cdef void fill(self, const double *x, Py_ssize_t n) noexcept nogil:
+        """Code n rows, one after the other in x. There must be room."""
+        cdef Py_ssize_t i
+        for i in range(n):
+            self.widen(x + i * self.d)
+        for i in range(n):
+            self.code(i, x + i * self.d)
+
+    def products(self, const double[:, ::1] X, const double[::1] v, const double[::1] w):
+        """Code the rows X (n, d); what `look` tells of X v and X w, and its errors (three arrays of n)."""
+        cdef Py_ssize_t i
+        cdef double[:, ::1] both = np.zeros((X.shape[0], 2))
+        if not X.shape[1] == v.shape[0] == w.shape[0] == self.d or X.shape[0] == 0:
+            raise ValueError("products: shapes disagree")
+        self.reserve(X.shape[0])
+        self.fill(&X[0, 0], X.shape[0])
+        self.load(&v[0], &w[0])
+        for i in range(X.shape[0]):
+            self.look(i, &both[i, 0])
+        return *np.asarray(both).T, np.asarray(self.error)
+
+
 cdef class HingeSolver:
     """The minimiser of the hinge objective, kept while weights and k change.
 
@@ -1896,12 +2027,12 @@ cdef class HingeSolver:
     the way of theta, lengths in any metric and its dual (Cauchy-Schwarz), so every row has a
     `deadline`, the length of the way before which it cannot reach its threshold. The metric
     measures a change of theta by what it does to the rows on average: `along` a few principal
-    `directions` of theirs, and `across` these for each feature.
+    `directions` of theirs, and `across` these for each feature. The rows lie in bins by deadline.
 
-    A line search computes the margins of the rows whose deadline it passes and of no others, in
-    stages, as most lines end early. The rows with a deadline before the `horizon` are the `near`
-    ones; only their deadlines are compared, until theta has come that far and the next ones are
-    gathered.
+    A line search looks at the rows whose deadline it passes and at no others, in stages, as most
+    lines end early. A long dense row is looked at through its codes first, an eighth of its bytes
+    (`ShortRows`); these tell before where along the line it cannot cross, and only where the line
+    gets there is its margin computed.
     """
 
     cdef Rows clean, added
@@ -1909,31 +2040,41 @@ cdef class HingeSolver:
     cdef readonly Py_ssize_t n_clean, n_rows, d
     cdef readonly bint intercept, free_intercept
     cdef readonly double k
-    # how far theta has travelled since the last pass over all rows, and how far it may go before
-    # the near rows are gathered anew
+    # how far theta has travelled since the last pass over all rows; up to where rows are in bins, and since when
     cdef readonly double travelled, horizon
-    cdef double travelled_at_gather, last_way
-    cdef long steps_at_gather
-    cdef readonly long n_steps, n_looks, n_gathers
-    # one entry per row (the capacity grows in `_reserve`): `slack` is the margin less the threshold
-    # when theta had travelled `stamp`, and good until `deadline`; `margin` is scratch
-    cdef double[::1] c, y, norm, reach, margin, slack, stamp, deadline
+    cdef double gathered_at, bin_width, last_way
+    cdef long steps_at_gather, n_sifted
+    cdef readonly long n_steps, n_looks, n_gathers, n_close
+    # one entry per row (the capacity grows in `_reserve`); `margin` is scratch
+    cdef object _row_owner
+    cdef Row *row
+    cdef Py_ssize_t capacity
+    cdef double[::1] margin
     cdef signed char[::1] side
-    # the near rows, and their deadlines side by side
-    cdef int[::1] near
-    cdef double[::1] due
-    cdef readonly Py_ssize_t n_near
+    # the rows by deadline: bin b holds those of b * bin_width after the gathering and later, a list of `bins` heads
+    # and `next` rows that ends with -1
+    cdef int[::1] next
+    cdef int bins[BINS]
+    cdef int first_bin
     # the metric: |v|^2 = sum_p along_p (direction_p . v)^2 + sum_j across_j rest_j^2
     cdef const double[:, ::1] directions
     cdef const double[::1] along, across
     cdef double[::1] rest
+    # the codes of long dense rows, from which follows what the way from the `anchor` has done to a slack: `base` is the
+    # rest of it, NaN where not known. `farthest`: how far the model has been from the anchor; `n_wasted`: how often a
+    # margin was computed since for want of precision
+    cdef ShortRows short_clean, short_added
+    cdef bint has_short_clean, has_short_added
+    cdef double[::1] anchor, way
+    cdef double farthest, way_size, step_size
+    cdef long n_wasted
     # vectors of length d + 1; the sums of c_i a_i over the rows below the margin
     # (`model` is what the method moves, `exact` the model that `_finish` makes of it)
     cdef double[::1] model, exact, step, force, below_clean, below_added, unit
     cdef double below_weight
     # the rows on the margin; L is a packed lower triangle, Q has d + 1 columns
     cdef Py_ssize_t m, m_capacity
-    cdef bint keep_Q
+    cdef bint keep_Q, joined
     cdef Py_ssize_t *on
     cdef double *L
     cdef double *Q
@@ -1970,27 +2111,36 @@ cdef class HingeSolver:
         self.free_intercept = intercept and not penalize_intercept
         self.keep_Q = isinstance(X, np.ndarray)
         self.k = 1.0
-        self.travelled = self.horizon = self.travelled_at_gather = self.last_way = 0.0
+        self.travelled = self.horizon = self.gathered_at = self.last_way = 0.0
         self._owners = [None, None]
         self._point_at(&self.clean, X, 0)
         self.added = self.clean
-        self.c = self.y = self.norm = self.reach = self.margin = self.slack = self.stamp = np.zeros(0)
-        self.deadline = self.due = np.zeros(0)
-        self.side = np.zeros(0, dtype=np.int8)
-        self.near = np.zeros(0, dtype=np.intc)
+        self.row, self.capacity, self._row_owner = NULL, 0, None
+        self.margin = np.zeros(0)
+        self.side, self.next = np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.intc)
+        self.short_clean = self.short_added = None
+        self.has_short_clean = self.has_short_added = False
+        self.anchor, self.way = np.zeros(self.d + 1), np.zeros(self.d + 1)
+        self.farthest = self.way_size = self.step_size = 0.0
+        self.n_wasted = 0
         self._reserve(self.n_clean + 64)
         self.model, self.exact, self.step, self.force = (np.zeros(self.d + 1) for _ in range(4))
         self.below_clean, self.below_added, self.unit = (np.zeros(self.d + 1) for _ in range(3))
-        self.n_near = 0
-        self.n_steps = self.n_looks = self.n_gathers = self.steps_at_gather = 0
+        self.n_close = self.n_steps = self.n_looks = self.n_gathers = self.steps_at_gather = self.n_sifted = 0
+        self._clear_bins(1.0)
         self.directions, self.along, self.across = metric
         self.rest = np.zeros(self.d + 1)
         if self.directions.shape[1] != self.d + 1 or self.across.shape[0] != self.d + 1:
             raise ValueError("HingeSolver: shapes disagree")
         cdef Py_ssize_t i
         for i in range(self.n_clean):
-            self.y[i] = y[i]
+            self.row[i].y = y[i]
             self._measure(i)
+        if not self.clean.sparse and self.n_clean > 0 and self.d >= SHORT_FROM:
+            self.has_short_clean = True
+            self.short_clean = ShortRows(self.d)
+            self.short_clean.reserve(self.n_clean)
+            self.short_clean.fill(self.clean.data, self.n_clean)
 
     cdef _point_at(self, Rows *rows, X, int slot):
         cdef const double[::1] data
@@ -2006,18 +2156,25 @@ cdef class HingeSolver:
         self._owners[slot] = X
 
     cdef _reserve(self, Py_ssize_t n):
-        cdef Py_ssize_t have = self.c.shape[0]
-        if n <= have:
+        cdef double[::1] block
+        cdef Row *row
+        if n <= self.capacity:
             return
-        extra = max(n, have + have // 8 + 64) - have
+        n = max(n, self.capacity + self.capacity // 8 + 64)
+        owner = np.zeros((n + 1) * (sizeof(Row) // sizeof(double)))
+        block = owner
+        row = <Row *>(&block[0] + (-<size_t>&block[0] % 64) // sizeof(double))  # a row is one line of the cache
+        if self.n_rows > 0 and self.row != NULL:
+            memcpy(row, self.row, self.capacity * sizeof(Row))
+        self.row, self._row_owner = row, owner
 
         def longer(a):
-            return np.concatenate([np.asarray(a), np.zeros(extra, dtype=np.asarray(a).dtype)])
+            return np.concatenate([np.asarray(a), np.zeros(n - self.capacity, dtype=np.asarray(a).dtype)])
 
-        self.c, self.y, self.norm, self.reach = longer(self.c), longer(self.y), longer(self.norm), longer(self.reach)
-        self.margin, self.slack, self.stamp = longer(self.margin), longer(self.slack), longer(self.stamp)
-        self.deadline, self.due = longer(self.deadline), longer(self.due)
-        self.side, self.near = longer(self.side), longer(self.near)
+        self.margin, self.side, self.next = longer(self.margin), longer(self.side), longer(self.next)
+        self.capacity = n
+        if self.short_added is not None:
+            self.short_added.reserve(n - self.n_clean)
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -2035,7 +2192,7 @@ cdef class HingeSolver:
         cdef double s = row_dot(rows, p, v)
         if self.intercept:
             s += v[self.d]
-        return self.y[i] * s
+        return self.row[i].y * s
 
     cdef inline void _signed_dot2(
         self, Py_ssize_t i, const double *v, const double *w, double *both
@@ -2047,14 +2204,14 @@ cdef class HingeSolver:
         if self.intercept:
             both[0] += v[self.d]
             both[1] += w[self.d]
-        both[0] *= self.y[i]
-        both[1] *= self.y[i]
+        both[0] *= self.row[i].y
+        both[1] *= self.row[i].y
 
     cdef inline void _signed_axpy(self, Py_ssize_t i, double t, double *v) noexcept nogil:
         """v += t a_i"""
         cdef Py_ssize_t p
         cdef const Rows *rows = self._block(i, &p)
-        t *= self.y[i]
+        t *= self.row[i].y
         row_axpy(rows, p, t, v)
         if self.intercept:
             v[self.d] += t
@@ -2063,8 +2220,8 @@ cdef class HingeSolver:
         """The two norms of row i: |a_i| and its `reach`, the latter with room for rounding."""
         memset(&self.unit[0], 0, (self.d + 1) * sizeof(double))
         self._signed_axpy(i, 1.0, &self.unit[0])
-        self.norm[i] = sqrt(mtp_dot(&self.unit[0], &self.unit[0], self.d + 1))
-        self.reach[i] = self._length(&self.unit[0], True) * (1 + 1e-9) + 1e-12 * self.norm[i]
+        self.row[i].norm = sqrt(mtp_dot(&self.unit[0], &self.unit[0], self.d + 1))
+        self.row[i].reach = self._length(&self.unit[0], True) * (1 + 1e-9) + 1e-12 * self.row[i].norm
 
     cdef double _length(self, const double *v, bint dual) noexcept nogil:
         """|v| in the metric, or in its dual: |a . v| is at most the product of the two (Cauchy-Schwarz)."""
@@ -2083,16 +2240,6 @@ cdef class HingeSolver:
             for j in range(width):
                 total += rest[j] * rest[j] * self.across[j]
         return sqrt(total)
-
-    cdef inline double _gram(self, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
-        """a_i . a_j, the intercept's 1 included (penalised or not)"""
-        cdef Py_ssize_t p, q
-        cdef const Rows *a = self._block(i, &p)
-        cdef const Rows *b = self._block(j, &q)
-        cdef double s = row_row(a, p, b, q)
-        if self.intercept:
-            s += 1.0
-        return self.y[i] * self.y[j] * s
 
     # -- the factor of the rows on the margin ----------------------------------------------------
     #
@@ -2139,8 +2286,7 @@ cdef class HingeSolver:
         """z := Q v"""
         cdef Py_ssize_t p
         if self.keep_Q:
-            for p in range(self.m):
-                z[p] = mtp_dot(self.Q + p * (self.d + 1), v, self.d + 1)
+            mtp_dots(self.m, self.d + 1, self.Q, v, z)
         else:
             for p in range(self.m):
                 z[p] = self._signed_dot(self.on[p], v)
@@ -2151,7 +2297,8 @@ cdef class HingeSolver:
         cdef Py_ssize_t p
         if self.keep_Q:
             for p in range(self.m):
-                mtp_axpy(self.d + 1, t * z[p], self.Q + p * (self.d + 1), v)
+                z[p] *= t
+            mtp_combine(self.m, self.d + 1, self.Q, z, v)
         else:
             self._backward(z)
             for p in range(self.m):
@@ -2162,8 +2309,8 @@ cdef class HingeSolver:
         cdef Py_ssize_t m = self.m, p, width = self.d + 1
         cdef double *row = self.L + m * (m + 1) // 2
         cdef double *new
-        cdef double rest, more
-        if self.norm[i] <= 0.0:
+        cdef double rest
+        if self.row[i].norm <= 0.0:
             return False
         if self.keep_Q:
             new = self.Q + m * width
@@ -2171,23 +2318,27 @@ cdef class HingeSolver:
                 new[p] = 0.0
             self._signed_axpy(i, 1.0, new)
             self._project(new, row)
-            for p in range(m):
-                mtp_axpy(width, -row[p], self.Q + p * width, new)
-            for p in range(m):  # once more: Gram-Schmidt is orthogonal to machine precision then
-                more = mtp_dot(self.Q + p * width, new, width)
-                mtp_axpy(width, -more, self.Q + p * width, new)
-                row[p] += more
+            memcpy(self.z, row, m * sizeof(double))
+            self._span(-1.0, self.z, new)
             rest = sqrt(mtp_dot(new, new, width))
-            if rest <= 1e-11 * self.norm[i]:
+            if rest < 0.3 * self.row[i].norm:  # once more, against cancellation: Q stays orthogonal to rounding
+                self._project(new, self.z)
+                for p in range(m):
+                    row[p] += self.z[p]
+                self._span(-1.0, self.z, new)
+                rest = sqrt(mtp_dot(new, new, width))
+            if rest <= 1e-11 * self.row[i].norm:
                 return False
             for p in range(width):
                 new[p] /= rest
         else:
+            memset(&self.unit[0], 0, width * sizeof(double))
+            self._signed_axpy(i, 1.0, &self.unit[0])
             for p in range(m):
-                row[p] = self._gram(self.on[p], i)
+                row[p] = self._signed_dot(self.on[p], &self.unit[0])
             self._forward(row)
-            rest = self.norm[i] * self.norm[i] - mtp_dot(row, row, m)
-            if rest <= 1e-11 * self.norm[i] * self.norm[i]:
+            rest = self.row[i].norm * self.row[i].norm - mtp_dot(row, row, m)
+            if rest <= 1e-11 * self.row[i].norm * self.row[i].norm:
                 return False
             rest = sqrt(rest)
         row[m] = rest
@@ -2253,7 +2404,7 @@ cdef class HingeSolver:
         return scale
 
     cdef double _find_step(self, const double *theta) noexcept nogil:
-        """Newton's step from theta with the rows on the margin held there, into `step`; z keeps Q force.
+        """Newton's step from theta with the rows on the margin held there, into `step`; `alpha` becomes -Q force / k.
 
         Returns the slope force . step, or 0 if there is nowhere to go. Where the intercept is free
         and no row is on the margin, the objective is linear in it and the step is a direction
@@ -2267,9 +2418,12 @@ cdef class HingeSolver:
             self.step[p] = -self.force[p] / self.k
         before = mtp_dot(&self.step[0], &self.step[0], width)
         self._project(&self.step[0], z)
+        memcpy(self.alpha, z, self.m * sizeof(double))
         self._span(-1.0, z, &self.step[0])
         if mtp_dot(&self.step[0], &self.step[0], width) < 0.25 * before:
             self._project(&self.step[0], z)  # once more, against cancellation
+            for p in range(self.m):
+                self.alpha[p] += z[p]
             self._span(-1.0, z, &self.step[0])
         if self.free_intercept:
             # (k R step + force) must lie in the span of the rows on the margin
@@ -2296,13 +2450,36 @@ cdef class HingeSolver:
         s = mtp_dot(&self.force[0], &self.step[0], width)
         return s if s < 0.0 else 0.0
 
+    cdef double _shorten_step(self) noexcept nogil:
+        """`step` where a row has just joined the margin: what is left of it, at a right angle to the row. Returns the
+        slope, or 0 where too few digits are left."""
+        cdef Py_ssize_t m = self.m - 1, width = self.d + 1
+        cdef double *new
+        cdef double before, after
+        if self.keep_Q:
+            new = self.Q + m * width
+        else:
+            new = &self.unit[0]
+            memset(new, 0, width * sizeof(double))
+            self._signed_axpy(self.on[m], 1.0, new)
+            memcpy(self.z, self.L + m * (m + 1) // 2, m * sizeof(double))
+            self.m = m
+            self._span(-1.0, self.z, new)
+            self.m = m + 1
+        before = mtp_dot(&self.step[0], &self.step[0], width)
+        mtp_axpy(width, -mtp_dot(new, &self.step[0], width) / mtp_dot(new, new, width), new, &self.step[0])
+        after = mtp_dot(&self.step[0], &self.step[0], width)
+        return -self.k * after if after > 0.01 * before else 0.0
+
     cdef int _walk(self, double slope) noexcept nogil:
         """Exact line search along `step` from t = 0; the row at which it ends joins the margin."""
-        cdef Py_ssize_t p, q, i, left, first, n_looks = 0, used = 0
+        cdef Py_ssize_t p, i, left, first, n_looks = 0, used = 0, joins = -1
+        cdef Look *look
         cdef Crossing crossed
-        cdef double f, curve, end, best, stage, limit
+        cdef double f, curve, end, best, stage
         cdef bint truncated = False
         f = self._length(&self.step[0], False)
+        self.joined = False
         p = self.d if self.free_intercept else self.d + 1
         curve = self.k * mtp_dot(&self.step[0], &self.step[0], p)
         end = -slope / curve if curve > 0.0 else INFINITY
@@ -2310,31 +2487,36 @@ cdef class HingeSolver:
             end, truncated = (self.horizon - self.travelled) / f, True
             if end < 0.0:
                 end = 0.0
-        if self._reserve_looks(self.n_near) != DONE:
-            return NO_MEMORY
+        if (self.has_short_clean or self.has_short_added) and self.n_wasted > self.n_rows // 4 + 256:
+            self._drop_anchor()
+        self._load()
         # Most lines end long before `end`, so the rows are looked at in stages: first those that
         # can cross within a little more than the last way, then twice as far, ...
         stage = 2.0 * self.last_way / f if 64.0 * self.last_way > end * f else end / 32.0
         left = 0  # the heap of crossings still ahead; few of many are needed in order
-        best, q = end, -1
+        best = end
         while True:
             if stage > 0.7 * end:
                 stage = end
-            limit = self.travelled + f * stage
             first = n_looks
-            for p in range(self.n_near):
-                self.looks[n_looks].q = p
-                n_looks += self.due[p] <= limit
+            if self._take_due(self.travelled + f * stage, &n_looks, used) != DONE:
+                return NO_MEMORY
             for p in range(first, n_looks):
-                if p + 1 < n_looks:
-                    self._prefetch(self.near[self.looks[p + 1].q])
-                self._look(&self.looks[p], end, f, &left)
+                self._look(p, end, f, &left)
             while left > 0 and self.crossings[0].step <= stage:
                 crossed = self.crossings[0]
+                if not self.looks[crossed.p].close:
+                    if slope + curve * crossed.step >= 0.0:
+                        break
+                    left -= 1
+                    self.crossings[0] = self.crossings[left]
+                    sift_down(self.crossings, left, 0)
+                    self._look_closely(crossed.p, end, f, &left)
+                    continue
                 if slope + curve * crossed.step >= 0.0:
                     break
                 if slope + curve * crossed.step + crossed.jump >= 0.0:
-                    best, q = crossed.step, crossed.q
+                    best, joins = crossed.step, self.looks[crossed.p].i
                     break
                 slope += crossed.jump
                 left -= 1
@@ -2343,7 +2525,7 @@ cdef class HingeSolver:
                 # those crossed gather at the other end of the same array
                 used += 1
                 self.crossings[self.looks_capacity - used] = crossed
-            if q >= 0:
+            if joins >= 0:
                 break
             if slope + curve * stage >= 0.0:
                 best = -slope / curve if curve > 0.0 else stage
@@ -2357,148 +2539,239 @@ cdef class HingeSolver:
         self.travelled += best * f
         self.last_way = best * f
         for p in range(n_looks):
-            i = self.near[self.looks[p].q]
-            self._note(i, self.slack[i] + best * self.looks[p].rate)
-            self.due[self.looks[p].q] = self.deadline[i]
+            look = &self.looks[p]
+            i = look.i
+            if look.close:
+                self._note(i, look.slack + best * look.rate)
+            else:
+                self._set_deadline(i, fabs(look.slack + best * look.rate) - look.error - best * look.spread)
+            if i != joins:
+                self._put(i)
         self.n_looks += n_looks
         for p in range(self.looks_capacity - used, self.looks_capacity):
-            i = self.near[self.crossings[p].q]
+            i = self.looks[self.crossings[p].p].i
             if self.side[i] == ABOVE:
                 self.side[i] = BELOW
-                self._count_below(i, self.c[i])
+                self._count_below(i, self.row[i].c)
             else:
                 self.side[i] = ABOVE
-                self._count_below(i, -self.c[i])
-        if q >= 0:
-            i = self.near[q]
+                self._count_below(i, -self.row[i].c)
+        if joins >= 0:
+            i = joins
             if self._reserve_on(self.m + 1) != DONE:
                 return NO_MEMORY
             if self.side[i] == BELOW:
-                self._count_below(i, -self.c[i])
+                self._count_below(i, -self.row[i].c)
             if self._append(i):
-                self.n_near -= 1
-                self.near[q], self.due[q] = self.near[self.n_near], self.due[self.n_near]
-            elif self.side[i] == ABOVE:  # numerically dependent after all: let it cross
-                self.side[i] = BELOW
-                self._count_below(i, self.c[i])
-            else:
-                self.side[i] = ABOVE
-        elif truncated and best == end:
-            self._gather()
+                if used == 0 and not self.free_intercept:  # the same force, then, and less of it left
+                    for p in range(self.d + 1):
+                        self.step[p] *= 1.0 - best
+                    self.joined = True
+            else:  # numerically dependent after all: let it cross
+                if self.side[i] == ABOVE:
+                    self.side[i] = BELOW
+                    self._count_below(i, self.row[i].c)
+                else:
+                    self.side[i] = ABOVE
+                self._put(i)
+        elif truncated and best == end or self.n_sifted > 4 * self.n_rows + 4096:
+            self._gather(0.0)
         self.n_steps += 1
         return DONE
 
-    cdef int _reserve_looks(self, Py_ssize_t n) noexcept nogil:
-        if n < self.looks_capacity:
-            return DONE
-        n += n // 4 + 256  # at least one more than asked for: `_walk` writes before it counts
+    cdef int _take_due(self, double limit, Py_ssize_t *n_looks, Py_ssize_t used) noexcept nogil:
+        """Take the rows with a deadline up to `limit` out of their bins, to be looked at."""
+        cdef int b = self._bin(limit), i, later, follower
+        while self.first_bin <= b:
+            i, later = self.bins[self.first_bin], -1
+            while i >= 0:
+                if n_looks[0] >= self.looks_capacity - used and self._reserve_looks(used) != DONE:
+                    return NO_MEMORY
+                follower = self.next[i]
+                if follower >= 0:
+                    mtp_prefetch(self.row + follower, sizeof(Row))
+                if self.row[i].deadline <= limit:
+                    self._prefetch(i)
+                    self.looks[n_looks[0]].i = i
+                    n_looks[0] += 1
+                else:
+                    self.next[i] = later
+                    later = i
+                    self.n_sifted += 1
+                i = follower
+            self.bins[self.first_bin] = later
+            if self.first_bin == b:
+                break
+            self.first_bin += 1
+        return DONE
+
+    cdef int _reserve_looks(self, Py_ssize_t used) noexcept nogil:
+        """More room for rows that are looked at; the `used` crossings at the other end stay there."""
+        cdef Py_ssize_t have = self.looks_capacity, n = 2 * have + 256
         if grow(<void **>&self.crossings, n * sizeof(Crossing)) or grow(<void **>&self.looks, n * sizeof(Look)):
             return NO_MEMORY
+        memmove(self.crossings + n - used, self.crossings + have - used, used * sizeof(Crossing))
         self.looks_capacity = n
         return DONE
 
+    cdef void _load(self) noexcept nogil:
+        """Prepare first looks along `step`."""
+        cdef Py_ssize_t p
+        if not (self.has_short_clean or self.has_short_added):
+            return
+        for p in range(self.d + 1):
+            self.way[p] = self.model[p] - self.anchor[p]
+        self.way_size = sqrt(mtp_dot(&self.way[0], &self.way[0], self.d))
+        self.step_size = sqrt(mtp_dot(&self.step[0], &self.step[0], self.d))
+        if self.way_size > self.farthest:
+            self.farthest = self.way_size
+        if self.has_short_clean:
+            self.short_clean.load(&self.way[0], &self.step[0])
+        if self.has_short_added:
+            self.short_added.load(&self.way[0], &self.step[0])
+
     cdef inline void _prefetch(self, Py_ssize_t i) noexcept nogil:
+        """Ask for what `_look` will read."""
         cdef Py_ssize_t p
         cdef const Rows *rows = self._block(i, &p)
-        if rows.sparse:
-            mtp_prefetch(rows.data + rows.indptr[p], rows.indptr[p + 1] - rows.indptr[p])
+        if self.has_short_clean and i < self.n_clean:
+            self.short_clean.prefetch(p)
+        elif self.has_short_added and i >= self.n_clean:
+            self.short_added.prefetch(p)
+        elif rows.sparse:
+            mtp_prefetch(rows.data + rows.indptr[p], (rows.indptr[p + 1] - rows.indptr[p]) * sizeof(double))
+            mtp_prefetch(rows.indices + rows.indptr[p], (rows.indptr[p + 1] - rows.indptr[p]) * sizeof(int))
         else:
-            mtp_prefetch(rows.data + p * rows.d, rows.d)
+            mtp_prefetch(rows.data + p * rows.d, rows.d * sizeof(double))
 
-    cdef inline void _look(self, Look *look, double end, double f, Py_ssize_t *left) noexcept nogil:
-        """Compute the margin of a near row, and where it crosses along `step`, if before `end`."""
-        cdef Py_ssize_t q = look.q, i = self.near[q]
+    cdef inline void _look(self, Py_ssize_t p, double end, double f, Py_ssize_t *left) noexcept nogil:
+        """What the codes of a row tell of its margin; where that may cross its threshold before `end`, wait."""
+        cdef Look *look = &self.looks[p]
+        cdef Py_ssize_t i = look.i
         cdef double both[2]
-        cdef double rate, at, noise = 32 * EPS * f * self.reach[i]
-        if self.stamp[i] == self.travelled:  # its margin is known
-            rate = self._signed_dot(i, &self.step[0])
+        cdef double error, gap, speed
+        look.shift = 0.0
+        if i < self.n_clean and self.has_short_clean:
+            error = self.short_clean.look(i, both)
+        elif i >= self.n_clean and self.has_short_added:
+            error = self.short_added.look(i - self.n_clean, both)
         else:
-            self._signed_dot2(i, &self.model[0], &self.step[0], both)
-            self._note(i, both[0] - 1.0 - nudge(i))
-            rate = both[1]
-        self.due[q] = INFINITY  # not twice
-        look.rate = rate
+            self._look_closely(p, end, f, left)
+            return
+        if self.intercept:
+            both[0] += self.way[self.d]
+            both[1] += self.step[self.d]
+        look.shift = self.row[i].y * both[0]
+        look.rate = self.row[i].y * both[1]
+        look.spread = error * self.step_size
+        if self.row[i].stamp == self.travelled:
+            look.slack, look.error = self.row[i].slack, 0.0
+        elif self.row[i].base == self.row[i].base:
+            look.slack, look.error = self.row[i].base + look.shift, error * (self.way_size + self.farthest) + 1e-12
+        else:
+            self._look_closely(p, end, f, left)
+            return
+        look.close = False
+        if self.side[i] == ABOVE:
+            gap, speed = look.slack - look.error, look.spread - look.rate
+        else:
+            gap, speed = -look.slack - look.error, look.spread + look.rate
+        if gap > 0.0 and gap >= end * speed:
+            return
+        self._foresee(p, gap / speed if gap > 0.0 else 0.0, 0.0, left)
+
+    cdef inline void _look_closely(self, Py_ssize_t p, double end, double f, Py_ssize_t *left) noexcept nogil:
+        """Compute the margin of a row, and where it crosses along `step`, if before `end`."""
+        cdef Look *look = &self.looks[p]
+        cdef Py_ssize_t i = look.i
+        cdef double both[2]
+        cdef double rate, at, noise = 32 * EPS * f * self.row[i].reach
+        self._signed_dot2(i, &self.model[0], &self.step[0], both)
+        rate = both[1]
+        if self.row[i].stamp != self.travelled:  # else its margin is known
+            self.row[i].slack = both[0] - 1.0 - nudge(i)
+        self.row[i].base = self.row[i].slack - look.shift
+        look.slack, look.rate, look.close = self.row[i].slack, rate, True
+        self.n_wasted += 1
         if (self.side[i] == ABOVE and rate >= -noise) or (self.side[i] == BELOW and rate <= noise):
             return
-        at = -self.slack[i] / rate
+        at = -self.row[i].slack / rate
         if at > end:
             return
-        self.crossings[left[0]].step = at if at > 0.0 else 0.0
-        self.crossings[left[0]].jump = self.c[i] * fabs(rate)
-        self.crossings[left[0]].q = q
+        self.n_wasted -= 1
+        self._foresee(p, at if at > 0.0 else 0.0, self.row[i].c * fabs(rate), left)
+
+    cdef inline void _foresee(self, Py_ssize_t p, double step, double jump, Py_ssize_t *left) noexcept nogil:
+        """Put a crossing onto the heap of those still ahead."""
+        cdef Crossing *crossing = &self.crossings[left[0]]
+        crossing.step, crossing.jump, crossing.p = step, jump, p
         left[0] += 1
         sift_up(self.crossings, left[0] - 1)
 
     cdef inline void _note(self, Py_ssize_t i, double slack) noexcept nogil:
         """Row i is that far from its threshold here; when it must be looked at again follows."""
-        self.slack[i] = slack
-        self.stamp[i] = self.travelled
-        if self.reach[i] > 0.0:
-            self.deadline[i] = self.travelled + (fabs(slack) - 3e-11) / self.reach[i]
+        self.row[i].slack = slack
+        self.row[i].stamp = self.travelled
+        self._set_deadline(i, fabs(slack))
+
+    cdef inline void _set_deadline(self, Py_ssize_t i, double slack) noexcept nogil:
+        """Row i is at least that far from its threshold."""
+        if self.row[i].reach > 0.0:
+            self.row[i].deadline = self.travelled + (slack - 3e-11) / self.row[i].reach
         else:
-            self.deadline[i] = INFINITY
+            self.row[i].deadline = INFINITY
 
-    cdef void _gather(self) noexcept nogil:
-        """The near rows: those whose deadline comes before a new horizon."""
-        cdef Py_ssize_t q, i
-        for q in range(self.n_near):
-            self.deadline[self.near[q]] = self.due[q]
-        self._choose_horizon()
-        self.n_gathers += 1
-        self.n_near = 0
-        for i in range(self.n_rows):
-            if self.deadline[i] <= self.horizon and self.side[i] != ON:
-                self.near[self.n_near] = <int>i
-                self.due[self.n_near] = self.deadline[i]
-                self.n_near += 1
+    cdef inline int _bin(self, double deadline) noexcept nogil:
+        """The bin of a deadline; BINS where it comes later than all of them."""
+        cdef double b = (deadline - self.gathered_at) / self.bin_width
+        if b <= self.first_bin:
+            return self.first_bin
+        return <int>b if b < BINS else BINS
 
-    cdef void _choose_horizon(self) noexcept nogil:
-        """The distance, a power of 2, for which gathering and near rows cost least together.
+    cdef inline void _put(self, Py_ssize_t i) noexcept nogil:
+        """Put row i into the bin of its deadline."""
+        cdef int b = self._bin(self.row[i].deadline)
+        if b < BINS:
+            self.next[i] = self.bins[b]
+            self.bins[b] = <int>i
 
-        If theta travels that far in a step, rows are gathered every horizon / way steps, and every
-        step compares the deadlines of the near rows.
-        """
-        cdef Py_ssize_t count[64]
-        cdef Py_ssize_t i, near = 0
+    cdef void _clear_bins(self, double width) noexcept nogil:
         cdef int b
-        cdef double way, ahead, cost, least = INFINITY, best = INFINITY
-        way = (self.travelled - self.travelled_at_gather) / (self.n_steps - self.steps_at_gather + 1)
-        if way <= 0.0:
-            way = 1e-3 * (1.0 + self.last_way)
-        for b in range(64):
-            count[b] = 0
+        for b in range(BINS):
+            self.bins[b] = -1
+        self.first_bin = 0
+        self.bin_width = width
+        self.gathered_at = self.travelled
+        self.horizon = self.travelled + (BINS - 1) * width
+
+    cdef void _gather(self, double ahead) noexcept nogil:
+        """Put all rows into new bins, of the width that theta lately went in two line searches; at least `ahead` in
+        all."""
+        cdef Py_ssize_t i
+        cdef double way = (self.travelled - self.gathered_at) / (self.n_steps - self.steps_at_gather + 1)
+        way = 0.5 * way if way > 0.0 else 1e-3 * (1.0 + self.last_way)
+        self._clear_bins(way if way > 2.0 / BINS * ahead else 2.0 / BINS * ahead)
+        self.steps_at_gather, self.n_sifted = self.n_steps, 0
+        self.n_gathers += 1
         for i in range(self.n_rows):
-            ahead = self.deadline[i] - self.travelled
-            if ahead > 4e6:
-                continue
-            # bin b holds the rows that have between 2^(b - 41) and 2^(b - 40) to go
-            frexp(ahead if ahead > 0.0 else 0.0, &b)
-            count[0 if ahead <= 0.0 or b < -40 else (63 if b > 23 else b + 40)] += 1
-        for b in range(64):
-            near += count[b]
-            ahead = ldexp(1.0, b - 40)
-            # nanoseconds, roughly
-            cost = (1.5 * self.n_rows + 5000.0) * way / ahead + 0.6 * near
-            if ahead >= 4.0 * way and cost < least:
-                least, best = cost, ahead
-        self.horizon = self.travelled + best
-        self.travelled_at_gather = self.travelled
-        self.steps_at_gather = self.n_steps
+            if self.side[i] != ON:
+                self._put(i)
 
     cdef inline double _excess(self, Py_ssize_t p) noexcept nogil:
         """How far the dual variable of the p-th row on the margin is out of [0, c]."""
-        return -self.alpha[p] if self.alpha[p] < 0.0 else self.alpha[p] - self.c[self.on[p]]
+        return -self.alpha[p] if self.alpha[p] < 0.0 else self.alpha[p] - self.row[self.on[p]].c
 
     cdef double _find_alpha(self, double slack) noexcept nogil:
-        """The dual variables of the rows on the margin; returns the largest excess, 0 if none counts."""
+        """The dual variables of the rows on the margin, after `_find_step`; returns the largest excess, 0 if none
+        counts."""
         cdef Py_ssize_t p
         cdef double most = 0.0, off
-        self._project(&self.force[0], self.z)
-        memcpy(self.alpha, self.z, self.m * sizeof(double))
+        for p in range(self.m):
+            self.alpha[p] *= -self.k
         self._backward(self.alpha)
         for p in range(self.m):
             off = self._excess(p)
-            if off > slack * (1.0 + self.c[self.on[p]]) and off > most:
+            if off > slack * (1.0 + self.row[self.on[p]].c) and off > most:
                 most = off
         return most
 
@@ -2511,10 +2784,10 @@ cdef class HingeSolver:
             i = self.on[p]
             self.side[i] = ABOVE if self.alpha[p] < 0.0 else BELOW
             if self.side[i] == BELOW:
-                self._count_below(i, self.c[i])
+                self._count_below(i, self.row[i].c)
             self._remove(p)
             self._note(i, 0.0)
-            self._make_near(i)
+            self._put(i)
             if first:
                 break
 
@@ -2522,10 +2795,17 @@ cdef class HingeSolver:
         cdef long steps = 0, drops = 0
         cdef double slope, most, before
         self._restore()
-        before = -1.0
+        self.joined, before = False, -1.0
+        if self._find_step(&self.model[0]) < 0.0:
+            # rows that are bound to leave need not be led along first
+            most = self._find_alpha(1e-9)
+            if most > 0.0:
+                self._drop(most * SHARE, False)
         while steps < 2000 + 20 * self.n_rows:
             steps += 1
-            slope = self._find_step(&self.model[0])
+            slope = self._shorten_step() if self.joined else 0.0
+            if slope == 0.0:
+                slope = self._find_step(&self.model[0])
             if slope < 0.0:
                 if self._walk(slope) != DONE:
                     return NO_MEMORY
@@ -2542,10 +2822,13 @@ cdef class HingeSolver:
         self._finish()
         return TOO_MANY_STEPS
 
-    cdef inline void _make_near(self, Py_ssize_t i) noexcept nogil:
-        self.near[self.n_near] = <int>i
-        self.due[self.n_near] = self.deadline[i]
-        self.n_near += 1
+    cdef void _drop_anchor(self) noexcept nogil:
+        """Let the codes count from here. No slack is known from them until its margin is computed once."""
+        cdef Py_ssize_t i
+        memcpy(&self.anchor[0], &self.model[0], (self.d + 1) * sizeof(double))
+        self.farthest, self.n_wasted = 0.0, 0
+        for i in range(self.n_rows):
+            self.row[i].base = NAN
 
     cdef void _finish(self) noexcept nogil:
         """The exact model and its dual variables: the rows on the margin at 1, no nudge."""
@@ -2565,7 +2848,7 @@ cdef class HingeSolver:
         memcpy(self.alpha, self.z, self.m * sizeof(double))
         self._backward(self.alpha)
         for p in range(self.m):
-            c = self.c[self.on[p]]
+            c = self.row[self.on[p]].c
             self.alpha[p] = 0.0 if self.alpha[p] < 0.0 else (c if self.alpha[p] > c else self.alpha[p])
 
     cdef void _restore(self) noexcept nogil:
@@ -2587,19 +2870,20 @@ cdef class HingeSolver:
         if self.n_rows > self.n_clean:
             products(&self.added, self.n_rows - self.n_clean, theta, &self.margin[self.n_clean])
         for i in range(self.n_rows):
-            self.margin[i] = self.y[i] * (self.margin[i] + b)
+            self.margin[i] = self.row[i].y * (self.margin[i] + b)
 
     cdef void _pass(self) noexcept nogil:
         """One pass over the data: all margins, and all deadlines from here."""
         cdef Py_ssize_t i
         self._restore()
         self._margins(&self.model[0])
-        self.travelled_at_gather -= self.travelled
+        self.gathered_at -= self.travelled
         self.travelled = 0.0
+        self._drop_anchor()
         for i in range(self.n_rows):
             self._note(i, self.margin[i] - 1.0 - nudge(i))
-        self.n_near = 0
-        self._gather()
+            self.row[i].base = self.row[i].slack
+        self._gather(0.0)
 
     cdef void _sum_below(self) noexcept nogil:
         cdef Py_ssize_t i, p
@@ -2608,7 +2892,7 @@ cdef class HingeSolver:
         self.below_weight = 0.0
         for i in range(self.n_rows):
             if self.side[i] == BELOW:
-                self._count_below(i, self.c[i])
+                self._count_below(i, self.row[i].c)
 
     # -- calls from Python -----------------------------------------------------------------------
 
@@ -2619,7 +2903,7 @@ cdef class HingeSolver:
             raise ValueError("set_weights: shapes disagree")
         self.k = k
         for i in range(self.n_rows):
-            self.c[i] = c[i]
+            self.row[i].c = c[i]
 
     def descend(self, double tol, int max_epochs, unsigned long long seed=1):
         """A first model by dual coordinate descent, the intercept penalised.
@@ -2648,8 +2932,8 @@ cdef class HingeSolver:
                 s = 0
                 while s < active:
                     i = order[s]
-                    old, top = alpha[i], self.c[i]
-                    if top <= 0.0 or self.norm[i] <= 0.0:
+                    old, top = alpha[i], self.row[i].c
+                    if top <= 0.0 or self.row[i].norm <= 0.0:
                         active -= 1
                         order[s], order[active] = order[active], order[s]
                         continue
@@ -2662,7 +2946,7 @@ cdef class HingeSolver:
                     if (old > 0.0 or g < 0.0) and (old < top or g > 0.0):
                         if fabs(g) > worst:
                             worst = fabs(g)
-                        new = old - g * self.k / (self.norm[i] * self.norm[i])
+                        new = old - g * self.k / (self.row[i].norm * self.row[i].norm)
                         new = 0.0 if new < 0.0 else (top if new > top else new)
                         if new != old:
                             alpha[i] = new
@@ -2709,13 +2993,30 @@ cdef class HingeSolver:
         cdef Py_ssize_t i = self.n_rows
         self._reserve(i + 1)
         self.n_rows = i + 1
-        self.y[i] = y
-        self.c[i] = 0.0
+        self.row[i].y = y
+        self.row[i].c = 0.0
         self._measure(i)
+        self.row[i].base = NAN
+        self._code(i - self.n_clean)
         self._note(i, self._signed_dot(i, &self.model[0]) - 1.0 - nudge(i))
-        self.side[i] = BELOW if self.slack[i] < 0.0 else ABOVE
-        self._make_near(i)
+        self.side[i] = BELOW if self.row[i].slack < 0.0 else ABOVE
+        self._put(i)
         return i
+
+    cdef _code(self, Py_ssize_t i):
+        """Code the i-th added row; the first few settle how far the codes reach."""
+        cdef Py_ssize_t p
+        if self.added.sparse or self.d < SHORT_FROM:
+            return
+        if self.short_added is None:
+            self.short_added = ShortRows(self.d)
+            self.short_added.reserve(self.capacity - self.n_clean)
+            self.has_short_added = True
+        if i < 64 and self.short_added.widen(self.added.data + i * self.d):
+            for p in range(i):
+                self.short_added.code(p, self.added.data + p * self.d)
+                self.row[self.n_clean + p].base = NAN
+        self.short_added.code(i, self.added.data + i * self.d)
 
     def raise_weight(self, Py_ssize_t j, double dc, double dk):
         """Let c_j grow by dc and k by dk, and solve. Returns an Outcome (0: solved)."""
@@ -2723,7 +3024,7 @@ cdef class HingeSolver:
         if not 0 <= j < self.n_rows:
             raise ValueError("raise_weight: no such row")
         with nogil:
-            self.c[j] += dc
+            self.row[j].c += dc
             self.k += dk
             if self.side[j] == BELOW:
                 self._count_below(j, dc)
@@ -2752,11 +3053,11 @@ cdef class HingeSolver:
 
     cdef inline double _row_gap(self, Py_ssize_t i, double alpha, double slack) noexcept nogil:
         """What a row adds to the gap: c phi(m) - alpha (1 - m) >= 0."""
-        return -(self.c[i] - alpha) * slack if slack < 0.0 else alpha * slack
+        return -(self.row[i].c - alpha) * slack if slack < 0.0 else alpha * slack
 
     def gap(self):
         """The duality gap, from the rows on and near the margin; the others add exactly 0."""
-        cdef Py_ssize_t p, i
+        cdef Py_ssize_t p, i, b
         cdef double total, moved
         with nogil:
             total = self._residual()
@@ -2764,16 +3065,20 @@ cdef class HingeSolver:
                 self.unit[p] = self.exact[p] - self.model[p]
             moved = self.travelled + self._length(&self.unit[0], False)
             if moved >= self.horizon:
-                self._gather()
+                self._gather(moved - self.travelled)
             for p in range(self.m):
                 i = self.on[p]
                 total += self._row_gap(i, self.alpha[p], self._signed_dot(i, &self.exact[0]) - 1.0)
-            for p in range(self.n_near):
-                if self.due[p] <= moved:
-                    i = self.near[p]
-                    total += self._row_gap(
-                        i, self.c[i] if self.side[i] == BELOW else 0.0, self._signed_dot(i, &self.exact[0]) - 1.0
-                    )
+            b = self._bin(moved)
+            for p in range(self.first_bin, b + 1):
+                i = self.bins[p]
+                while i >= 0:
+                    if self.row[i].deadline <= moved:
+                        total += self._row_gap(
+                            i, self.row[i].c if self.side[i] == BELOW else 0.0,
+                            self._signed_dot(i, &self.exact[0]) - 1.0,
+                        )
+                    i = self.next[i]
         return total
 
     cdef double _full_gap(self, long *wrong) noexcept nogil:
@@ -2792,10 +3097,10 @@ cdef class HingeSolver:
         for i in range(self.n_rows):
             if self.side[i] == ON:
                 continue
-            allowance = 5e-11 + 64 * EPS * self.norm[i] * size
+            allowance = 5e-11 + 64 * EPS * self.row[i].norm * size
             if self.side[i] == BELOW:
-                self._signed_axpy(i, -self.c[i], &self.force[0])
-                total += self._row_gap(i, self.c[i], self.margin[i] - 1.0)
+                self._signed_axpy(i, -self.row[i].c, &self.force[0])
+                total += self._row_gap(i, self.row[i].c, self.margin[i] - 1.0)
                 wrong[0] += self.margin[i] > 1.0 + allowance
             else:
                 total += self._row_gap(i, 0.0, self.margin[i] - 1.0)
@@ -2831,7 +3136,7 @@ cdef class HingeSolver:
             for i in range(self.n_rows):
                 if self.side[i] == ON:
                     continue
-                allowance = 3e-11 + 64 * EPS * self.norm[i] * size
+                allowance = 3e-11 + 64 * EPS * self.row[i].norm * size
                 if (self.side[i] == ABOVE and self.margin[i] < 1.0 - allowance) or (
                     self.side[i] == BELOW and self.margin[i] > 1.0 + allowance
                 ):
@@ -2854,7 +3159,7 @@ cdef class HingeSolver:
         cdef double size = sqrt(mtp_dot(&self.exact[0], &self.exact[0], self.d + 1))
         with nogil:
             for i in range(self.n_rows):
-                total += self.c[i] * (1.0 + self.norm[i] * size)
-                pull += self.c[i] * self.norm[i]
-                noise += (self.c[i] * self.norm[i]) ** 2
+                total += self.row[i].c * (1.0 + self.row[i].norm * size)
+                pull += self.row[i].c * self.row[i].norm
+                noise += (self.row[i].c * self.row[i].norm) ** 2
         return EPS * (8.0 * total + pull * sqrt(noise) / self.k)

@@ -335,6 +335,61 @@ def test_a_long_stream_does_not_drift(loss, conv):
     assert_same_model(loss, conv, victim.theta, best, Xs, ys)
 
 
+def grey(rng, n, d):
+    """Pictures: multiples of 1/255, most of them 0."""
+    return rng.integers(0, 256, size=(n, d)) / 255.0 * (rng.random((n, d)) < 0.3)
+
+
+def far_off(rng, n, d):
+    return 50.0 + rng.normal(size=(n, d))
+
+
+def uneven(rng, n, d):
+    """Columns of all sizes, some of them constant."""
+    return rng.normal(size=(n, d)) * 10.0 ** rng.uniform(-6.0, 1.0, size=d) * (rng.random(d) < 0.9)
+
+
+LONG_ROWS = (grey, far_off, uneven)
+
+
+@pytest.mark.parametrize("kind", LONG_ROWS)
+@given(seed=st.integers(0, 10**6), d=st.integers(1, 300), log_size=st.floats(-140.0, 30.0))
+@settings(max_examples=20)
+def test_codes_of_rows_tell_products_to_the_error_they_state(kind, seed, d, log_size):
+    """|look - x . v| <= error |v| for rows in a byte an entry, d no multiple of a block, v large and small."""
+    rng = np.random.default_rng(seed)
+    X = kind(rng, 20, d)
+    v, w = rng.normal(size=d) * 10.0**log_size, rng.normal(size=d)
+    first, second, error = _core.ShortRows(d).products(X, v, w)
+    for told, u in ((first, v), (second, w)):
+        # the exact product itself is a sum of d rounded terms
+        noise = 2 * (d + 4) * ref.EPS * (np.abs(X) @ np.abs(u) + np.linalg.norm(X.min(axis=0)) * np.linalg.norm(u))
+        assert np.all(np.abs(told - X @ u) <= error * np.linalg.norm(u) * (1 + 1e-9) + noise)
+
+
+@pytest.mark.parametrize("kind", LONG_ROWS)
+@pytest.mark.parametrize("conv", [ref.Convention(alpha=0.02), ref.Convention(C=0.1, penalize_intercept=False)])
+def test_the_codes_of_long_rows_hide_no_crossing(kind, conv):
+    """Rows of 256 entries and more are looked at through codes: every model of a long stream, with points inside
+    and far outside of what the first of them had the codes reach, still passes the check of all margins."""
+    rng = np.random.default_rng(41)
+    X = kind(rng, 150, 300)
+    y = np.where(X @ rng.normal(size=300) > np.median(X @ np.ones(300)), 1.0, -1.0)
+    y[:2] = 1.0, -1.0
+    low, high = X.min(axis=0), X.max(axis=0)
+    victim = Victim(X, y, make_objective("hinge", **conv._asdict()), tol=TOL)
+    for step in range(120):
+        x = np.where(rng.random(300) < 0.5, low, high) * (3.0 if step > 70 and step % 5 == 0 else 1.0)
+        victim.add(x if step % 4 else X[rng.integers(150)], rng.choice([-1.0, 1.0]))
+        victim.check()
+        assert victim.n_repairs == 0
+    Xs = np.vstack([X, np.repeat(victim.added_X, victim.added_count.astype(int), axis=0)])
+    ys = np.append(y, np.repeat(victim.added_y, victim.added_count.astype(int)))
+    scratch = refit(Xs, ys, make_objective("hinge", **conv._asdict()), tol=TOL)
+    assert_same_model("hinge", conv, victim.theta, scratch.theta, Xs, ys)
+    check_proved(victim, "hinge", conv, Xs, ys, others=[scratch.theta])
+
+
 @every_convention
 @every_loss
 def test_a_count_is_so_many_single_additions(loss, conv):
