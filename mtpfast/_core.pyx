@@ -2015,8 +2015,8 @@ cdef class HingeSolver:
     `solve` is an active-set method for this. With the rows on the margin held there, Newton's step
     leads to the minimiser of the current piece; an exact line search goes on across as many rows
     as pay, and the row at which it ends joins the margin (it cannot depend on the rows there: the
-    line runs at a right angle to them). At the minimiser of a piece the row whose alpha is most
-    out of bounds leaves. Every step lowers the objective, and no path has to be followed: in real
+    line runs at a right angle to them). At the minimiser of a piece the rows whose alpha is
+    most out of bounds leave. Every step lowers the objective, and no path has to be followed: in real
     tables thousands of rows sit at the margin together, and one line search crosses hundreds.
 
     With thousands of rows at the margin the method would wander among equivalent sets of rows for
