@@ -7,14 +7,20 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported; wi
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from sklearn.datasets import load_breast_cancer, load_digits
 
-# No deadline: a busy machine is not a wrong answer. The debug build checks every index and is several
-# times slower; the release build has run the full number of examples before.
-settings.register_profile("release", deadline=None)
-settings.register_profile("debug", deadline=None, max_examples=20)
+# No limits in seconds: a busy machine is not a wrong answer. With CI set, every run draws the same examples. The debug
+# build checks every index and is slower; the release build has run the full number of examples before.
+COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "derandomize": "CI" in os.environ}
+settings.register_profile("release", **COMMON)
+settings.register_profile("debug", **COMMON, max_examples=20)
 settings.load_profile("debug" if os.environ.get("MTPFAST_DEBUG", "0") not in ("", "0") else "release")
+
+
+def pytest_runtest_setup():
+    """Estimators of scikit-learn without a ``random_state`` draw from the global generator: the same in every test."""
+    np.random.seed(0)  # noqa: NPY002
 
 
 @pytest.fixture(scope="session")

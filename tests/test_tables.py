@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
@@ -229,6 +229,7 @@ def preprocessings(draw):
 
 
 @given(preprocessings(), st.integers(0, 2**32 - 1))
+@settings(max_examples=40)
 def test_every_preprocessing_there_and_back(case, seed):
     """encode(decode(p)) is canonical(p) bit for bit, a point of the space, and p itself up to rounding."""
     frame, transformer = case
