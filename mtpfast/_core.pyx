@@ -66,26 +66,24 @@ cdef extern from *:
     #endif
     }
 
-    /* q.b and q.c in one read of n blocks of 64 codes, rounded to float: within 150 / 2^24 of the sum of the sizes
-       of the terms, as none is in more than 128 + 16 sums. A block is 16 words; the bytes of word t, the lowest first,
-       belong to the columns t, t + 16, t + 32 and t + 48: no lane ever changes its width. */
+    /* q.b and q.c in one read of n blocks of 64 codes: within 8 / 2^24 of the sum of the sizes of the terms, as floats
+       are added by fours only. A block is 16 words; the bytes of word t, the lowest first, belong to the columns
+       t, t + 16, t + 32 and t + 48: no lane ever changes its place. */
     MTP_CLONES
     static void mtp_short_dot2(const uint32_t *q, const float *b, const float *c, ptrdiff_t n, double *s) {
-        ptrdiff_t i = 0, t, end;
-        s[0] = s[1] = 0.0;
-        while (i < n) {
-            float s0[16] = {0}, s1[16] = {0};
-            for (end = n - i < 32 ? n : i + 32; i < end; i++, q += 16, b += 64, c += 64) {
-                #pragma omp simd
-                for (t = 0; t < 16; t++) {
-                    float e = (float)(int32_t)(q[t] & 255), f = (float)(int32_t)(q[t] >> 8 & 255);
-                    float g = (float)(int32_t)(q[t] >> 16 & 255), h = (float)(int32_t)(q[t] >> 24);
-                    s0[t] += (e * b[t] + f * b[t + 16]) + (g * b[t + 32] + h * b[t + 48]);
-                    s1[t] += (e * c[t] + f * c[t + 16]) + (g * c[t + 32] + h * c[t + 48]);
-                }
+        double s0[16] = {0}, s1[16] = {0};
+        ptrdiff_t i, t;
+        for (i = 0; i < n; i++, q += 16, b += 64, c += 64) {
+            #pragma omp simd
+            for (t = 0; t < 16; t++) {
+                float e = (float)(int32_t)(q[t] & 255), f = (float)(int32_t)(q[t] >> 8 & 255);
+                float g = (float)(int32_t)(q[t] >> 16 & 255), h = (float)(int32_t)(q[t] >> 24);
+                s0[t] += (double)((e * b[t] + f * b[t + 16]) + (g * b[t + 32] + h * b[t + 48]));
+                s1[t] += (double)((e * c[t] + f * c[t + 16]) + (g * c[t + 32] + h * c[t + 48]));
             }
-            for (t = 0; t < 16; t++) { s[0] += s0[t]; s[1] += s1[t]; }
         }
+        s[0] = s[1] = 0.0;
+        for (t = 0; t < 16; t++) { s[0] += s0[t]; s[1] += s1[t]; }
     }
 
     MTP_CLONES
@@ -1414,6 +1412,21 @@ cdef struct Rows:
     const int *indptr
 
 
+cdef Rows rows_of(X):
+    """A dense array (m, d), or what has shape, data, indices and indptr (CSR); X must live on."""
+    cdef Rows rows
+    cdef const double[::1] data
+    cdef const int[::1] indices, indptr
+    rows.d, rows.sparse = X.shape[1], not isinstance(X, np.ndarray)
+    data = X.data if rows.sparse else X.reshape(-1)
+    rows.data = &data[0] if data.shape[0] else NULL
+    rows.indices = rows.indptr = NULL
+    if rows.sparse:
+        indices, indptr = X.indices, X.indptr
+        rows.indices, rows.indptr = &indices[0] if indices.shape[0] else NULL, &indptr[0]
+    return rows
+
+
 cdef inline double row_dot(const Rows *rows, Py_ssize_t i, const double *v) noexcept nogil:
     """x_i . v"""
     cdef double s = 0.0
@@ -1700,18 +1713,10 @@ def loss_pass(
     sizes of its terms, however many rows: at most `BLOCK` terms are added plainly, their sums with
     Kahan's compensation.
     """
-    cdef Rows rows
-    cdef const double[::1] data = X.data if not isinstance(X, np.ndarray) else X.reshape(-1)
-    cdef const int[::1] indices, indptr
-    cdef Py_ssize_t d = X.shape[1], m = X.shape[0], i, p, n
+    cdef Rows rows = rows_of(X)
+    cdef Py_ssize_t d = rows.d, m = X.shape[0], i, p, n
     cdef double margin[BLOCK]
     cdef double slope[BLOCK]
-    rows.d, rows.sparse = d, not isinstance(X, np.ndarray)
-    rows.data = &data[0] if data.shape[0] else NULL
-    rows.indices = rows.indptr = NULL
-    if rows.sparse:
-        indices, indptr = X.indices, X.indptr
-        rows.indices, rows.indptr = &indices[0] if indices.shape[0] else NULL, &indptr[0]
     if (
         not 0 <= start <= stop <= m
         or y.shape[0] < stop
@@ -1757,16 +1762,20 @@ def coded_loss_pass(
     const int[:, ::1] ends,              # IN (chunks, d + 1) code k has the members ends[., k] to ends[., k + 1]
     const double[::1] y,                 # IN (m,) labels
     const double[::1] weight,            # IN (m,) c
-    const double[::1] norm,              # IN (m,) |x~|
-    const double[::1] theta,             # IN (d + 1,)
+    const double[::1] norm,            # IN (m,) |x~|
+    patterns,                            # IN what a code stands for: rows (d, features), dense or CSR
+    const double[::1] theta,             # IN (features + 1,)
     bint intercept, bint shrink,
-    double[::1] sums,                    # OUT (d + 5,)
+    double[::1] sums,                    # OUT (features + 5,)
 ):
-    """:func:`loss_pass` over rows x of d entries that are 1 at the codes of the row, and 0 elsewhere.
+    """:func:`loss_pass` over rows that are the sums of the patterns of their codes.
 
-    Up to `ROWS` terms of the first d + 1 sums are added plainly, in four parts: within ROWS / 8 + 40 EPS.
+    With E the matrix that has ones at the codes of the rows, and P the patterns: X w = E (P w) and X' s = P' (E' s).
+    Up to `ROWS` terms of E' s are added plainly, in four parts: within ROWS / 8 + 40 EPS.
     """
-    cdef Py_ssize_t m = codes.shape[0], g = codes.shape[1], d = theta.shape[0] - 1, chunk, i, stop, n, k
+    cdef Rows pattern = rows_of(patterns)
+    cdef Py_ssize_t m = codes.shape[0], g = codes.shape[1], d = patterns.shape[0], features = pattern.d
+    cdef Py_ssize_t chunk, i, stop, n, k
     cdef double margin[BLOCK]
     if (
         members.shape[0] != m * g
@@ -1775,30 +1784,40 @@ def coded_loss_pass(
         or y.shape[0] != m
         or weight.shape[0] != m
         or norm.shape[0] != m
-        or sums.shape[0] != d + 5
+        or theta.shape[0] != features + 1
+        or sums.shape[0] != features + 5
     ):
         raise ValueError("coded_loss_pass: shapes disagree")
-    cdef double *part = <double *>calloc(2 * (d + 4) + ROWS, sizeof(double))
+    cdef double *part = <double *>calloc(4 * (d + 4) + ROWS, sizeof(double))
     if part == NULL:
         raise MemoryError()
     cdef double *lost = part + d + 4
-    cdef double *slope = lost + d + 4
+    cdef double *total = lost + d + 4
+    cdef double *table = total + d + 4
+    cdef double *slope = table + d + 4
+    cdef double cost = 0.0
     with nogil:
-        for k in range(d + 5):
-            sums[k] = 0.0
+        for k in range(d):
+            table[k] = row_dot(&pattern, k, &theta[0])
         for chunk in range(ends.shape[0]):
             i = chunk * ROWS
             stop = m if m - i < ROWS else i + ROWS
             while i < stop:
                 n = stop - i if stop - i < BLOCK else BLOCK
-                mtp_look_up(n, g, &codes[i, 0], &theta[0], margin)
+                mtp_look_up(n, g, &codes[i, 0], table, margin)
                 block_terms(
-                    loss, n, margin, &y[i], &weight[i], &norm[i], theta[d], intercept, shrink,
-                    slope + i - chunk * ROWS, part + d, &sums[d + 4],
+                    loss, n, margin, &y[i], &weight[i], &norm[i], theta[features], intercept, shrink,
+                    slope + i - chunk * ROWS, part + d, &cost,
                 )
                 i += n
             mtp_tally(d, &ends[chunk, 0], &members[chunk * ROWS * g], slope, part)
-            mtp_collect(d + 4, part, &sums[0], lost)
+            mtp_collect(d + 4, part, total, lost)
+        for k in range(features):
+            sums[k] = 0.0
+        for k in range(d):
+            row_axpy(&pattern, k, total[k], &sums[0])
+        memcpy(&sums[features], total + d, 4 * sizeof(double))
+        sums[features + 4] = cost
     free(part)
 
 
@@ -1953,8 +1972,8 @@ cdef class ShortRows:
             t = self.low[j] + width * <unsigned int>t
             missed += (x[j] - t) ** 2
             size += t * t
-        # |width q| <= |x| + |low|; 9e-6 > 150 / 2^24, see mtp_short_dot2; below 1e-30 a float may be rounded to 0
-        self.error[i] = sqrt(missed) * (1.0 + 1e-9) + 9e-6 * (sqrt(size) + self.low_size) + 1e-30
+        # |width q| <= |x| + |low|; 5e-7 > 8 / 2^24, see mtp_short_dot2; below 1e-30 a float may be rounded to 0
+        self.error[i] = sqrt(missed) * (1.0 + 1e-9) + 5e-7 * (sqrt(size) + self.low_size) + 1e-30
 
     cdef double _scale(self, const double *v, float *out, double *size) noexcept nogil:
         """Into `out`, what codes are multiplied by for v / |v|; returns low . v and, in `size`, |v|."""
@@ -2113,7 +2132,8 @@ cdef class HingeSolver:
         self.k = 1.0
         self.travelled = self.horizon = self.gathered_at = self.last_way = 0.0
         self._owners = [None, None]
-        self._point_at(&self.clean, X, 0)
+        self.clean = rows_of(X)
+        self._owners[0] = X
         self.added = self.clean
         self.row, self.capacity, self._row_owner = NULL, 0, None
         self.margin = np.zeros(0)
@@ -2141,19 +2161,6 @@ cdef class HingeSolver:
             self.short_clean = ShortRows(self.d)
             self.short_clean.reserve(self.n_clean)
             self.short_clean.fill(self.clean.data, self.n_clean)
-
-    cdef _point_at(self, Rows *rows, X, int slot):
-        cdef const double[::1] data
-        cdef const int[::1] indices, indptr
-        rows.d = X.shape[1]
-        rows.sparse = not isinstance(X, np.ndarray)
-        data = X.data if rows.sparse else X.reshape(-1)
-        rows.data = &data[0] if data.shape[0] else NULL
-        if rows.sparse:
-            indices, indptr = X.indices, X.indptr
-            rows.indices = &indices[0] if indices.shape[0] else NULL
-            rows.indptr = &indptr[0]
-        self._owners[slot] = X
 
     cdef _reserve(self, Py_ssize_t n):
         cdef double[::1] block
@@ -2688,6 +2695,7 @@ cdef class HingeSolver:
         cdef double rate, at, noise = 32 * EPS * f * self.row[i].reach
         self._signed_dot2(i, &self.model[0], &self.step[0], both)
         rate = both[1]
+        self.n_close += 1
         if self.row[i].stamp != self.travelled:  # else its margin is known
             self.row[i].slack = both[0] - 1.0 - nudge(i)
         self.row[i].base = self.row[i].slack - look.shift
@@ -2985,7 +2993,8 @@ cdef class HingeSolver:
 
         Called after the caller's buffer has moved or grown; rows seen before must be unchanged.
         """
-        self._point_at(&self.added, X, 1)
+        self.added = rows_of(X)
+        self._owners[1] = X
         self._reserve(self.n_clean + n)
 
     def append(self, double y):

@@ -457,7 +457,7 @@ class _SmoothSolver:
         self.rounding_of_balance = EPS * (128 if compiled else 4)
         self.coded, self.n_added = None, 0
         self.free = objective.fit_intercept and not objective.penalize_intercept
-        self.norm, self.added_norm = _row_norms(victim.X), np.zeros(0)
+        self.norm, self.added_norm = _row_norms(victim.X), Growing()
         self.inverse = None
         self.direct = d <= DENSE_HESSIAN
         self.age = self.extra = self.recent = 0
@@ -507,7 +507,7 @@ class _SmoothSolver:
         self.ridge[-1] = victim.k * victim.objective.r
         known = len(self.added_norm)
         if known < victim.n_distinct:
-            self.added_norm = np.append(self.added_norm, _row_norms(victim.added_X[known:]))
+            self.added_norm.extend(_row_norms(victim.added_X[known:]))
 
     def _move(self, at):
         self.at = at
@@ -580,7 +580,7 @@ class _SmoothSolver:
         if start == stop:
             return np.zeros(victim.n_features + 5)
         X = victim.added_X if self.kernel is None else victim._rows.block()
-        return self._sums(theta, X, start, stop, victim.added_y, victim.added_count, self.added_norm)
+        return self._sums(theta, X, start, stop, victim.added_y, victim.added_count, self.added_norm.rows)
 
     def _sums(self, theta, X, start, stop, y, weight, norm):
         """What ``_core.loss_pass`` returns, for any loss."""
@@ -603,12 +603,10 @@ class _SmoothSolver:
         return sums
 
     def _sums_coded(self, theta):
-        """The sums over the clean rows from their codes: X w = E (P w) and X' s = P' (E' s)."""
-        patterns, transposed, *rows = self.coded
-        table = np.append(patterns @ theta[:-1], theta[-1])
-        sums = np.empty(len(table) + 4)
-        _core.coded_loss_pass(self.kernel, *rows, table, self.victim.objective.fit_intercept, self.free, sums)
-        return np.concatenate([transposed @ sums[:-5], sums[-5:]])
+        """What `_sums` makes of the clean rows, from their codes."""
+        sums = np.empty(len(theta) + 4)
+        _core.coded_loss_pass(self.kernel, *self.coded, theta, self.victim.objective.fit_intercept, self.free, sums)
+        return sums
 
     def _encode(self):
         """Code the clean rows, if their columns take few values; equal rows of one label become one.
@@ -646,7 +644,7 @@ class _SmoothSolver:
                 count += np.bincount(column, minlength=len(count)).astype(np.int32)
             ends.append(np.append(0, np.cumsum(count)).astype(np.int32))
         rows = (codes, members, np.array(ends), self.y[first], weight, self.norm[first])
-        self.coded = (patterns, patterns.T.tocsr(), *rows)
+        self.coded = (*rows, patterns)
         self.norm = None
         # at most CHUNK / 4 rows in a row, and PATTERNS of a column, are added plainly
         self.rounding = EPS * (64 + _core.CHUNK / 8 + PATTERNS / 2)

@@ -594,11 +594,11 @@ def test_one_pass_over_codes_is_plain_numpy(loss, n):
     value, slope, cost = exact_terms(loss, y * ref.scores(theta, X))
     s = weight * slope
     terms = np.column_stack([(s * y)[:, None] * X, s * y, weight * value, s, s * norm, weight * cost])
-    arguments = [codes, members, ends, y, weight, norm, theta, True, True, np.full(d + 5, np.nan)]
+    arguments = [codes, members, ends, y, weight, norm, np.eye(d), theta, True, True, np.full(d + 5, np.nan)]
     _core.coded_loss_pass(_core.KERNELS[loss], *arguments)
     bound = (_core.CHUNK / 8 + 44) * ref.EPS * np.abs(terms).sum(axis=0)
     assert np.all(np.abs(arguments[-1] - terms.sum(axis=0)) <= bound)
-    shorter = {1: members[1:], 2: ends[1:], 3: y[1:], 4: weight[1:], 5: norm[1:], 6: theta[1:], 9: np.zeros(d)}
+    shorter = {1: members[1:], 2: ends[1:], 3: y[1:], 4: weight[1:], 5: norm[1:], 6: np.eye(d - 1), 7: theta[1:], 10: np.zeros(d)}
     for position, wrong in shorter.items():
         if n:
             with pytest.raises(ValueError, match="shapes disagree"):
@@ -623,7 +623,7 @@ def test_a_victim_of_coded_rows_is_the_same_victim(loss, conv, monkeypatch):
         victim.add(x, label, count)
         again.add(x, label, count)
     assert victim._solver.coded is not None
-    assert len(victim._solver.coded[2]) < len(y)
+    assert len(victim._solver.coded[0]) < len(y)
     Xs = np.vstack([X, [x for x, _, _ in added]])
     ys, cs = np.append(y, [label for _, label, _ in added]), np.append(weight, [float(c) for _, _, c in added])
     scratch = ref.refit(loss, conv, Xs, ys, cs)
