@@ -598,7 +598,16 @@ def test_one_pass_over_codes_is_plain_numpy(loss, n):
     _core.coded_loss_pass(_core.KERNELS[loss], *arguments)
     bound = (_core.CHUNK / 8 + 44) * ref.EPS * np.abs(terms).sum(axis=0)
     assert np.all(np.abs(arguments[-1] - terms.sum(axis=0)) <= bound)
-    shorter = {1: members[1:], 2: ends[1:], 3: y[1:], 4: weight[1:], 5: norm[1:], 6: np.eye(d - 1), 7: theta[1:], 10: np.zeros(d)}
+    shorter = {
+        1: members[1:],
+        2: ends[1:],
+        3: y[1:],
+        4: weight[1:],
+        5: norm[1:],
+        6: np.eye(d - 1),
+        7: theta[1:],
+        10: np.zeros(d),
+    }
     for position, wrong in shorter.items():
         if n:
             with pytest.raises(ValueError, match="shapes disagree"):
