@@ -32,7 +32,7 @@ import objective
 import reference as ref
 import report
 
-from mtpfast import CandidatePool, make_target, max_loss_difference
+from mtpfast import CandidatePool, _core, make_target, max_loss_difference
 from mtpfast.losses import make_objective
 from mtpfast.refit import Victim, refit
 
@@ -101,25 +101,35 @@ def best_solver(X, y, target, n=5):
 def refit_work(loss, X, y, result, n):
     """What the refits of the first n points do: a replay without the oracle and the record.
 
-    Hinge: line searches a step, rows whose margin is computed a step, and what reading these costs as a share of
-    one read of X. Smooth losses: evaluations (each one read of X) a step.
+    Hinge: line searches a step, rows that are looked at a step, and the bytes of these (of their codes, where they
+    have some) as a share of those of X. Smooth losses: evaluations a step, each of them one read of X or its codes.
+    "one read" is the time of NumPy's sum of X: times the reads it is what memory alone asks for.
     """
     victim = Victim(X, y, make_objective(loss, alpha=ALPHA))
     points = result.points.toarray() if hasattr(result.points, "toarray") else result.points
     n = min(n, result.n_points)
     hinge = loss == "hinge"
     core = victim._solver.core if hinge else None
-    before = (core.n_steps, core.n_looks) if hinge else victim.n_iter
+    before = (core.n_steps, core.n_looks, core.n_close) if hinge else victim.n_iter
     start = time.perf_counter()
     for i in result.sequence[:n]:
         victim.add(points[i], result.labels[i])
     seconds = (time.perf_counter() - start) / n
-    work = {"refit alone, ms": 1e3 * seconds}
+    values = X.data if hasattr(X, "toarray") else X
+    read = []
+    for _ in range(9):
+        start = time.perf_counter()
+        values.sum()
+        read.append(time.perf_counter() - start)
+    work = {"refit alone, ms": 1e3 * seconds, "one read, ms": 1e3 * np.median(read)}
     if hinge:
-        searches, looks = (core.n_steps - before[0]) / n, (core.n_looks - before[1]) / n
-        work |= {"line searches": searches, "rows looked at": looks, "reads of X": looks / X.shape[0]}
+        searches, looks, close = (np.array([core.n_steps, core.n_looks, core.n_close]) - before) / n
+        coded = not hasattr(X, "toarray") and X.shape[1] >= _core.LONG_ROW
+        reads = (looks / 8 + close if coded else looks) / X.shape[0]  # a code takes an eighth of the row
+        work |= {"line searches": searches, "rows looked at": looks, "of these closely": close, "reads of X": reads}
     else:
-        work |= {"line searches": None, "rows looked at": None, "reads of X": (victim.n_iter - before) / n}
+        reads = (victim.n_iter - before) / n
+        work |= {"line searches": None, "rows looked at": None, "of these closely": None, "reads of X": reads}
     return work
 
 

@@ -1644,11 +1644,12 @@ cdef extern from *:
 
 cdef enum:
     BLOCK = 64     # rows at a time: they are still in the nearest cache when they are read again
-    SHORT_FROM = 256   # entries: shorter dense rows are looked at as they are
+    LONG = 256     # entries: dense rows of so many are looked at through codes
     BINS = 1024    # of deadlines
     ROWS = 8192    # coded rows at a time, so that a row's number takes two bytes
 
 CHUNK = ROWS
+LONG_ROW = LONG
 
 ctypedef fused SmoothLoss:
     SquaredHinge
@@ -1917,12 +1918,16 @@ cdef int grow(void **p, size_t size) noexcept nogil:
 cdef class ShortRows:
     """Dense rows in a byte an entry, to take a first look at: x_j is about low_j + q_j (high_j - low_j) / 255.
 
+    The entry that its byte misses most is kept exactly: a point where an edge of a box is left has no other.
     `look` reads an eighth of what the row takes, and tells x . v up to error |v|.
     """
     cdef Py_ssize_t d, n_blocks
     cdef unsigned int *q
-    cdef double[::1] low, high, error
+    cdef double[::1] low, high, error, left
+    cdef int[::1] column
     cdef float[::1] first, second
+    cdef const double *v
+    cdef const double *w
     cdef double low_size, first_size, second_size, first_low, second_low
 
     def __cinit__(self):
@@ -1934,6 +1939,8 @@ cdef class ShortRows:
     def __init__(self, Py_ssize_t d):
         self.d, self.n_blocks = d, (d + 63) // 64
         self.low, self.high, self.error = np.full(d, INFINITY), np.full(d, -INFINITY), np.zeros(0)
+        self.left, self.column = np.zeros(0), np.zeros(0, dtype=np.intc)
+        self.v = self.w = NULL
         self.first, self.second = np.zeros((2, 64 * self.n_blocks), dtype=np.float32)
         self.low_size = self.first_size = self.second_size = self.first_low = self.second_low = 0.0
 
@@ -1941,9 +1948,11 @@ cdef class ShortRows:
         """Room for n rows; those that are there stay."""
         if grow(<void **>&self.q, 64 * n * self.n_blocks + 1) != DONE:
             raise MemoryError()
-        error = np.zeros(n)
-        error[: self.error.shape[0]] = self.error
-        self.error = error
+
+        def longer(a):
+            return np.concatenate([np.asarray(a), np.zeros(n - len(a), dtype=np.asarray(a).dtype)])
+
+        self.error, self.left, self.column = longer(self.error), longer(self.left), longer(self.column)
 
     cdef bint widen(self, const double *x) noexcept nogil:
         """Let the codes reach to x. True if they did not: the rows before must be coded again then."""
@@ -1961,16 +1970,22 @@ cdef class ShortRows:
     cdef void code(self, Py_ssize_t i, const double *x) noexcept nogil:
         """Row i is x."""
         cdef size_t j
-        cdef double t, width, missed = 0.0, size = 0.0
+        cdef double t, width, left, missed = 0.0, size = 0.0
         cdef unsigned int *q = self.q + i * 16 * self.n_blocks
         memset(q, 0, 64 * self.n_blocks)
+        self.left[i], self.column[i] = 0.0, 0
         for j in range(<size_t>self.d):
             width = (self.high[j] - self.low[j]) * (1.0 / 255.0)
             t = (x[j] - self.low[j]) / width + 0.5 if width > 0.0 else 0.0
             t = 0.0 if not t > 0.0 else (255.0 if t > 255.0 else t)
             q[j // 64 * 16 + j % 16] |= <unsigned int>t << (j % 64 // 16 * 8)
             t = self.low[j] + width * <unsigned int>t
-            missed += (x[j] - t) ** 2
+            left = x[j] - t
+            if fabs(left) > fabs(self.left[i]):
+                missed += self.left[i] ** 2
+                self.left[i], self.column[i] = left, <int>j
+            else:
+                missed += left * left
             size += t * t
         # |width q| <= |x| + |low|; 5e-7 > 8 / 2^24, see mtp_short_dot2; below 1e-30 a float may be rounded to 0
         self.error[i] = sqrt(missed) * (1.0 + 1e-9) + 5e-7 * (sqrt(size) + self.low_size) + 1e-30
@@ -1987,7 +2002,8 @@ cdef class ShortRows:
         return low
 
     cdef void load(self, const double *v, const double *w) noexcept nogil:
-        """The two vectors that `look` multiplies by."""
+        """The two vectors that `look` multiplies by; they must live on."""
+        self.v, self.w = v, w
         self.first_low = self._scale(v, &self.first[0], &self.first_size)
         self.second_low = self._scale(w, &self.second[0], &self.second_size)
 
@@ -1997,8 +2013,8 @@ cdef class ShortRows:
     cdef inline double look(self, Py_ssize_t i, double *both) noexcept nogil:
         """The products of row i and the two loaded vectors, off by at most |v| times what is returned."""
         mtp_short_dot2(self.q + i * 16 * self.n_blocks, &self.first[0], &self.second[0], self.n_blocks, both)
-        both[0] = both[0] * self.first_size + self.first_low
-        both[1] = both[1] * self.second_size + self.second_low
+        both[0] = both[0] * self.first_size + self.first_low + self.left[i] * self.v[self.column[i]]
+        both[1] = both[1] * self.second_size + self.second_low + self.left[i] * self.w[self.column[i]]
         return self.error[i]
 
     cdef void fill(self, const double *x, Py_ssize_t n) noexcept nogil:
@@ -2156,7 +2172,7 @@ cdef class HingeSolver:
         for i in range(self.n_clean):
             self.row[i].y = y[i]
             self._measure(i)
-        if not self.clean.sparse and self.n_clean > 0 and self.d >= SHORT_FROM:
+        if not self.clean.sparse and self.n_clean > 0 and self.d >= LONG:
             self.has_short_clean = True
             self.short_clean = ShortRows(self.d)
             self.short_clean.reserve(self.n_clean)
@@ -3015,7 +3031,7 @@ cdef class HingeSolver:
     cdef _code(self, Py_ssize_t i):
         """Code the i-th added row; the first few settle how far the codes reach."""
         cdef Py_ssize_t p
-        if self.added.sparse or self.d < SHORT_FROM:
+        if self.added.sparse or self.d < LONG:
             return
         if self.short_added is None:
             self.short_added = ShortRows(self.d)
