@@ -1906,6 +1906,14 @@ cdef void sift_up(Crossing *heap, Py_ssize_t p) noexcept nogil:
     heap[p] = moving
 
 
+def lengthened(a, Py_ssize_t n):
+    """A copy of n entries, those beyond the old ones 0."""
+    a = np.asarray(a)
+    out = np.zeros(n, dtype=a.dtype)
+    out[: len(a)] = a
+    return out
+
+
 cdef int grow(void **p, size_t size) noexcept nogil:
     cdef void *q = realloc(p[0], size)
     if q == NULL:
@@ -1948,11 +1956,8 @@ cdef class ShortRows:
         """Room for n rows; those that are there stay."""
         if grow(<void **>&self.q, 64 * n * self.n_blocks + 1) != DONE:
             raise MemoryError()
-
-        def longer(a):
-            return np.concatenate([np.asarray(a), np.zeros(n - len(a), dtype=np.asarray(a).dtype)])
-
-        self.error, self.left, self.column = longer(self.error), longer(self.left), longer(self.column)
+        self.error, self.left = lengthened(self.error, n), lengthened(self.left, n)
+        self.column = lengthened(self.column, n)
 
     cdef bint widen(self, const double *x) noexcept nogil:
         """Let the codes reach to x. True if they did not: the rows before must be coded again then."""
@@ -2159,7 +2164,7 @@ cdef class HingeSolver:
         self.anchor, self.way = np.zeros(self.d + 1), np.zeros(self.d + 1)
         self.farthest = self.way_size = self.step_size = 0.0
         self.n_wasted = 0
-        self._reserve(self.n_clean + 64)
+        self._reserve(self.n_clean)
         self.model, self.exact, self.step, self.force = (np.zeros(self.d + 1) for _ in range(4))
         self.below_clean, self.below_added, self.unit = (np.zeros(self.d + 1) for _ in range(3))
         self.n_close = self.n_steps = self.n_looks = self.n_gathers = self.steps_at_gather = self.n_sifted = 0
@@ -2183,18 +2188,15 @@ cdef class HingeSolver:
         cdef Row *row
         if n <= self.capacity:
             return
-        n = max(n, self.capacity + self.capacity // 8 + 64)
+        n += n // 4 + 4096  # pages that are not written to take no memory
         owner = np.zeros((n + 1) * (sizeof(Row) // sizeof(double)))
         block = owner
         row = <Row *>(&block[0] + (-<size_t>&block[0] % 64) // sizeof(double))  # a row is one line of the cache
         if self.n_rows > 0 and self.row != NULL:
             memcpy(row, self.row, self.capacity * sizeof(Row))
         self.row, self._row_owner = row, owner
-
-        def longer(a):
-            return np.concatenate([np.asarray(a), np.zeros(n - self.capacity, dtype=np.asarray(a).dtype)])
-
-        self.margin, self.side, self.next = longer(self.margin), longer(self.side), longer(self.next)
+        self.margin = lengthened(self.margin, n)
+        self.side, self.next = lengthened(self.side, n), lengthened(self.next, n)
         self.capacity = n
         if self.short_added is not None:
             self.short_added.reserve(n - self.n_clean)
@@ -2709,11 +2711,13 @@ cdef class HingeSolver:
         cdef Py_ssize_t i = look.i
         cdef double both[2]
         cdef double rate, at, noise = 32 * EPS * f * self.row[i].reach
-        self._signed_dot2(i, &self.model[0], &self.step[0], both)
-        rate = both[1]
         self.n_close += 1
-        if self.row[i].stamp != self.travelled:  # else its margin is known
+        if self.row[i].stamp == self.travelled:  # its margin is known
+            rate = self._signed_dot(i, &self.step[0])
+        else:
+            self._signed_dot2(i, &self.model[0], &self.step[0], both)
             self.row[i].slack = both[0] - 1.0 - nudge(i)
+            rate = both[1]
         self.row[i].base = self.row[i].slack - look.shift
         look.slack, look.rate, look.close = self.row[i].slack, rate, True
         self.n_wasted += 1
