@@ -1993,7 +1993,9 @@ cdef class ShortRows:
                 missed += left * left
             size += t * t
         # |width q| <= |x| + |low|; 5e-7 > 8 / 2^24, see mtp_short_dot2; below 1e-30 a float may be rounded to 0
-        self.error[i] = sqrt(missed) * (1.0 + 1e-9) + 5e-7 * (sqrt(size) + self.low_size) + 1e-30
+        self.error[i] = (
+            sqrt(missed) * (1.0 + 1e-9) + 4 * EPS * fabs(self.left[i]) + 5e-7 * (sqrt(size) + self.low_size) + 1e-30
+        )
 
     cdef double _scale(self, const double *v, float *out, double *size) noexcept nogil:
         """Into `out`, what codes are multiplied by for v / |v|; returns low . v and, in `size`, |v|."""
@@ -2111,7 +2113,7 @@ cdef class HingeSolver:
     # vectors of length d + 1; the sums of c_i a_i over the rows below the margin
     # (`model` is what the method moves, `exact` the model that `_finish` makes of it)
     cdef double[::1] model, exact, step, force, below_clean, below_added, unit
-    cdef double below_weight
+    cdef double below_weight, weight  # of the clean rows below the margin, and of all rows
     # the rows on the margin; L is a packed lower triangle, Q has d + 1 columns
     cdef Py_ssize_t m, m_capacity
     cdef bint keep_Q, joined
@@ -2162,7 +2164,7 @@ cdef class HingeSolver:
         self.short_clean = self.short_added = None
         self.has_short_clean = self.has_short_added = False
         self.anchor, self.way = np.zeros(self.d + 1), np.zeros(self.d + 1)
-        self.farthest = self.way_size = self.step_size = 0.0
+        self.farthest = self.way_size = self.step_size = self.weight = self.below_weight = 0.0
         self.n_wasted = 0
         self._reserve(self.n_clean)
         self.model, self.exact, self.step, self.force = (np.zeros(self.d + 1) for _ in range(4))
@@ -2197,9 +2199,9 @@ cdef class HingeSolver:
         self.row, self._row_owner = row, owner
         self.margin = lengthened(self.margin, n)
         self.side, self.next = lengthened(self.side, n), lengthened(self.next, n)
-        self.capacity = n
         if self.short_added is not None:
             self.short_added.reserve(n - self.n_clean)
+        self.capacity = n
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -2473,7 +2475,7 @@ cdef class HingeSolver:
         if self.k * size <= 1e-14 * scale * (width if width < 100 else 100):
             return 0.0
         s = mtp_dot(&self.force[0], &self.step[0], width)
-        return s if s < 0.0 else 0.0
+        return s if s < -1e-40 * self.weight else 0.0  # where the model is 0, nothing else ends the steps
 
     cdef double _shorten_step(self) noexcept nogil:
         """`step` where a row has just joined the margin: what is left of it, at a right angle to the row. Returns the
@@ -2600,6 +2602,8 @@ cdef class HingeSolver:
                     self.side[i] = ABOVE
                 self._put(i)
         elif truncated and best == end or self.n_sifted > 4 * self.n_rows + 4096:
+            if curve <= 0.0 and truncated:  # a slope that never ends may be what rounding left of sums that cancelled
+                self._sum_below()
             self._gather(0.0)
         self.n_steps += 1
         return DONE
@@ -2607,6 +2611,7 @@ cdef class HingeSolver:
     cdef int _take_due(self, double limit, Py_ssize_t *n_looks, Py_ssize_t used) noexcept nogil:
         """Take the rows with a deadline up to `limit` out of their bins, to be looked at."""
         cdef int b = self._bin(limit), i, later, follower
+        b = b if b < BINS else BINS - 1  # rounding may have led theta past the horizon
         while self.first_bin <= b:
             i, later = self.bins[self.first_bin], -1
             while i >= 0:
@@ -2768,9 +2773,10 @@ cdef class HingeSolver:
         for b in range(BINS):
             self.bins[b] = -1
         self.first_bin = 0
-        self.bin_width = width
+        # narrower ones would be lost in the rounding of deadlines: no row before the horizon may lie in none of them
+        self.bin_width = width if width > 16 * EPS * self.travelled else 16 * EPS * self.travelled
         self.gathered_at = self.travelled
-        self.horizon = self.travelled + (BINS - 1) * width
+        self.horizon = self.travelled + (BINS - 1) * self.bin_width
 
     cdef void _gather(self, double ahead) noexcept nogil:
         """Put all rows into new bins, of the width that theta lately went in two line searches; at least `ahead` in
@@ -2832,6 +2838,7 @@ cdef class HingeSolver:
         while steps < 2000 + 20 * self.n_rows:
             steps += 1
             slope = self._shorten_step() if self.joined else 0.0
+            self.joined = False
             if slope == 0.0:
                 slope = self._find_step(&self.model[0])
             if slope < 0.0:
@@ -2929,9 +2936,10 @@ cdef class HingeSolver:
         cdef Py_ssize_t i
         if c.shape[0] != self.n_rows:
             raise ValueError("set_weights: shapes disagree")
-        self.k = k
+        self.k, self.weight = k, 0.0
         for i in range(self.n_rows):
             self.row[i].c = c[i]
+            self.weight += c[i]
 
     def descend(self, double tol, int max_epochs, unsigned long long seed=1):
         """A first model by dual coordinate descent, the intercept penalised.
@@ -3054,6 +3062,7 @@ cdef class HingeSolver:
             raise ValueError("raise_weight: no such row")
         with nogil:
             self.row[j].c += dc
+            self.weight += dc
             self.k += dk
             if self.side[j] == BELOW:
                 self._count_below(j, dc)
@@ -3099,6 +3108,7 @@ cdef class HingeSolver:
                 i = self.on[p]
                 total += self._row_gap(i, self.alpha[p], self._signed_dot(i, &self.exact[0]) - 1.0)
             b = self._bin(moved)
+            b = b if b < BINS else BINS - 1
             for p in range(self.first_bin, b + 1):
                 i = self.bins[p]
                 while i >= 0:

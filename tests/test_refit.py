@@ -395,6 +395,59 @@ def test_the_codes_of_long_rows_hide_no_crossing(kind, conv):
     check_proved(victim, "hinge", conv, Xs, ys, others=[scratch.theta])
 
 
+@pytest.mark.parametrize("penalize", [True, False])
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_matrix], ids=["dense", "csr"])
+@pytest.mark.parametrize("d", [3, 256])
+def test_a_free_intercept_settles_where_one_class_weighs_nothing(d, convert, penalize):
+    """Then w = 0 and b = +-1 cost nothing; sums of weights that cancelled must not lead the intercept on for ever."""
+    for seed in range(20):
+        X, y = blobs(seed, n=20, d=d)
+        label = (-1.0) ** seed
+        weight = np.random.default_rng(seed).random(20) * (y == label)
+        objective = make_objective("hinge", C=1.0 + seed, penalize_intercept=penalize)
+        victim = Victim(convert(X), y, objective, sample_weight=weight)
+        victim.add(X[0], label, 3)
+        assert victim.is_tight()
+        victim.check()
+        assert victim.n_repairs == 0
+        if not penalize:
+            assert_allclose(victim.theta[:-1], 0.0, atol=1e-6)
+            assert label * victim.theta[-1] > 1.0 - 1e-6
+
+
+def test_no_bin_of_rows_is_narrower_than_the_rounding_of_a_deadline():
+    """Margins that float64 knows to 1e-10 only: the model creeps after it has gone far, by less than can be added to
+    the way it went, and rows beyond the last bin would be looked for."""
+    X = 1e5 + np.array(
+        [
+            [0.56, 1.33, -0.29, 0.67, 0.15, 1.43, -0.38, 0.93, -1.42, 0.6],
+            [-1.16, 0.54, 0.53, -1.73, -0.17, 1.58, 0.99, -0.73, -1.82, -0.78],
+            [-1.52, 0.55, 0.72, -1.82, -0.2, 1.61, 0.55, -0.88, -1.94, -0.57],
+            [5.45, -36.18, -25.9, -41.18, 6.87, 9.36, 22.03, -25.53, -0.83, -7.56],
+            [-0.01, 1.41, -0.61, 1.29, 0.13, 1.47, 0.29, -0.05, -1.47, -0.32],
+        ]
+    )
+    victim = Victim(sp.csr_matrix(X[:2]), np.array([1.0, -1.0]), make_objective("hinge", C=74.0, fit_intercept=False))
+    for i, label, count in ((2, -1.0, 1000), (3, 1.0, 1), (2, 1.0, 1), (4, 1.0, 2), (4, 1.0, 2)):
+        victim.add(X[i], label, count)
+        victim.check()
+        assert victim.is_tight()
+
+
+def test_a_refit_of_few_features_takes_few_line_searches():
+    """Fewer than two, here; steps that go nowhere, after rows have left the margin, made them more."""
+    n_steps = n_refits = 0
+    for seed in range(10):
+        X, y = blobs(seed, n=60, d=3)
+        victim = Victim(X, y, make_objective("hinge", C=1e3))
+        before = victim._solver.core.n_steps
+        for x in np.random.default_rng(seed).normal(size=(40, 3)):
+            victim.add(x, 1.0)
+            n_refits += 1
+        n_steps += victim._solver.core.n_steps - before
+    assert n_steps < 2 * n_refits
+
+
 @every_convention
 @every_loss
 def test_a_count_is_so_many_single_additions(loss, conv):
