@@ -2409,7 +2409,7 @@ cdef class HingeSolver:
         for p in range(m):
             i = self.on[p]
             if not self._append(i):
-                self.side[i] = ABOVE  # a pass gives it its side and puts it among the near rows
+                self.side[i] = ABOVE  # a pass gives it its side and puts it into a bin
 
     # -- one step --------------------------------------------------------------------------------
 

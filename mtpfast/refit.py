@@ -175,7 +175,7 @@ class Victim:
         return self.let_go().hand_over(n, self.sparse)
 
     def add_many(self, points, labels, counts) -> None:
-        """Add many points at once and refit from where the model stands."""
+        """Add many points at once and refit once."""
         for x, y, count in zip(points, labels, counts, strict=True):
             self._place(x.toarray() if sp.issparse(x) else x, y, count)
         self._solver.solve()
