@@ -2620,7 +2620,7 @@ cdef class HingeSolver:
                 follower = self.next[i]
                 if follower >= 0:
                     mtp_prefetch(self.row + follower, sizeof(Row))
-                if self.row[i].deadline <= limit:
+                if not self.row[i].deadline > limit:
                     self._prefetch(i)
                     self.looks[n_looks[0]].i = i
                     n_looks[0] += 1
@@ -2757,7 +2757,7 @@ cdef class HingeSolver:
     cdef inline int _bin(self, double deadline) noexcept nogil:
         """The bin of a deadline; BINS where it comes later than all of them."""
         cdef double b = (deadline - self.gathered_at) / self.bin_width
-        if b <= self.first_bin:
+        if not b > self.first_bin:  # NaN, of codes that overflow, is due at once
             return self.first_bin
         return <int>b if b < BINS else BINS
 
@@ -3112,7 +3112,7 @@ cdef class HingeSolver:
             for p in range(self.first_bin, b + 1):
                 i = self.bins[p]
                 while i >= 0:
-                    if self.row[i].deadline <= moved:
+                    if not self.row[i].deadline > moved:
                         total += self._row_gap(
                             i, self.row[i].c if self.side[i] == BELOW else 0.0,
                             self._signed_dot(i, &self.exact[0]) - 1.0,
