@@ -132,12 +132,13 @@ def test_from_estimator_says_what_it_cannot_take_over(estimator, error, message)
         ModelTargetedPoisoner.from_estimator(estimator)
 
 
-@pytest.mark.skipif(
-    LogisticRegression().get_params()["penalty"] == "l2", reason="this scikit-learn has penalty, not l1_ratio, say it"
-)
 def test_from_estimator_reads_the_l1_ratio():
-    with pytest.raises(ValueError, match=r"LogisticRegression has l1_ratio=0\.5, expected 0, an l2 penalty"):
-        ModelTargetedPoisoner.from_estimator(LogisticRegression(solver="saga", l1_ratio=0.5))
+    """Where scikit-learn still has penalty, that must be elasticnet and is refused; where not, l1_ratio is."""
+    has_penalty = LogisticRegression().get_params()["penalty"] == "l2"
+    options = {"penalty": "elasticnet"} if has_penalty else {}
+    refused = "penalty='elasticnet'" if has_penalty else r"l1_ratio=0\.5, expected 0, an l2 penalty"
+    with pytest.raises(ValueError, match=f"LogisticRegression has {refused}"):
+        ModelTargetedPoisoner.from_estimator(LogisticRegression(solver="saga", l1_ratio=0.5, **options))
 
 
 def test_from_estimator_takes_nothing_twice():
