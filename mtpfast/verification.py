@@ -263,8 +263,8 @@ def verify(
     claimed = result.loss_difference
     slack = 1e-7 * max(1.0, abs(found))
     if not math.isnan(claimed):
-        room = slack + blur + (highest - found)  # as far as the maximum is known here
-        check("loss difference", claimed, found, room, found - room <= claimed <= highest + slack)
+        unknown = slack + blur + (highest - found)  # as far as the maximum is known here
+        check("loss difference", claimed, found, unknown, found - unknown <= claimed <= highest + slack)
 
     # What the status says.
     if result.status == "reached" and result.stop == "loss_difference":

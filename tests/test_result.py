@@ -19,7 +19,8 @@ from mtpfast import (
     minimum_poisoning,
     poison,
 )
-from mtpfast.losses import LOG_LOSS, Loss, custom
+from mtpfast.losses import LOG_LOSS, Loss, custom, make_objective
+from mtpfast.refit import refit
 from mtpfast.verification import max_loss_difference
 
 BOX = FeatureSpace(0.0, 1.0)
@@ -395,6 +396,23 @@ def test_weights_are_taken_into_account(cancer):
     assert found.verify(X, y, sample_weight=weight).ok
     with pytest.raises(ValueError, match="sample_weight sums to"):
         found.verify(X, y)
+
+
+def test_an_allowance_belongs_to_one_claim():
+    """A distance that agrees within what the reference solver may be off is "reached" within the same.
+
+    With C = 100 LinearSVC ends 1e-6 to 1e-4 from the minimiser: far more than the loss difference is allowed.
+    """
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X, P = rng.random((40, 4)), rng.random((3, 4))
+        y = np.where(X @ rng.normal(size=4) + 0.3 * rng.normal(size=40) > 0.2, 1.0, -1.0)
+        y[:2] = 1, -1
+        labels, objective = rng.choice([-1.0, 1.0], 3), make_objective("hinge", C=100.0)
+        theta = refit(np.vstack([X, P]), np.concatenate([y, labels]), objective, tol=1e-12).theta
+        found = minimum_poisoning(X, y, theta, loss="hinge", C=100.0, feasible_set=BOX)
+        if found.status == "reached":
+            assert found.verify(X, y).ok
 
 
 def test_the_bound_is_recomputed_to_the_last_point(cancer, result):
