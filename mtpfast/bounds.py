@@ -12,6 +12,7 @@ k (alpha in the ``alpha`` convention, 0 in the ``C`` convention).
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 __all__ = ["LARGEST", "LowerBound", "lower_bound", "whole"]
@@ -105,5 +106,6 @@ def lower_bound(
     denominator += 8 * EPS * (abs(max_difference) + 0.5 * k_per_point * (penalty_theta + penalty_target))
     if not (math.isfinite(numerator) and math.isfinite(denominator)) or numerator <= 0 or denominator <= 0:
         return LowerBound(0.0, 0, "trivial")
-    value = numerator / denominator * (1 - 2 * EPS)
+    # A quotient too large for a float is still a number: inf would say that no number of points suffices.
+    value = min(numerator / denominator, sys.float_info.max) * (1 - 2 * EPS)
     return LowerBound(value, whole(value), "proved")

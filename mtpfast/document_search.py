@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .documents import DocumentRegion
-from .losses import Loss
+from .losses import HINGE, LOG_LOSS, SQUARED_HINGE, Loss
 
 __all__ = ["find_document"]
 
@@ -329,9 +329,9 @@ class _Problem:
         self.P, self.p0 = y * theta_target[:-1], y * theta_target[-1]  # v
         scale = region.idf if region.norm is None else 1.0
         self.q_u, self.q_v = self.A * scale, self.P * scale  # per unit of what region.extreme returns
-        self.phi = _SCALAR.get(loss.name) or (lambda m: float(loss.value(np.array(m))))
-        self.edge = {"hinge": self._hinge_edge, "log_loss": self._log_edge, "squared_hinge": self._square_edge}.get(
-            loss.name, self._any_edge
+        self.phi = _SCALAR.get(loss) or (lambda m: float(loss.value(np.array(m))))
+        self.edge = {HINGE: self._hinge_edge, LOG_LOSS: self._log_edge, SQUARED_HINGE: self._square_edge}.get(
+            loss, self._any_edge
         )
 
     def difference(self, u, v):
@@ -450,9 +450,9 @@ def _softplus(m):
 
 
 _SCALAR = {
-    "hinge": lambda m: max(0.0, 1.0 - m),
-    "squared_hinge": lambda m: max(0.0, 1.0 - m) ** 2,
-    "log_loss": lambda m: _softplus(-m),
+    HINGE: lambda m: max(0.0, 1.0 - m),
+    SQUARED_HINGE: lambda m: max(0.0, 1.0 - m) ** 2,
+    LOG_LOSS: lambda m: _softplus(-m),
 }
 
 

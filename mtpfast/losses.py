@@ -227,7 +227,7 @@ def custom(
     second_derivative : callable, optional
         ``phi''``; a difference quotient of ``derivative`` stands in where it is not given.
     name : str
-        Shown in representations and saved with results.
+        Shown in representations and saved with results; not that of a built-in loss.
 
     Returns
     -------
@@ -246,6 +246,8 @@ def custom(
     >>> float(exponential.value(0.0))
     1.0
     """
+    if name in LOSSES:
+        raise ValueError(f"name must not be that of a built-in loss ({', '.join(map(repr, LOSSES))}), got {name!r}")
     for label, function in (("value", value), ("derivative", derivative)):
         if not callable(function):
             raise TypeError(f"{label} must be a function of an array of margins, got {function!r}")
@@ -271,11 +273,21 @@ def custom(
 def get_loss(loss) -> Loss:
     """The loss of that name, or the loss itself."""
     if isinstance(loss, Loss):
-        return loss
+        return _no_impostor(loss)
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]
     choices = ", ".join(map(repr, LOSSES))
     raise ValueError(f"loss must be one of {choices} or a loss made by mtpfast.losses.custom, got {loss!r}")
+
+
+def _no_impostor(loss: Loss) -> Loss:
+    """The loss itself; ValueError if it bears the name of a built-in loss and is not that loss.
+
+    Kernels, proofs and files tell the built-in losses apart from all others, and trust them.
+    """
+    if loss.name in LOSSES and LOSSES[loss.name] is not loss:
+        raise ValueError(f"loss {loss!r} must not bear the name of a built-in loss, got name {loss.name!r}")
+    return loss
 
 
 @dataclass(frozen=True)
@@ -291,6 +303,9 @@ class Objective:
     C: float | None = None
     fit_intercept: bool = True
     penalize_intercept: bool = True
+
+    def __post_init__(self):
+        _no_impostor(self.loss)
 
     @property
     def r(self) -> float:

@@ -26,13 +26,16 @@ from . import _core
 from .document_search import find_document
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
-from .losses import Loss, get_loss
+from .kernels import kernel_of
+from .losses import LOSSES, Loss, get_loss
 from .validation import as_theta, check_count
 
 __all__ = ["LossDifference", "max_loss_difference"]
 
 # The search over a box for every compiled loss: told apart here and not at every call.
-BOX_SEARCH = {name: _core.box_loss_difference[type(kernel).__name__] for name, kernel in _core.KERNELS.items()}
+BOX_SEARCH = {
+    kernel: _core.box_loss_difference[type(kernel).__name__] for kernel in map(kernel_of, LOSSES.values())
+}
 # Nodes of the branch and bound per label, about 10 ms; a custom loss has no compiled search.
 MAX_NODES, MAX_NODES_CUSTOM = 100_000, 1_000
 NO_GROUPS = (
@@ -149,14 +152,14 @@ def find_point(
 
 
 def _over_space(theta, theta_target, space, regions, loss, max_nodes):
-    compiled = loss.name in _core.KERNELS
+    kernel = kernel_of(loss)
     if max_nodes is None:
-        max_nodes = MAX_NODES if compiled else MAX_NODES_CUSTOM
+        max_nodes = MAX_NODES if kernel is not None else MAX_NODES_CUSTOM
     best, known = None, -np.inf
     bound, nodes = -np.inf, 0
     for y, region in regions.items():
-        if compiled:
-            x, value, label_bound, n = _compiled(theta, theta_target, region, y, loss, known, max_nodes)
+        if kernel is not None:
+            x, value, label_bound, n = _compiled(theta, theta_target, region, y, kernel, known, max_nodes)
         elif region.is_box:
             x, value, label_bound = _along_frontier(theta, theta_target, region.lower, region.upper, y, loss)
             n = 0
@@ -169,10 +172,10 @@ def _over_space(theta, theta_target, space, regions, loss, max_nodes):
     return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss)
 
 
-def _compiled(theta, theta_target, region, y, loss, known, max_nodes):
-    kernel, x = _core.KERNELS[loss.name], np.empty(theta.size - 1)
+def _compiled(theta, theta_target, region, y, kernel, known, max_nodes):
+    x = np.empty(theta.size - 1)
     if region.is_box:
-        value, bound = BOX_SEARCH[loss.name](kernel, theta, theta_target, region.lower, region.upper, y, x)
+        value, bound = BOX_SEARCH[kernel](kernel, theta, theta_target, region.lower, region.upper, y, x)
         return x, value, bound, 0
     groups = NO_GROUPS
     if region.groups:
@@ -223,8 +226,8 @@ def _scan_pool(theta, theta_target, pool, loss, spent=None):
     """(row, label, LossDifference) of the largest loss difference in one read of the pool, or None: first of the
     candidates that are left, then of those that are used up (``spent``: 1 per row for +1, 2 for -1, 3 for both)."""
     signs = pool.signs()
-    if loss.name in _core.KERNELS:
-        kernel = _core.KERNELS[loss.name]
+    kernel = kernel_of(loss)
+    if kernel is not None:
         labels = np.empty(0) if signs is None else signs
         spent = np.empty(0, np.uint8) if spent is None else spent
         if sp.issparse(pool.X):

@@ -26,7 +26,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from . import _core
 from .growing import Growing
-from .losses import LOSSES, Objective
+from .kernels import kernel_of
+from .losses import Objective
 
 __all__ = ["Fit", "Victim", "refit"]
 
@@ -449,7 +450,7 @@ class _SmoothSolver:
         objective = victim.objective
         loss, d = objective.loss, victim.n_features
         self.y, self.weight = (np.ascontiguousarray(a, dtype=np.float64) for a in (victim.y, victim.weight))
-        self.kernel = _core.KERNELS[loss.name] if LOSSES.get(loss.name) is loss else None
+        self.kernel = kernel_of(loss)
         # what the sums of an evaluation are off by, in units of the sum of the sizes of their terms
         compiled = self.kernel is not None
         self.rounding_of_rows = EPS * (64 if compiled else SLICE + 4 + victim.X.shape[0] / SLICE)

@@ -1,6 +1,7 @@
 """The lower bound F3: arithmetic only, rounded in the safe direction, and never above a planted number of points."""
 
 import math
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -69,8 +70,15 @@ def test_rounding_never_lifts_the_bound_above_exact_arithmetic(J_target, J_theta
     # nor does it give away more than rounding: n_terms sums of the size of J, a few operations on the penalties
     slack_num = 4 * (n_terms + 16) * ref.EPS * (J_target + J_theta + gap)
     slack_den = 64 * ref.EPS * (abs(D) + alpha * (pen[0] + pen[1]))
-    weakest = float(numerator - Fraction(slack_num)) / float(denominator + Fraction(slack_den))
-    assert bound.value >= weakest * (1 - 1e-12)
+    weakest = (numerator - Fraction(slack_num)) / (denominator + Fraction(slack_den))
+    assert Fraction(bound.value) >= min(weakest, Fraction(sys.float_info.max)) * (1 - Fraction(1, 10**12))
+
+
+def test_a_bound_beyond_the_largest_float_stays_a_number():
+    """14 / 7e-308 = 2e308 points would suffice: inf, "no number of points suffices", would be false."""
+    value = lower_bound(14.0, 0.0, 7e-308).value
+    assert 1e308 < value < math.inf
+    assert Fraction(value) <= Fraction(14) / Fraction(7e-308)
 
 
 def test_the_bound_rounds_up_and_a_whole_number_stays():

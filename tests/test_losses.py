@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mtpfast import losses
+from mtpfast import FeatureSpace, losses, max_loss_difference
+from mtpfast.kernels import kernel_of
+from mtpfast.losses import LOG_LOSS, LOSSES, Objective, custom, get_loss, make_objective
 
 MARGINS = np.concatenate([np.linspace(-6.0, 6.0, 241), [-1e3, -50.0, 50.0, 1e3, 1e8, -1e8]])
 margins = st.floats(-1e6, 1e6, allow_nan=False)
@@ -167,3 +169,31 @@ def test_make_objective_takes_at_most_one_of_alpha_and_C():
 def test_an_absent_intercept_is_not_penalised():
     obj = losses.make_objective("hinge", C=1.0, fit_intercept=False, penalize_intercept=True)
     assert obj.r == 0.0
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge", "log_loss"])
+def test_no_other_loss_bears_the_name_of_a_built_in_one(name):
+    """A loss called "hinge" is the hinge: kernels, bounds and files may trust the name and the object alike."""
+
+    class Impostor(type(LOG_LOSS)):
+        pass
+
+    Impostor.name = name
+    with pytest.raises(ValueError, match="name must not be that of a built-in loss"):
+        custom(lambda m: np.exp(-m), lambda m: -np.exp(-m), name=name)
+    for make in (get_loss, Objective, make_objective):
+        with pytest.raises(ValueError, match="must not bear the name of a built-in loss"):
+            make(Impostor())
+    assert get_loss(name) is LOSSES[name]
+    assert pickle.loads(pickle.dumps(get_loss(name))) is get_loss(name)
+
+
+def test_only_the_very_loss_has_its_compiled_twin():
+    """Kernels are paired with losses by identity: a function that differs from the hinge is not run as the hinge."""
+    double = custom(lambda m: 2.0 * np.maximum(0.0, 1.0 - m), lambda m: np.where(m < 1.0, -2.0, 0.0), name="Hinge")
+    assert kernel_of(double) is None
+    assert len({type(kernel_of(loss)) for loss in LOSSES.values()}) == 3
+    models = np.array([1.0, 0.0]), np.array([-1.0, 0.5])
+    space = FeatureSpace(0.0, 1.0)
+    plain = max_loss_difference(*models, space, loss="hinge").value
+    assert max_loss_difference(*models, space, loss=double).value == pytest.approx(2.0 * plain, rel=1e-12)

@@ -1,0 +1,15 @@
+"""The one place that pairs a loss with its compiled twin: by identity, never by its name."""
+
+from __future__ import annotations
+
+from . import _core
+from .losses import HINGE, LOG_LOSS, SQUARED_HINGE, Loss
+
+__all__ = ["kernel_of"]
+
+_PAIRS = ((HINGE, _core.HINGE), (SQUARED_HINGE, _core.SQUARED_HINGE), (LOG_LOSS, _core.LOG_LOSS))
+
+
+def kernel_of(loss: Loss):
+    """The compiled twin of this very loss; None for any other, whatever it is called."""
+    return next((kernel for own, kernel in _PAIRS if own is loss), None)
