@@ -37,6 +37,8 @@ def poison(
     C: float | None = None,
     fit_intercept: bool = True,
     penalize_intercept: bool = True,
+    class_weight=None,
+    count_rows: bool = False,
     feasible_set=None,
     stop: str = "loss_difference",
     tol: float = 0.01,
@@ -71,6 +73,14 @@ def poison(
         At most one: mean loss plus weight decay ``alpha`` (default 0.01), or summed loss with
         ``1 / C`` on the penalty.
     fit_intercept, penalize_intercept : bool
+    class_weight : dict of {-1: float, 1: float}, "balanced" or None
+        What every row of a label weighs, poison included, times its ``sample_weight``. D is then the largest
+        *weighted* loss difference, ``class_weight[y] (phi(y theta . x~) - phi(y theta_p . x~))``. "balanced" is
+        ``n / (2 n_y)`` over clean rows and poison: every point changes all weights, the victim is trained anew on
+        them, and no lower bound is proved (``lower_bound`` is 0).
+    count_rows : bool, default=False
+        What alpha multiplies, and "balanced" counts: the rows, as in SGDClassifier (SVC for "balanced"), instead
+        of the sum of their weights.
     feasible_set : FeatureSpace or CandidatePool, optional
         Where the points may lie; ``FeatureSpace.from_data(X)`` by default.
     stop : {"loss_difference", "distance"}
@@ -130,7 +140,7 @@ def poison(
     >>> result.status, result.loss_difference <= 0.05, result.lower_bound <= result.n_points
     ('reached', True, True)
     """
-    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
+    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows)
     X = check_X(X)
     y = check_labels(y, X.shape[0])
     weight = check_sample_weight(sample_weight, X.shape[0])
@@ -186,10 +196,12 @@ class _Run:
         self.sequence, self.path = array("q"), Growing(target.shape)
         self.names = [*NAMES, *(f"accuracy_{name}" for name in eval_sets)]
         self.history = Growing((len(self.names),))  # a row for every model of the path
-        self.clean_weight = float(X.shape[0]) if weight is None else float(weight.sum())
+        c = objective.weights(y, weight)
+        self.clean_weight = float(X.shape[0]) if c is None else float(c.sum())
         self.target_value = objective.value(target, X, y, weight)
         self.target_penalty = objective.penalty(target)
-        self.half_k = 0.5 * objective.k(self.clean_weight)
+        self.half_k = 0.5 * objective.k(objective.amount(y, weight))
+        self.k_per_point = sorted(objective.k_of_point(label) for label in (-1.0, 1.0))
         self.victim = Victim(X, y, objective, sample_weight=weight, theta0=theta0)
         if resume is not None:
             self._resume(resume)
@@ -227,7 +239,8 @@ class _Run:
         measures = array("d", self.history.rows[:, which])
         audited = False
         while True:
-            diff, step = self.supply.find(victim.theta, self.target, self.objective.loss)
+            weights = victim.settled.class_weight
+            diff, step = self.supply.find(victim.theta, self.target, self.objective.loss, weights)
             record = self._record(diff)
             n, measure = len(self.sequence), record[which]
             measures.append(measure)
@@ -273,19 +286,21 @@ class _Run:
         """What the history says about the current model, in the order of its names."""
         victim, objective, theta = self.victim, self.objective, self.victim.theta
         clean_loss = victim.clean_loss()
-        penalty = objective.penalty(theta)
-        bound = lower_bound(
-            self.target_value,
-            clean_loss + self.half_k * penalty,
-            diff.upper_bound,
-            penalty,
-            self.target_penalty,
-            objective.k_per_point,
-            n_terms=self.X.shape[0],
-        )
+        bound = 0.0  # none is proved where every point changes the weights of the clean rows
+        if not objective.is_balanced:
+            penalty = objective.penalty(theta)
+            bound = lower_bound(
+                self.target_value,
+                clean_loss + self.half_k * penalty,
+                diff.upper_bound,
+                penalty,
+                self.target_penalty,
+                self.k_per_point[penalty > self.target_penalty],  # the label that costs more
+                n_terms=self.X.shape[0],
+            ).value
         away = theta - self.target
         distance = math.sqrt(away @ away)
-        record = (len(self.sequence), diff.value, distance, clean_loss, bound.value, victim.gap)
+        record = (len(self.sequence), diff.value, distance, clean_loss, bound, victim.gap)
         for X, positive in self.eval_sets.values():
             record += (float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive)),)
         self.history.append(record)
@@ -309,6 +324,8 @@ class _Run:
         if bound == LARGEST and status != "reached":
             message += "; no number of points induces the target exactly, as the certificate proves"
         victim = self.victim
+        if self.objective.is_balanced:
+            message += "; no lower bound is proved for class_weight='balanced'"
         if victim.n_repairs:
             message += f"; {victim.n_repairs} of {victim.n_audits} audits of the refit found something to mend"
         return PoisoningResult(

@@ -68,11 +68,13 @@ def lower_bound(
     objective_target, objective_theta : float
         The victim's objective on the clean rows (k for the clean rows alone) at both models.
     max_difference : float
-        An **upper bound** of the loss difference over the feasible set.
+        An **upper bound** of the loss difference over the feasible set; where labels weigh differently, of the
+        loss difference times the weight of the label.
     penalty_theta, penalty_target : float
         ``theta' R theta`` of both models.
     k_per_point : float
-        ``alpha``, or 0 in the ``C`` convention.
+        ``alpha``, or 0 in the ``C`` convention. Where it depends on the label: the largest if the penalty of theta
+        is above the target's, else the smallest.
     gap : float
         By how much the target may miss the optimum of the training set it came from (its own
         duality gap); subtracted from the numerator first.

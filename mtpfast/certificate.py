@@ -2,11 +2,12 @@
 
 Training on clean rows plus poison ends at ``theta_p`` exactly when
 
-    G + sum_k g_k + sum_i t_i (-c_i y_i x~_i) = 0,        g_k = -s_k y_k x~_k + a R theta_p,
+    G + sum_k g_k + sum_i t_i (-c_i y_i x~_i) = 0,        g_k = -w_k s_k y_k x~_k + a_k R theta_p,
 
 with ``G`` the gradient of the clean rows whose ``s = -phi'`` is known, the last sum over the clean
-rows that may lie on the margin of the hinge (``t_i`` in [0, 1]), ``a = alpha`` (0 in the ``C``
-convention). Multiply by any direction ``v``: with N points,
+rows that may lie on the margin of the hinge (``t_i`` in [0, 1]), ``w_k`` the class weight of the point's
+label (1 without any) and ``a_k = alpha`` (0 in the ``C`` convention; times ``w_k`` where k counts weights, not rows).
+Multiply by any direction ``v``: with N points,
 
     N * max_F v.g  >=  -G.v - sum_i c_i max(0, -y_i x~_i . v).                            (1)
 
@@ -275,6 +276,8 @@ def clean_gradient(
     w, b = theta[:-1], theta[-1]
     sparse = sp.issparse(X)
     hinge = loss.name == "hinge"
+    if objective.is_balanced:
+        raise ValueError("class_weight='balanced' changes with every point: no bound is proved for it")
     one = 1.0 if objective.fit_intercept else 0.0
     G, Gerr = np.zeros(d + 1), np.zeros(d + 1)
     lower, upper = np.full(d, np.inf), np.full(d, -np.inf)
@@ -282,7 +285,7 @@ def clean_gradient(
     weight = clean_loss = slack = slack_err = 0.0
     n_blocks = -(-n // _block_rows(X))
     dot = gamma(d + 4)
-    for start, rows, labels, c in blocks(X, y, sample_weight):
+    for start, rows, labels, own in blocks(X, y, sample_weight):
         if not np.all(np.abs(labels) == 1.0):
             raise ValueError(f"y must hold -1 and +1 only, got {labels[np.abs(labels) != 1.0][0]:g}")
         low, high = _extent(rows)
@@ -290,6 +293,7 @@ def clean_gradient(
             raise ValueError("X must be finite, got NaN or infinity")
         np.minimum(lower, low, out=lower)
         np.maximum(upper, high, out=upper)
+        c = objective.weights(labels, own)
         size = rows if np.all(low >= 0) else abs(rows)  # |X|, for error bounds
         margin = labels * (rows @ w + b)
         clean_loss += float(np.sum(loss.value(margin)) if c is None else np.dot(c, loss.value(margin)))
@@ -313,8 +317,8 @@ def clean_gradient(
         active = weights * s
         G[:-1] -= (active * labels) @ rows
         G[-1] -= one * float(np.dot(active, labels))
-        # Products c s y and y x, the sum inside the block, and one addition per block.
-        doubt = gamma(len(labels) + n_blocks + 4) * active
+        # Products w u s y (c = w u) and y x, the sum inside the block, and one addition per block.
+        doubt = gamma(len(labels) + n_blocks + 5) * active
         if s_error is not None:
             doubt = doubt + weights * s_error
         Gerr[:-1] += doubt @ size
@@ -329,10 +333,10 @@ def clean_gradient(
             else:
                 add, add_err = _slack(rows[free], labels[free], c_free, direction, one)
                 slack, slack_err = slack + add, slack_err + add_err + gamma(n_blocks) * add
-    k = objective.k(weight)
+    k = objective.k(float(n) if objective.count_rows else weight)
     penalty = k * _R(objective, d) * theta
     G += penalty
-    Gerr += gamma(n_blocks + 6) * np.abs(penalty) + 2 * UNIT * np.abs(G)
+    Gerr += gamma(n_blocks + 7) * np.abs(penalty) + 2 * UNIT * np.abs(G)
     Gerr *= 1.0 + gamma(2 * n + d)  # the bound's own sums, all of non-negative terms
     if kept:
         free_rows = sp.vstack(kept, format="csr") if sparse else np.concatenate(kept)
@@ -465,45 +469,59 @@ def _least_number(gains, cap, needed):
 def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0):
     """``max_F v.g`` over one poisoning point, as (value, error): value + error is an upper bound.
 
+    Per label, ``v.g`` is the class weight times ``s p`` and what the point adds to the penalty.
     Space: per label the point only enters through ``p = -y v.x~`` and its margin ``m``; over the hull of the
     label's region the upper frontier of (m, p) is concave, and ``1 / s`` convex, so one line separates the
     frontier from the level curve of ``s p`` at the maximum. The line is found on the sorted frontier; the bound
     is then the maximum of one linear function over the hull, rigorous whatever line was found. Pool: a scan.
     """
     d = len(theta) - 1
-    weight, weight_error = _weight(v, theta, objective, tol)
+    parts = []
     if hasattr(feasible_set, "regions"):
-        sharp = weight > -weight_error
-        parts = [
-            _hull_maximum(sign, region, v, theta, objective, tol, sharp)
-            for sign, region in feasible_set.regions(d).items()
-        ]
+        for sign, region in feasible_set.regions(d).items():
+            penalty, error = _penalty_of_point(sign, v, theta, objective, tol)
+            push = _hull_maximum(sign, region, v, theta, objective, tol, penalty > -error)
+            parts.append(_add(objective.weight_of(sign), push, penalty, error))
     else:
-        parts = [(float(np.max(part)), 0.0) for part in _pool_pushes(v, theta, objective, feasible_set, tol)]
-    value, error = max(parts, key=sum)
-    total = weight + value
-    return total, (weight_error + error + 2 * UNIT * abs(total)) * (1.0 + 4 * UNIT)
+        for sign, pushes in _pool_pushes(v, theta, objective, feasible_set, tol):
+            penalty = _penalty_of_point(sign, v, theta, objective, tol)
+            parts.append(_add(objective.weight_of(sign), (float(np.max(pushes)), 0.0), *penalty))
+    return max(parts, key=sum)
 
 
-def _weight(v, theta, objective, tol):
-    """``a v.R theta``, what every point adds to ``v.g`` through the penalty (its largest in a ball), and its error."""
+def _add(weight, push, penalty, error):
+    """``weight * push + penalty`` with all errors, ``push`` a pair (value, error)."""
+    value, push_error = push
+    scaled = weight * value
+    total = penalty + scaled
+    product = 0.0 if weight == 1.0 else UNIT * abs(scaled)
+    return total, (error + weight * push_error + product + 2 * UNIT * abs(total)) * (1.0 + 4 * UNIT)
+
+
+def _penalty_of_point(sign, v, theta, objective, tol):
+    """``a v.R theta``, what a point of that label adds to ``v.g`` through the penalty (its largest in a ball), and
+    its error."""
     d = len(theta) - 1
-    a = objective.k_per_point
+    a = objective.k_of_point(sign)
     Rv = _R(objective, d) * v
     drift = a * tol * float(np.linalg.norm(Rv))
-    error = gamma(d + 12) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
+    error = gamma(d + 13) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
     return a * float(Rv @ theta) + drift, error
 
 
 def _pool_gains(v, theta, objective, pool, tol):
     """An upper bound of ``v.g`` for every candidate and label that it may carry."""
-    weight, error = _weight(v, theta, objective, tol)
-    total = weight + np.concatenate(_pool_pushes(v, theta, objective, pool, tol))
-    return total + (error + 4 * UNIT * np.abs(total)) * (1.0 + 4 * UNIT)
+    parts = []
+    for sign, pushes in _pool_pushes(v, theta, objective, pool, tol):
+        penalty, error = _penalty_of_point(sign, v, theta, objective, tol)
+        scaled = objective.weight_of(sign) * pushes
+        total = penalty + scaled
+        parts.append(total + (error + UNIT * np.abs(scaled) + 4 * UNIT * np.abs(total)) * (1.0 + 4 * UNIT))
+    return np.concatenate(parts)
 
 
 def _pool_pushes(v, theta, objective, pool, tol):
-    """Per label, an upper bound of ``s p`` for every candidate that may carry it."""
+    """Per label, as pairs (label, array), an upper bound of ``s p`` for every candidate that may carry it."""
     loss, w, b = objective.loss, theta[:-1], theta[-1]
     one = 1.0 if objective.fit_intercept else 0.0
     X, signs = pool.X, pool.signs()
@@ -526,7 +544,7 @@ def _pool_pushes(v, theta, objective, pool, tol):
         r = r + 2 * UNIT * np.abs(margin)
         s = np.where(top > 0.0, _slope_above(loss, margin - r), _slope_below(loss, margin + r))
         push = s * top
-        parts.append(push + 4 * UNIT * np.abs(push))
+        parts.append((sign, push + 4 * UNIT * np.abs(push)))
     return parts
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
 from .attack import poison
 from .feasible import CandidatePool, FeatureSpace
 from .frames import take_records
-from .losses import make_objective
+from .losses import class_weights, make_objective
 from .minimum import minimum_poisoning
 from .refit import refit
 from .result import PoisoningResult
@@ -27,6 +29,9 @@ from .validation import check_X
 
 __all__ = ["MinimumPoisoner", "ModelTargetedPoisoner"]
 
+
+# Whether "balanced" counts sample weights, where scikit-learn's estimators hand them on: since version 1.7.
+_BALANCED_BY_WEIGHT = "sample_weight" in inspect.signature(compute_class_weight).parameters
 
 _ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C", "accept_large_sparse": False}
 
@@ -46,7 +51,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Two classes; the larger label is the positive one.
         sample_weight : array-like of shape (n_samples,), optional
-            Row i counts as ``sample_weight[i]`` rows.
+            Row i counts as ``sample_weight[i]`` rows (with ``count_rows``, alpha still sees one).
 
         Returns
         -------
@@ -82,6 +87,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
                     f"(sample_weight is zero on the other class)"
                 )
         signs = np.where(y == classes[1], 1.0, -1.0)
+        objective = dataclasses.replace(objective, class_weight=class_weights(self.class_weight, classes))
         trained = refit(X, signs, objective, sample_weight=sample_weight)
         self.classes_ = classes
         self.coef_, self.intercept_ = trained.theta[None, :-1].copy(), trained.theta[-1:].copy()
@@ -130,7 +136,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression, SGDClassifier or Pipeline
-            Fitted or not. Its loss, its C or alpha, and what it does with the intercept are taken
+            Fitted or not. Its loss, its C or alpha, its class weights, and what it does with the intercept are taken
             over. The steps of a Pipeline before such a last one become ``preprocessing``: fitted
             ones are used as they are.
 
@@ -143,6 +149,10 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
                                                                                solver="liblinear"
             SGDClassifier        hinge, squared hinge, log loss  ``alpha``     free
             ===================  ==============================  ============  ====================
+
+            SGDClassifier multiplies alpha by the number of rows whatever they weigh, and both it and SVC count rows
+            for ``class_weight="balanced"``: ``count_rows=True``. For LinearSVC and LogisticRegression "balanced"
+            counts sample weights (since scikit-learn 1.7, and rows before).
         **params
             Everything else that the attacker takes (``feasible_set``, ``tol``, ...).
 
@@ -190,7 +200,15 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         return cls(**taken, **params)
 
     def _objective(self):
-        return make_objective(self.loss, self.alpha, self.C, self.fit_intercept, self.penalize_intercept)
+        """Without the class weights, which need the classes."""
+        return make_objective(
+            self.loss, self.alpha, self.C, self.fit_intercept, self.penalize_intercept, None, self.count_rows
+        )
+
+    def _class_weight(self):
+        """The class weights, of -1 and +1."""
+        weights = class_weights(self.class_weight, self.classes_)
+        return dict(zip((-1, 1), weights, strict=True)) if isinstance(weights, tuple) else weights
 
     def _call(self, target):
         """The arguments that both attacks share, in the terms of the layers below."""
@@ -203,6 +221,8 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
             "C": self.C,
             "fit_intercept": self.fit_intercept,
             "penalize_intercept": self.penalize_intercept,
+            "class_weight": self._class_weight(),
+            "count_rows": self.count_rows,
             "feasible_set": self._feasible_set(),
             "sample_weight": self._sample_weight,
         }
@@ -351,6 +371,14 @@ class ModelTargetedPoisoner(_Poisoner):
     fit_intercept : bool, default=True
     penalize_intercept : bool, default=True
         Whether the penalty includes the intercept, as in LIBLINEAR.
+    class_weight : dict of label to float, "balanced" or None
+        As in scikit-learn's classifiers: a row of label y, clean or poison, counts as ``class_weight[y]`` rows (1
+        for a label that the dict leaves out). D is then the largest weighted loss difference, ``class_weight[y]``
+        times the one above. With "balanced", ``n / (2 n_y)`` over clean rows and poison, every point added changes
+        the weights of all rows: the victim is trained on the new weights each time, and no lower bound is proved.
+    count_rows : bool, default=False
+        alpha multiplies, and "balanced" counts, rows as they are, not the sum of their weights: so do
+        SGDClassifier and, for "balanced", SVC.
     feasible_set : FeatureSpace or CandidatePool, optional
         Where a poisoning point may lie; by default between the minimum and maximum of every
         feature in the clean data. With ``preprocessing``, its features are the transformed ones,
@@ -419,6 +447,8 @@ class ModelTargetedPoisoner(_Poisoner):
         C=None,
         fit_intercept=True,
         penalize_intercept=True,
+        class_weight=None,
+        count_rows=False,
         feasible_set=None,
         stop="loss_difference",
         tol=0.01,
@@ -432,6 +462,8 @@ class ModelTargetedPoisoner(_Poisoner):
         self.C = C
         self.fit_intercept = fit_intercept
         self.penalize_intercept = penalize_intercept
+        self.class_weight = class_weight
+        self.count_rows = count_rows
         self.feasible_set = feasible_set
         self.stop = stop
         self.tol = tol
@@ -496,8 +528,9 @@ class MinimumPoisoner(_Poisoner):
 
     Parameters
     ----------
-    loss, alpha, C, fit_intercept, penalize_intercept, feasible_set
-        As in :class:`ModelTargetedPoisoner`.
+    loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows, feasible_set
+        As in :class:`ModelTargetedPoisoner`. ``class_weight="balanced"`` is refused by :meth:`attack`: the program
+        of the minimum needs weights that do not depend on the number of points.
     integer : bool, default=True
         Look for whole counts that hit the target. False stops at the fractional minimum, which is
         ``certificate.value``; the points then carry its weights rounded to whole numbers.
@@ -543,6 +576,8 @@ class MinimumPoisoner(_Poisoner):
         C=None,
         fit_intercept=True,
         penalize_intercept=True,
+        class_weight=None,
+        count_rows=False,
         feasible_set=None,
         integer=True,
         tol=0.0,
@@ -556,6 +591,8 @@ class MinimumPoisoner(_Poisoner):
         self.C = C
         self.fit_intercept = fit_intercept
         self.penalize_intercept = penalize_intercept
+        self.class_weight = class_weight
+        self.count_rows = count_rows
         self.feasible_set = feasible_set
         self.integer = integer
         self.tol = tol
@@ -624,16 +661,17 @@ def _training_of(estimator) -> dict:
             f"the victim must minimise a hinge, squared hinge or log loss with an l2 penalty"
         )
     params = estimator.get_params(deep=False)
+    weighted = {} if params["class_weight"] is None else {"class_weight": params["class_weight"]}
+    if weighted.get("class_weight") == "balanced" and (isinstance(estimator, SVC) or not _BALANCED_BY_WEIGHT):
+        weighted["count_rows"] = True
 
     def must(name, expected, got):
         raise ValueError(f"{kind} has {name}={got!r}, expected {expected}")
 
-    if params.get("class_weight") is not None:
-        must("class_weight", "None: pass sample_weight to fit instead", params["class_weight"])
     if isinstance(estimator, SVC):
         if params["kernel"] != "linear":
             must("kernel", "'linear'", params["kernel"])
-        return {"loss": "hinge", "C": params["C"], "penalize_intercept": False}
+        return {"loss": "hinge", "C": params["C"], "penalize_intercept": False, **weighted}
     # Versions differ in how they say "l2": penalty="l2", or penalty="deprecated" with l1_ratio 0.
     penalty = params.get("penalty", "l2")
     if penalty not in ("l2", "deprecated") or (penalty == "deprecated" and params.get("l1_ratio") not in (None, 0)):
@@ -658,5 +696,5 @@ def _training_of(estimator) -> dict:
     else:
         if params["loss"] not in ("hinge", "squared_hinge", "log_loss"):
             must("loss", "'hinge', 'squared_hinge' or 'log_loss'", params["loss"])
-        taken |= {"loss": params["loss"], "alpha": params["alpha"], "penalize_intercept": False}
-    return taken
+        taken |= {"loss": params["loss"], "alpha": params["alpha"], "penalize_intercept": False, "count_rows": True}
+    return weighted | taken

@@ -7,9 +7,12 @@ The victim's training problem, written once:
 with rows ``x~ = (x, 1)``, ``theta = (w, b)``, row weights ``c_i`` (a row that occurs twice has
 weight 2), ``R = diag(1, ..., 1, r)`` and
 
-* ``k = alpha * sum_i c_i`` in the ``alpha`` convention (mean loss plus weight decay: the penalty
-  grows with every poisoning point), or ``k = 1 / C`` in the ``C`` convention (summed loss: the
-  penalty is fixed);
+* ``c_i = class_weight[y_i] * sample_weight_i``: a poisoning point of label y has ``c = class_weight[y]``. With
+  ``class_weight="balanced"`` that is ``n / (2 n_y)``, n and n_y counted over clean rows and poison, so that every
+  added point changes the weights of all rows;
+* ``k = alpha * N`` in the ``alpha`` convention (mean loss plus weight decay: the penalty grows with every poisoning
+  point), or ``k = 1 / C`` in the ``C`` convention (summed loss: the penalty is fixed). N is ``sum_i c_i``, or with
+  ``count_rows`` the number of rows whatever they weigh, as SGDClassifier has it;
 * ``r = 1`` if the intercept is penalised like any other weight (LIBLINEAR, hence LinearSVC),
   ``r = 0`` if it is free (LogisticRegression with lbfgs, SGDClassifier). Without an intercept,
   ``b = 0`` throughout.
@@ -22,8 +25,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
@@ -35,6 +38,7 @@ __all__ = [
     "SQUARED_HINGE",
     "Loss",
     "Objective",
+    "class_weights",
     "custom",
     "get_loss",
     "make_objective",
@@ -294,8 +298,15 @@ def _no_impostor(loss: Loss) -> Loss:
 class Objective:
     """The victim's training objective (see the head of this module).
 
-    ``k(total_weight)`` and ``r`` name the regulariser; ``theta`` is always ``(w, b)`` in one
-    array of length ``n_features + 1``.
+    ``k(amount)`` and ``r`` name the regulariser; ``theta`` is always ``(w, b)`` in one array of length
+    ``n_features + 1``. Every ``sample_weight`` below is the user's: the class weights come on top of it here.
+
+    Attributes
+    ----------
+    class_weight : (float, float), "balanced" or None
+        Of the labels -1 and +1; None: 1 for both.
+    count_rows : bool
+        What ``alpha`` multiplies, and "balanced" counts: rows, instead of their weights.
     """
 
     loss: Loss
@@ -303,6 +314,8 @@ class Objective:
     C: float | None = None
     fit_intercept: bool = True
     penalize_intercept: bool = True
+    class_weight: tuple[float, float] | str | None = None
+    count_rows: bool = False
 
     def __post_init__(self):
         _no_impostor(self.loss)
@@ -314,12 +327,65 @@ class Objective:
 
     @property
     def k_per_point(self) -> float:
-        """How much one more row adds to ``k``: ``alpha``, or 0 in the ``C`` convention."""
+        """How much one more unit of N adds to ``k``: ``alpha``, or 0 in the ``C`` convention."""
         return 0.0 if self.alpha is None else self.alpha
 
-    def k(self, total_weight: float) -> float:
-        """Weight of the penalty when the rows weigh ``total_weight`` together."""
-        return 1.0 / self.C if self.alpha is None else self.alpha * total_weight
+    @property
+    def is_balanced(self) -> bool:
+        """Whether the class weights depend on how many rows there are of each class."""
+        return self.class_weight == "balanced"
+
+    def k(self, amount: float) -> float:
+        """Weight of the penalty when N is ``amount``."""
+        return 1.0 / self.C if self.alpha is None else self.alpha * amount
+
+    # -- weights ------------------------------------------------------------------------------
+
+    def weight_of(self, label: float) -> float:
+        """``c`` of a poisoning point of that label."""
+        if self.class_weight is None:
+            return 1.0
+        if self.is_balanced:
+            raise ValueError("class_weight='balanced' is not a number before the rows are counted: settle it first")
+        return self.class_weight[1 if label > 0 else 0]
+
+    def per_point(self, label: float) -> float:
+        """What a poisoning point of that label adds to N."""
+        return 1.0 if self.count_rows or self.is_balanced else self.weight_of(label)
+
+    def k_of_point(self, label: float) -> float:
+        """What a poisoning point of that label adds to ``k``."""
+        return self.k_per_point * self.per_point(label)
+
+    def class_totals(self, y, sample_weight=None) -> np.ndarray:
+        """``(n_-1, n_+1)`` as "balanced" counts them: rows, or their sample weights."""
+        positive = np.asarray(y) > 0
+        if sample_weight is None or self.count_rows:
+            return np.array([np.count_nonzero(~positive), np.count_nonzero(positive)], dtype=float)
+        return np.array([np.sum(sample_weight[~positive]), np.sum(sample_weight[positive])])
+
+    def settled(self, totals) -> Objective:
+        """The objective with the class weights that "balanced" stands for, ``(n_-1, n_+1)`` rows counted."""
+        if not self.is_balanced:
+            return self
+        weights = tuple(float(sum(totals)) / (2.0 * float(n)) for n in totals)
+        return replace(self, class_weight=weights)
+
+    def weights(self, y, sample_weight=None) -> np.ndarray | None:
+        """``c_i`` of these rows, "balanced" over them; None where all are 1."""
+        if self.class_weight is None:
+            return sample_weight
+        own = self.settled(self.class_totals(y, sample_weight)) if self.is_balanced else self
+        minus, plus = own.class_weight
+        own = np.where(np.asarray(y) > 0, plus, minus)
+        return own if sample_weight is None else own * sample_weight
+
+    def amount(self, y, sample_weight=None) -> float:
+        """N of these rows: what ``k`` is a function of."""
+        c = None if self.count_rows else self.weights(y, sample_weight)
+        return float(len(y)) if c is None else float(np.sum(c))
+
+    # -- the sum ------------------------------------------------------------------------------
 
     def penalty(self, theta) -> float:
         """``theta' R theta``."""
@@ -331,26 +397,37 @@ class Objective:
         return y * (X @ theta[:-1] + theta[-1])
 
     def value(self, theta, X, y, sample_weight=None, total_weight=None) -> float:
-        """The objective at theta; ``total_weight`` (default: the rows' own) sets ``k``."""
+        """The objective at theta; ``total_weight`` (default: the rows' own) is the N that sets ``k``."""
         losses = self.loss.value(self.margins(theta, X, y))
-        if sample_weight is None:
-            summed, weight = float(np.sum(losses)), float(len(y))
-        else:
-            summed, weight = float(np.dot(sample_weight, losses)), float(np.sum(sample_weight))
-        k = self.k(weight if total_weight is None else total_weight)
+        c = self.weights(y, sample_weight)
+        summed = float(np.sum(losses)) if c is None else float(np.dot(c, losses))
+        k = self.k(self.amount(y, sample_weight) if total_weight is None else total_weight)
         return summed + 0.5 * k * self.penalty(theta)
 
 
-def make_objective(loss="hinge", alpha=None, C=None, fit_intercept=True, penalize_intercept=True) -> Objective:
+def make_objective(
+    loss="hinge",
+    alpha=None,
+    C=None,
+    fit_intercept=True,
+    penalize_intercept=True,
+    class_weight=None,
+    count_rows=False,
+) -> Objective:
     """An :class:`Objective` from the parameters that users give.
 
-    At most one of ``alpha`` and ``C`` may be given; with neither, ``alpha=0.01``.
+    At most one of ``alpha`` and ``C`` may be given; with neither, ``alpha=0.01``. ``class_weight``: a dict with keys
+    -1 and +1 (one that is missing has weight 1), "balanced" or None.
     """
     if alpha is not None and C is not None:
         raise ValueError(f"at most one of alpha and C may be given, got alpha={alpha!r} and C={C!r}")
     if alpha is None and C is None:
         alpha = 0.01
-    for name, value in (("fit_intercept", fit_intercept), ("penalize_intercept", penalize_intercept)):
+    for name, value in (
+        ("fit_intercept", fit_intercept),
+        ("penalize_intercept", penalize_intercept),
+        ("count_rows", count_rows),
+    ):
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, got {value!r}")
     for name, value in (("alpha", alpha), ("C", C)):
@@ -366,4 +443,27 @@ def make_objective(loss="hinge", alpha=None, C=None, fit_intercept=True, penaliz
         None if C is None else float(C),
         bool(fit_intercept),
         bool(penalize_intercept),
+        class_weights(class_weight),
+        bool(count_rows),
     )
+
+
+def class_weights(class_weight, classes=(-1, 1)) -> tuple[float, float] | str | None:
+    """The weights of two classes as a pair, "balanced" or None (both are 1), from what users give.
+
+    A dict need not name both classes, as in scikit-learn; one that is missing has weight 1.
+    """
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
+        return class_weight
+    known = [label.item() if isinstance(label, np.generic) else label for label in classes]
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"class_weight must be a dict of labels to weights, 'balanced' or None, got {class_weight!r}")
+    for label, weight in class_weight.items():
+        if label not in known:
+            raise ValueError(f"class_weight has the label {label!r}, the classes are {known}")
+        if isinstance(weight, (bool, np.bool_)) or not isinstance(weight, (Real, np.number)):
+            raise TypeError(f"class_weight[{label!r}] must be a positive number, got {weight!r}")
+        if not (math.isfinite(weight) and weight > 0):
+            raise ValueError(f"class_weight[{label!r}] must be positive and finite, got {weight!r}")
+    pair = tuple(float(class_weight.get(label, 1.0)) for label in known)
+    return None if pair == (1.0, 1.0) else pair

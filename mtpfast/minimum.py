@@ -29,7 +29,7 @@ from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
 from .nearby import Attack, BallProgram, ball_direction, descend, improve, relaxed_points
-from .oracle import max_loss_difference
+from .oracle import find_point
 from .programs import (
     HingeProgram,
     PartialHingeProgram,
@@ -64,6 +64,8 @@ def minimum_poisoning(
     C: float | None = None,
     fit_intercept: bool = True,
     penalize_intercept: bool = True,
+    class_weight=None,
+    count_rows: bool = False,
     feasible_set=None,
     integer: bool = True,
     tol: float = 0.0,
@@ -91,6 +93,11 @@ def minimum_poisoning(
     alpha, C : float, optional
         The penalty: ``k = N alpha`` or ``k = 1 / C``; at most one, with neither ``alpha=0.01``.
     fit_intercept, penalize_intercept : bool
+    class_weight : dict of {-1: float, 1: float} or None
+        What every row of a label weighs, poison included, times its ``sample_weight``. "balanced" is refused: with it
+        every point changes the weights of all rows, and what is minimised is no convex program any more.
+    count_rows : bool, default=False
+        alpha multiplies the number of rows, as in SGDClassifier, instead of the sum of their weights.
     feasible_set : FeatureSpace, CandidatePool or None
         None: the per-feature minimum and maximum of X, taken in the same pass.
     integer : bool, default=True
@@ -160,7 +167,15 @@ def minimum_poisoning(
     tol = check_number(tol, "tol")
     if max_points is not None:
         max_points = check_count(max_points, "max_points")
-    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
+    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows)
+    if objective.is_balanced:
+        raise ValueError(
+            "class_weight='balanced' changes the weights of all rows with every point, so that the fewest points are "
+            "not the solution of a convex program, and no bound is proved: attack with ModelTargetedPoisoner (poison), "
+            "or give the weights of the poisoned data as a dict"
+        )
+    if objective.class_weight is not None:
+        raise ValueError("class_weight is not supported by the minimum yet: attack with ModelTargetedPoisoner (poison)")
     integer, rescale = check_flag(integer, "integer"), check_flag(rescale, "rescale")
     first_margin_tol = MARGIN_TOLS[0] if margin_tol is None else margin_tol
     problem = _read(X, y, target, objective, feasible_set, sample_weight, first_margin_tol, retrain)
@@ -1024,10 +1039,13 @@ def _train(problem, points, labels, counts):
         else:
             X = np.vstack([X, extra.toarray() if sp.issparse(extra) else extra])
         y = np.concatenate([y, labels])
+    objective = problem.objective
     weight = np.ones(problem.X.shape[0]) if problem.sample_weight is None else problem.sample_weight
     weight = np.concatenate([weight, np.asarray(counts, dtype=float)])
+    amount = objective.amount(problem.y, problem.sample_weight)
+    amount += sum(n * objective.per_point(label) for label, n in zip(labels, counts, strict=True))
     # from scratch: a start at the target would prove nothing about where training ends
-    return refit(X, y, problem.objective, sample_weight=weight, tol=1e-9)
+    return refit(X, y, objective, weight, amount, tol=1e-9)
 
 
 def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None) -> PoisoningResult:
@@ -1044,7 +1062,10 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         message += "; not retrained: the stationarity condition holds to rounding"
     elif found.residual is not None and (objective.r or not objective.fit_intercept):
         # The objective is k-strongly convex: the induced model is within |residual| / k of the target.
-        theta = theta_p - found.residual / objective.k(problem.clean.weight + found.n_points)
+        k = problem.clean.k + sum(
+            n * objective.k_of_point(label) for label, n in zip(found.labels, found.counts, strict=True)
+        )
+        theta = theta_p - found.residual / k
         gap = math.nan
         message += "; not retrained: distance is a bound by strong convexity, and theta a model that far away"
     else:
@@ -1053,7 +1074,8 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
     distance = float(np.linalg.norm(theta - theta_p))
     difference = math.nan
     if np.all(np.isfinite(theta)):
-        difference = max_loss_difference(theta, theta_p, problem.feasible_set, objective.loss).value
+        weights = objective.class_weight
+        difference = find_point(theta, theta_p, problem.feasible_set, objective.loss, weights=weights).value
     near = max(tol, NEAR * max(1.0, float(np.linalg.norm(theta_p))))
     if farkas:
         status = "unattainable"

@@ -218,7 +218,7 @@ def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_
             least, best = distance, (victim.added_count.copy(), victim.theta.copy(), victim.gap)
         if distance <= tol or n >= limit:
             break
-        worst = supply.find(victim.theta, theta_target, objective.loss)[1]
+        worst = supply.find(victim.theta, theta_target, objective.loss, victim.settled.class_weight)[1]
         if worst is None or worst.value <= 0.0:
             break
         supply.take(1)
@@ -261,4 +261,6 @@ def _differences(attack, theta_target, objective):
     """Loss difference at each distinct point."""
     P = sp.vstack(attack.points, format="csr") if sp.issparse(attack.points[0]) else np.array(attack.points)
     at = objective.loss.value(objective.margins(attack.theta, P, attack.labels))
-    return at - objective.loss.value(objective.margins(theta_target, P, attack.labels))
+    difference = at - objective.loss.value(objective.margins(theta_target, P, attack.labels))
+    weights = objective.weights(attack.labels)
+    return difference if weights is None else weights * difference

@@ -27,7 +27,7 @@ from .document_search import find_document
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .kernels import kernel_of
-from .losses import LOSSES, Loss, get_loss
+from .losses import LOSSES, Loss, class_weights, get_loss
 from .validation import as_theta, check_count
 
 __all__ = ["LossDifference", "max_loss_difference"]
@@ -73,7 +73,7 @@ class LossDifference(NamedTuple):
 
 
 def max_loss_difference(
-    theta, theta_target, feasible_set, loss="hinge", *, max_nodes: int | None = None
+    theta, theta_target, feasible_set, loss="hinge", *, max_nodes: int | None = None, class_weight=None
 ) -> LossDifference:
     r"""The feasible point where the model is worst compared with the target.
 
@@ -88,6 +88,8 @@ def max_loss_difference(
     max_nodes : int, optional
         For spaces with lattices or groups: where the branch and bound gives up, for each label. By
         default 100,000 (10 ms), or 1,000 for a custom loss.
+    class_weight : dict of {-1: float, 1: float}, optional
+        For a victim that weighs its classes: the loss difference of a point counts as often as its label weighs.
 
     Returns
     -------
@@ -131,45 +133,62 @@ def max_loss_difference(
     loss = get_loss(loss)
     theta = as_theta(theta, name="theta")
     theta_target = as_theta(theta_target, theta.size - 1, name="theta_target")
-    return find_point(theta, theta_target, feasible_set, loss, max_nodes)
+    weights = class_weights(class_weight)
+    if weights == "balanced":
+        raise ValueError("class_weight must be a dict or None here: 'balanced' says nothing without the rows")
+    return find_point(theta, theta_target, feasible_set, loss, max_nodes, weights=weights)
 
 
 def find_point(
-    theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None, regions=None
+    theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None, regions=None, weights=None
 ) -> LossDifference:
     """:func:`max_loss_difference` for arguments that have been checked already, and ``feasible_set.regions`` where
-    it is known already."""
+    it is known already. ``weights``: of the labels -1 and +1, None for 1."""
     if hasattr(feasible_set, "regions"):
         regions = feasible_set.regions(theta.size - 1) if regions is None else regions
     if isinstance(feasible_set, DocumentSpace):
-        return _over_documents(theta, theta_target, regions, loss)
+        return _over_documents(theta, theta_target, regions, loss, weights)
     if isinstance(feasible_set, FeatureSpace):
-        return _over_space(theta, theta_target, feasible_set, regions, loss, max_nodes)
+        return _over_space(theta, theta_target, feasible_set, regions, loss, max_nodes, weights)
     if isinstance(feasible_set, CandidatePool):
         feasible_set.check(theta.size - 1)
-        return _over_pool(theta, theta_target, feasible_set, loss)
+        return _over_pool(theta, theta_target, feasible_set, loss, weights)
     raise TypeError(f"feasible_set must be a FeatureSpace or a CandidatePool, got {type(feasible_set).__name__}")
 
 
-def _over_space(theta, theta_target, space, regions, loss, max_nodes):
+def _weight_of(weights, label):
+    """What a label weighs: ``weights`` holds those of -1 and +1."""
+    return 1.0 if weights is None else weights[1 if label > 0 else 0]
+
+
+def _above(bound, weight):
+    """``weight * bound`` rounded up."""
+    return bound if weight == 1.0 else float(np.nextafter(weight * bound, np.inf))
+
+
+def _over_space(theta, theta_target, space, regions, loss, max_nodes, weights):
     kernel = kernel_of(loss)
     if max_nodes is None:
         max_nodes = MAX_NODES if kernel is not None else MAX_NODES_CUSTOM
     best, known = None, -np.inf
     bound, nodes = -np.inf, 0
     for y, region in regions.items():
+        weight = _weight_of(weights, y)
         if kernel is not None:
-            x, value, label_bound, n = _compiled(theta, theta_target, region, y, kernel, known, max_nodes)
+            x, value, label_bound, n = _compiled(theta, theta_target, region, y, kernel, known / weight, max_nodes)
         elif region.is_box:
             x, value, label_bound = _along_frontier(theta, theta_target, region.lower, region.upper, y, loss)
             n = 0
         else:
-            x, value, label_bound, n = _branch_and_bound(theta, theta_target, region, y, loss, known, max_nodes)
-        bound, nodes = max(bound, label_bound), nodes + n
+            x, value, label_bound, n = _branch_and_bound(
+                theta, theta_target, region, y, loss, known / weight, max_nodes
+            )
+        value *= weight
+        bound, nodes = max(bound, _above(label_bound, weight)), nodes + n
         if best is None or value > known:
             best, known = (x, y, value), value
     best = LossDifference(*best, bound, nodes)
-    return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss)
+    return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss, weights)
 
 
 def _compiled(theta, theta_target, region, y, kernel, known, max_nodes):
@@ -198,36 +217,40 @@ def _compiled(theta, theta_target, region, y, kernel, known, max_nodes):
     return x, value, bound, nodes
 
 
-def _canonical(theta, theta_target, best, space, regions, loss):
+def _canonical(theta, theta_target, best, space, regions, loss, weights):
     """The point as the records have it; what rounding makes of any other one is added to the bound."""
     x = np.ascontiguousarray(space.canonical(best.x[None]), dtype=float)[0]
     value = float(np.subtract(*(loss.value(best.y * (x @ t[:-1] + t[-1])) for t in (theta, theta_target))))
     size = np.max([np.maximum(np.abs(region.lower), np.abs(region.upper)) for region in regions.values()], axis=0)
     slack = _rounding(theta, theta_target, np.append(size, 1.0), loss, value)
+    value *= _weight_of(weights, best.y)
+    slack *= max(1.0, *(weights or (1.0,)))
     return best._replace(x=x, value=value, upper_bound=max(best.upper_bound, value) + slack)
 
 
-def _over_documents(theta, theta_target, regions, loss):
+def _over_documents(theta, theta_target, regions, loss, weights):
     best, bound = None, -np.inf
     for y, region in regions.items():
-        known = -np.inf if best is None else best.value
-        x, value, label_bound, _ = find_document(theta, theta_target, region, y, loss, known)
-        bound = max(bound, label_bound)
+        known, weight = -np.inf if best is None else best.value, _weight_of(weights, y)
+        x, value, label_bound, _ = find_document(theta, theta_target, region, y, loss, known / weight)
+        value *= weight
+        bound = max(bound, _above(label_bound, weight))
         if best is None or value > best.value:
             best = LossDifference(x, y, value, np.nan)
     return best._replace(upper_bound=bound)
 
 
-def _over_pool(theta, theta_target, pool, loss):
-    return max(filter(None, _scan_pool(theta, theta_target, pool, loss)), key=lambda best: best[2].value)[2]
+def _over_pool(theta, theta_target, pool, loss, weights):
+    found = _scan_pool(theta, theta_target, pool, loss, weights=weights)
+    return max(filter(None, found), key=lambda best: best[2].value)[2]
 
 
-def _scan_pool(theta, theta_target, pool, loss, spent=None):
+def _scan_pool(theta, theta_target, pool, loss, spent=None, weights=None):
     """(row, label, LossDifference) of the largest loss difference in one read of the pool, or None: first of the
     candidates that are left, then of those that are used up (``spent``: 1 per row for +1, 2 for -1, 3 for both)."""
     signs = pool.signs()
     kernel = kernel_of(loss)
-    if kernel is not None:
+    if weights is None and kernel is not None:
         labels = np.empty(0) if signs is None else signs
         spent = np.empty(0, np.uint8) if spent is None else spent
         if sp.issparse(pool.X):
@@ -237,7 +260,7 @@ def _scan_pool(theta, theta_target, pool, loss, spent=None):
         else:
             parts = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels, spent)
     else:
-        parts = _scan_by_array(theta, theta_target, pool.X, signs, loss, spent)
+        parts = _scan_by_array(theta, theta_target, pool.X, signs, loss, spent, weights)
     size = pool.largest()
     found = []
     for row, y, value in parts:
@@ -246,17 +269,17 @@ def _scan_pool(theta, theta_target, pool, loss, spent=None):
             continue
         x = pool.X[row].toarray().ravel() if sp.issparse(pool.X) else pool.X[row].copy()
         value = float(value)
-        error = _rounding(theta, theta_target, size, loss, value)
+        error = max(1.0, *(weights or (1.0,))) * _rounding(theta, theta_target, size, loss, value)
         found.append((row, y, LossDifference(x, y, value, value + error)))
     return found
 
 
-def _scan_by_array(theta, theta_target, X, signs, loss, spent):
-    """The scan for a loss that has no compiled twin."""
+def _scan_by_array(theta, theta_target, X, signs, loss, spent, weights):
+    """The scan for a loss that has no compiled twin, and for labels that weigh differently."""
     scores, target_scores = (X @ t[:-1] + t[-1] for t in (theta, theta_target))
     best = [(-np.inf, 0, 1.0), (-np.inf, 0, 1.0)]
     for y, bit in ((1.0, 1), (-1.0, 2)):
-        difference = loss.value(y * scores) - loss.value(y * target_scores)
+        difference = _weight_of(weights, y) * (loss.value(y * scores) - loss.value(y * target_scores))
         if signs is not None:
             difference[signs != y] = -np.inf
         gone = np.zeros(len(scores), bool) if spent is None else (spent & bit) > 0
@@ -282,15 +305,17 @@ class Supply:
             self._used = {}  # (row, label) -> copies
             self._spent = np.zeros(feasible_set.X.shape[0], dtype=np.uint8)
 
-    def find(self, theta, theta_target, loss: Loss) -> tuple[LossDifference, LossDifference | None]:
-        """The largest loss difference of the whole feasible set, and of what is left of it (None: nothing)."""
+    def find(self, theta, theta_target, loss: Loss, weights=None) -> tuple[LossDifference, LossDifference | None]:
+        """The largest loss difference of the whole feasible set, and of what is left of it (None: nothing).
+
+        ``weights``: of the labels -1 and +1, None for 1."""
         if self.cap is None:
             if self._regions is None and hasattr(self.feasible_set, "regions"):
                 self._regions = self.feasible_set.regions(theta.size - 1)
-            whole = find_point(theta, theta_target, self.feasible_set, loss, regions=self._regions)
+            whole = find_point(theta, theta_target, self.feasible_set, loss, regions=self._regions, weights=weights)
             return whole, whole
         self.feasible_set.check(theta.size - 1)
-        parts = _scan_pool(theta, theta_target, self.feasible_set, loss, self._spent)
+        parts = _scan_pool(theta, theta_target, self.feasible_set, loss, self._spent, weights)
         whole = max(filter(None, parts), key=lambda best: best[2].value)[2]
         if parts[0] is None:
             self._found = None

@@ -66,9 +66,9 @@ def refit(X, y, objective: Objective, sample_weight=None, total_weight=None, the
     y : ndarray of shape (n_rows,), -1. and +1.
     objective : Objective
     sample_weight : ndarray of shape (n_rows,), optional
-        Row weights; weight 2 is the row twice, weight 0 the row left out.
+        Row weights; weight 2 is the row twice, weight 0 the row left out. The objective's class weights come on top.
     total_weight : float, optional
-        What sets k in the ``alpha`` convention; the sum of the weights by default.
+        The N that sets k in the ``alpha`` convention; by default what the objective counts of these rows.
     theta0 : ndarray of shape (n_features + 1,), optional
         A warm start.
     tol : float
@@ -119,9 +119,11 @@ class Victim:
         self.X, self.y, self.objective, self.tol = X, y, objective, tol
         self.sparse = sp.issparse(X)
         self.n_features = X.shape[1]
-        self.weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-        self.clean_weight = float(np.sum(self.weight)) if total_weight is None else float(total_weight)
-        self.k = objective.k(self.clean_weight)
+        self.sample_weight = sample_weight
+        self.amount = objective.amount(y, sample_weight) if total_weight is None else float(total_weight)
+        self.k = objective.k(self.amount)
+        self._totals = objective.class_totals(y, sample_weight) if objective.is_balanced else None
+        self._weigh()
         self.n_iter = 0
         self.n_audits = self.n_repairs = 0
         self._since_audit = 0
@@ -149,10 +151,27 @@ class Victim:
     def added_count(self) -> np.ndarray:
         return self._rows.count.rows
 
+    @property
+    def added_weight(self) -> np.ndarray:
+        """What the distinct added points weigh with their copies."""
+        count = self.added_count
+        weights = self.settled.class_weight
+        return count if weights is None else count * np.where(self.added_y > 0, weights[1], weights[0])
+
+    def _weigh(self):
+        """The class weights, and the weights of the clean rows: "balanced" changes both with every added point."""
+        self.settled = self.objective.settled(self._totals)
+        weight = self.settled.weights(self.y, self.sample_weight)
+        self.weight = np.ones(len(self.y)) if weight is None else weight
+
     def add(self, x, y, count: int = 1) -> int:
         """Add the point (x, y) ``count`` times and refit. Returns its index among the distinct points."""
         index, new = self._place(x, y, count)
-        self._solver.add(index, new, count)
+        if self.objective.is_balanced:  # every row weighs something else now
+            self._weigh()
+            self._solver.solve(self.theta)
+        else:
+            self._solver.add(index, new, count)
         self._since_audit += 1
         if self._since_audit >= AUDIT_EVERY:
             self.audit()
@@ -179,6 +198,8 @@ class Victim:
         """Add many points at once and refit once."""
         for x, y, count in zip(points, labels, counts, strict=True):
             self._place(x.toarray() if sp.issparse(x) else x, y, count)
+        if self.objective.is_balanced:
+            self._weigh()
         self._solver.solve()
 
     def _place(self, x, y, count):
@@ -191,7 +212,9 @@ class Victim:
         if new:
             index = known[key] = self._rows.append(x, y)
         self._rows.count.block[index] += count
-        self.k += self.objective.k_per_point * count
+        self.k += self.objective.k_of_point(y) * count
+        if self.objective.is_balanced:
+            self._totals[1 if y > 0 else 0] += count
         return index, new
 
     def audit(self) -> float:
@@ -376,14 +399,15 @@ class _HingeSolver:
         self.core.set_added(np.empty((0, self.victim.n_features)), 0)
         self.attached = False
 
-    def solve(self):
-        """From scratch (or theta0), with all points added so far."""
+    def solve(self, theta=None):
+        """From ``theta`` (or theta0, or from scratch), with all points added so far."""
         victim, core = self.victim, self.core
         self._attach()
         for y in victim.added_y[core.n_rows - victim.X.shape[0] :]:
             core.append(y)
-        core.set_weights(np.concatenate([victim.weight, victim.added_count]), victim.k)
-        theta, self.theta0 = self.theta0, None
+        core.set_weights(np.concatenate([victim.weight, victim.added_weight]), victim.k)
+        if theta is None:
+            theta, self.theta0 = self.theta0, None
         if theta is None:
             victim.n_iter += core.descend(1e-3, 100)
         core.start(theta)
@@ -396,7 +420,8 @@ class _HingeSolver:
         self._attach()
         if new:
             core.append(victim._rows.y.block[index])
-        outcome = core.raise_weight(row, count, victim.k - core.k)
+        weight = count * victim.settled.weight_of(victim._rows.y.block[index])
+        outcome = core.raise_weight(row, weight, victim.k - core.k)
         victim.n_iter += 1
         self._read(core.gap())
         if outcome != 0 or not victim.is_tight():
@@ -449,7 +474,8 @@ class _SmoothSolver:
         self.victim = victim
         objective = victim.objective
         loss, d = objective.loss, victim.n_features
-        self.y, self.weight = (np.ascontiguousarray(a, dtype=np.float64) for a in (victim.y, victim.weight))
+        self.y = np.ascontiguousarray(victim.y, dtype=np.float64)
+        self.weight = None  # those of the clean rows, from solve on
         self.kernel = kernel_of(loss)
         # what the sums of an evaluation are off by, in units of the sum of the sizes of their terms
         compiled = self.kernel is not None
@@ -466,8 +492,9 @@ class _SmoothSolver:
         if not objective.fit_intercept:
             victim.theta[-1] = 0.0
 
-    def solve(self):
-        """From the current model, with all points added so far."""
+    def solve(self, theta=None):
+        """From the current model (which ``theta`` is), with all points added so far."""
+        self.weight = np.ascontiguousarray(self.victim.weight, dtype=np.float64)
         self._prepare()
         self._move(self._evaluate(self.victim.theta))
         self._newton()
@@ -581,7 +608,7 @@ class _SmoothSolver:
         if start == stop:
             return np.zeros(victim.n_features + 5)
         X = victim.added_X if self.kernel is None else victim._rows.block()
-        return self._sums(theta, X, start, stop, victim.added_y, victim.added_count, self.added_norm.rows)
+        return self._sums(theta, X, start, stop, victim.added_y, victim.added_weight, self.added_norm.rows)
 
     def _sums(self, theta, X, start, stop, y, weight, norm):
         """What ``_core.loss_pass`` returns, for any loss."""
@@ -686,7 +713,7 @@ class _SmoothSolver:
         victim = self.victim
         yield victim.X, self.y, self.weight
         if victim.n_distinct:
-            yield victim.added_X, victim.added_y, victim.added_count
+            yield victim.added_X, victim.added_y, victim.added_weight
 
     def _curvature(self, theta, X, y, weight):
         return self.victim.objective.loss.second_derivative(y * (X @ theta[:-1] + theta[-1])) * weight

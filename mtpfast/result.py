@@ -55,7 +55,8 @@ class PoisoningResult:
         (nor, where a :class:`MinimumPoisoner` had a ``tol``, any model within it). ``2**63 - 1``
         where no number of points suffices.
     loss_difference : float
-        ``max phi(y theta . x~) - phi(y theta_target . x~)`` over the feasible set and both labels.
+        ``max phi(y theta . x~) - phi(y theta_target . x~)`` over the feasible set and both labels; of a victim
+        that weighs its classes, times the weight of the label.
     stop : str
         Which measure ``tol`` belongs to: ``"loss_difference"``, ``"distance"``, or ``"exact"``.
     tol : float
@@ -81,7 +82,7 @@ class PoisoningResult:
     n_clean : int
         Number of clean rows.
     clean_weight : float
-        Their total weight.
+        Their total weight, class weights included.
     message : str
         The status in words.
 
@@ -521,7 +522,7 @@ def _decode(value, arrays, loss):
 
 # The classes that may be part of a result, and the arguments that make one.
 _PARTS = {
-    Objective: ("loss", "alpha", "C", "fit_intercept", "penalize_intercept"),
+    Objective: tuple(field.name for field in dataclasses.fields(Objective)),
     FeatureSpace: (
         "lower",
         "upper",

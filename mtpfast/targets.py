@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
 
-from .losses import make_objective
+from .losses import class_weights, make_objective
 from .refit import refit
 from .steps import to_matrix
 from .validation import as_theta, check_count, check_flag, check_number, check_sample_weight, check_X
@@ -108,6 +108,8 @@ def make_target(
     C: float | None = None,
     fit_intercept: bool = True,
     penalize_intercept: bool = True,
+    class_weight=None,
+    count_rows: bool = False,
     sample_weight=None,
     tol: float = 1e-8,
     preprocessing=None,
@@ -146,8 +148,8 @@ def make_target(
         then build on each other.
     X_eval, y_eval : of shape (n_eval, n_features) and (n_eval,), optional
         The rows on which the error is measured; by default the rows that may be flipped.
-    loss, alpha, C, fit_intercept, penalize_intercept
-        The victim, as in :class:`ModelTargetedPoisoner`.
+    loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows
+        The victim, as in :class:`ModelTargetedPoisoner`: a flipped row weighs as much as its new label does.
     sample_weight : array-like of shape (n_samples,), optional
         Weights of the clean rows.
     tol : float, default=1e-8
@@ -189,13 +191,14 @@ def make_target(
     """
     if method != "label_flip":
         raise ValueError(f"method must be 'label_flip', got {method!r}")
-    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept)
+    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, None, count_rows)
     if preprocessing is not None:
         X, X_flip, X_eval = (
             None if part is None else to_matrix(preprocessing.transform(part)) for part in (X, X_flip, X_eval)
         )
     names, X = getattr(X, "columns", None), check_X(X)
     signs, classes = _classes_and_signs(y, X.shape[0])
+    objective = replace(objective, class_weight=class_weights(class_weight, classes))
     weight = check_sample_weight(sample_weight, X.shape[0])
     if (X_flip is None) != (y_flip is None):
         raise ValueError("X_flip and y_flip must be given together")
@@ -243,8 +246,14 @@ def make_target(
     for q in quantiles:
         for r in repeats:
             flipped = _below(margin, q, margin_rows)
-            weight_all = np.concatenate([clean_weight, r * flipped.astype(float)])
-            theta = refit(X_all, y_all, objective, sample_weight=weight_all, theta0=theta, tol=tol).theta
+            copies = np.concatenate([np.zeros(len(signs)), r * flipped])
+            weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
+            # A weight of r stands for r rows of weight 1 here.
+            totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
+            victim = objective.settled(totals)
+            amount = objective.amount(signs, weight)
+            amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
+            theta = refit(X_all, y_all, victim, weight_all, amount, theta0=theta, tol=tol).theta
             candidates.append(
                 TargetCandidate(
                     quantile=float(q),

@@ -183,7 +183,8 @@ def verify(
     X = check_X(X, n_features=d)
     signs = _signs(y, result.classes, X.shape[0])
     weight = check_sample_weight(sample_weight, X.shape[0])
-    total = float(X.shape[0]) if weight is None else float(weight.sum())
+    own = result.objective.weights(signs, weight)
+    total = float(X.shape[0]) if own is None else float(own.sum())
     if X.shape[0] != result.n_clean:
         raise ValueError(f"X has {X.shape[0]} rows, the attack was on {result.n_clean}")
     if abs(total - result.clean_weight) > 1e-9 * total:
@@ -218,7 +219,9 @@ def verify(
     y_all = np.concatenate([signs, added_signs])
     weight_all = None if weight is None else np.concatenate([weight, np.ones(len(added_signs))])
     theta, solver = _retrain(objective, X_all, y_all, weight_all)
-    k = objective.k(total + result.n_points)
+    k = objective.k(objective.amount(y_all, weight_all))
+    # What a row of each label weighs now, -1 and +1 ("balanced" counts the poison, too); None: 1.
+    labels_weigh = objective.settled(objective.class_totals(y_all, weight_all)).class_weight
     ours = objective.value(result.theta, X_all, y_all, weight_all)
     reference = objective.value(theta, X_all, y_all, weight_all)
     scale = max(1.0, float(np.linalg.norm(result.theta)))
@@ -228,7 +231,8 @@ def verify(
     allowance = _AGREE * scale + math.sqrt(2.0 * max(0.0, reference - ours) / k)
     if allowance > 1e-3 * scale and objective.loss.name == "hinge":
         # The reference solver gave up too early to say much: let the dual problem speak instead.
-        error = math.sqrt(2.0 * _hinge_gap(objective, X_all, y_all, weight_all, k, result.theta) / k)
+        c = objective.weights(y_all, weight_all)
+        error = math.sqrt(2.0 * _hinge_gap(objective, X_all, y_all, c, k, result.theta) / k)
         check("the model's own error, by its duality gap", 0, error, 1e-3 * scale, error <= 1e-3 * scale)
     else:
         check("reference solver's own error", 0, allowance, 1e-3 * scale, allowance <= 1e-3 * scale)
@@ -250,14 +254,14 @@ def verify(
 
     def largest(model):
         """The largest loss difference, a bound of it, and what the rounding of records may take from it."""
-        attained, proved = _attained_and_proved(model, result.theta_target, space, objective.loss)
+        attained, proved = _attained_and_proved(model, result.theta_target, space, objective.loss, labels_weigh)
         blur = 0.0
         if np.any(grain):
             size = np.append(np.max(np.abs(space.bounds(d)), axis=0), 1.0)
             for theta in (model, result.theta_target):
                 steep = -float(objective.loss.derivative(np.array(-np.abs(theta) @ size)))
                 blur += steep * float(np.abs(theta[:-1]) @ grain)
-        return attained, proved, blur
+        return attained, proved, blur * max(1.0, *(labels_weigh or (1.0,)))
 
     (found, highest, blur), (found_reference, *_) = largest(result.theta), largest(theta)
     claimed = result.loss_difference
@@ -309,7 +313,8 @@ def _theorem_2(result, X, signs, weight, largest):
     theta = result.path[int(np.nanargmax(result.history["lower_bound"]))]
     gain = objective.value(target, X, signs, weight) - objective.value(theta, X, signs, weight)
     penalty = objective.penalty(theta) - objective.penalty(target)
-    cost = largest(theta) + 0.5 * objective.k_per_point * penalty
+    per_point = [objective.k_of_point(label) for label in (-1.0, 1.0)]
+    cost = largest(theta) + 0.5 * max(per_point[0] * penalty, per_point[1] * penalty)
     return math.ceil(gain / cost) if gain > 0 and cost > 0 else 0
 
 
@@ -351,8 +356,10 @@ def _refit_pipeline(result, preprocessing, codec, table, y, X, signs, weight, th
 
     same, same_before = written(B @ again[:-1] + again[-1]), written(own @ theta[:-1] + theta[-1])
 
+    labels_weigh = result.objective.settled(result.objective.class_totals(all_signs, weight)).class_weight
+
     def largest(model):
-        return _attained_and_proved(model, result.theta_target, space, result.objective.loss)[0]
+        return _attained_and_proved(model, result.theta_target, space, result.objective.loss, labels_weigh)[0]
 
     return RefittedPipeline(
         accuracy_before=float(np.mean((before > 0) == (signs > 0))),
@@ -397,9 +404,11 @@ def _retrain(objective, X, y, weight):
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC, LinearSVC
 
-    total = float(len(y)) if weight is None else float(weight.sum())
-    k, loss, d = objective.k(total), objective.loss.name, X.shape[1]
+    k, loss, d = objective.k(objective.amount(y, weight)), objective.loss.name, X.shape[1]
     common = {"C": 1.0 / k, "random_state": 0}
+    if objective.class_weight is not None:
+        minus, plus = objective.settled(objective.class_totals(y, weight)).class_weight
+        common["class_weight"] = {-1.0: minus, 1.0: plus}
     bias = {"fit_intercept": objective.fit_intercept}
     penalized = objective.penalize_intercept or not objective.fit_intercept
     if loss == "hinge" and penalized:
@@ -459,9 +468,10 @@ def _hinge_gap(objective, X, y, weight, k, theta):
 
 def _minimize(objective, X, y, weight, start):
     """L-BFGS on the objective itself, from ``start``."""
-    total = float(len(y)) if weight is None else float(weight.sum())
-    k, loss = objective.k(total), objective.loss
-    c = np.ones(len(y)) if weight is None else weight
+    k, loss = objective.k(objective.amount(y, weight)), objective.loss
+    c = objective.weights(y, weight)
+    c = np.ones(len(y)) if c is None else c
+    total = float(c.sum())
     R = np.append(np.ones(len(start) - 1), objective.r)
     free = np.append(np.ones(len(start) - 1), float(objective.fit_intercept))
 
@@ -480,28 +490,30 @@ def _minimize(objective, X, y, weight, start):
 # -- the largest loss difference, once more ---------------------------------------------------
 
 
-def max_loss_difference(theta, theta_target, feasible_set, loss, classes) -> float:
+def max_loss_difference(theta, theta_target, feasible_set, loss, classes, weights=None) -> float:
     """The maximum over the feasible set of ``phi(y theta . x~) - phi(y theta_target . x~)``.
 
     Written apart from ``oracle.py`` and in plain NumPy. Exact up to rounding for a pool and for the
     hinge loss on a box; for other losses on a box a scan of the frontier, refined where it peaks;
-    for a space of whole numbers and levels a branch and bound with SciPy's mixed-integer solver.
+    for a space of whole numbers and levels a branch and bound with SciPy's mixed-integer solver. ``weights``: what
+    the two labels weigh.
     """
-    return _attained_and_proved(theta, theta_target, feasible_set.bind(classes=classes), loss)[0]
+    return _attained_and_proved(theta, theta_target, feasible_set.bind(classes=classes), loss, weights)[0]
 
 
-def _attained_and_proved(theta, theta_target, space, loss):
+def _attained_and_proved(theta, theta_target, space, loss, weights=None):
     """The largest loss difference found at a point, and a bound of all: equal but for the solver's tolerance."""
+    weigh = dict(zip((-1.0, 1.0), weights or (1.0, 1.0), strict=True))
     if hasattr(space, "X"):
         best, labels = -math.inf, space.signs()
         for sign in (-1.0, 1.0):
             allowed = slice(None) if labels is None else labels == sign
             u = sign * (space.X @ theta[:-1] + theta[-1])[allowed]
             v = sign * (space.X @ theta_target[:-1] + theta_target[-1])[allowed]
-            best = max(best, float(np.max(loss.value(u) - loss.value(v), initial=-math.inf)))
+            best = max(best, weigh[sign] * float(np.max(loss.value(u) - loss.value(v), initial=-math.inf)))
         return best, best
     found = [
-        _largest_in(region, sign * theta, sign * theta_target, loss)
+        [weigh[sign] * value for value in _largest_in(region, sign * theta, sign * theta_target, loss)]
         for sign, region in space.regions(theta.size - 1).items()
     ]
     return max(attained for attained, _ in found), max(proved for _, proved in found)

@@ -1,0 +1,185 @@
+"""Victims that weigh their rows: class weights (fixed and balanced), and what alpha counts.
+
+The laws: the victim is scikit-learn's own, for every estimator that can be handed in; a class weight of w is w copies
+of every row of that class, poison included; a bound never exceeds a planted attack.
+"""
+
+import io
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.svm import SVC, LinearSVC
+from sklearn.utils.class_weight import compute_class_weight
+
+from mtpfast import (
+    CandidatePool,
+    FeatureSpace,
+    MinimumPoisoner,
+    ModelTargetedPoisoner,
+    PoisoningResult,
+    max_loss_difference,
+)
+from mtpfast.losses import make_objective
+from mtpfast.refit import Victim, refit
+
+LOSSES = ["hinge", "squared_hinge", "log_loss"]
+
+
+def blobs(seed=0, n=60, d=3):
+    """Two overlapping classes in [0, 1]^d, one of them rare, and sample weights."""
+    rng = np.random.default_rng(seed)
+    y = np.where(rng.random(n) < 0.3, 1.0, -1.0)
+    y[:2] = 1.0, -1.0
+    X = (0.5 + 0.12 * y[:, None] + 0.18 * rng.normal(size=(n, d))).clip(0.0, 1.0)
+    return X, y, rng.choice([0.5, 1.0, 3.0], n)
+
+
+# -- the victim is scikit-learn's -------------------------------------------------------------
+
+EXACT = [
+    LinearSVC(loss="hinge", C=0.7, tol=1e-9, max_iter=1_000_000, random_state=0),
+    LinearSVC(C=0.7, tol=1e-10, dual=False),
+    SVC(kernel="linear", C=0.7, tol=1e-9),
+    LogisticRegression(C=0.7, tol=1e-12, max_iter=10_000),
+    LogisticRegression(C=0.7, tol=1e-12, max_iter=10_000, solver="liblinear"),
+]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("class_weight", [None, {"no": 0.4, "yes": 2.5}, {"yes": 4}, "balanced"], ids=str)
+@pytest.mark.parametrize("estimator", EXACT, ids=str)
+def test_the_victim_is_that_of_scikit_learn(estimator, class_weight, weighted):
+    """The attacker's fit minimises the estimator's objective: class weights times sample weights, k = 1 / C."""
+    X, y, weight = blobs(1)
+    labels = np.where(y > 0, "yes", "no")
+    weight = weight if weighted else None
+    estimator = type(estimator)(**(estimator.get_params() | {"class_weight": class_weight}))
+    own = ModelTargetedPoisoner.from_estimator(estimator).fit(X, labels, sample_weight=weight)
+    other = estimator.fit(X, labels, sample_weight=weight)
+    # LIBSVM and LIBLINEAR stop at 1e-9 of a violation, the latter's primal solver at a gradient of about 1e-6
+    assert_allclose(own.coef_, other.coef_, atol=2e-5)
+    assert_allclose(own.intercept_, other.intercept_, atol=2e-5)
+
+
+@pytest.mark.parametrize("class_weight", [None, {-1: 0.5, 1: 3.0}, "balanced"], ids=str)
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_alpha_of_sgd_counts_rows(loss, class_weight):
+    """SGDClassifier's penalty is alpha times the number of rows: its average comes near that model and no other."""
+    X, y, _ = blobs(2, n=200, d=2)
+    weight = np.where(X[:, 0] > 0.5, 4.0, 1.0)
+    sgd = SGDClassifier(loss=loss, alpha=0.05, average=20_000, max_iter=1000, tol=None, random_state=0)
+    sgd.set_params(learning_rate="invscaling", eta0=0.5, power_t=0.5, class_weight=class_weight)
+    own = ModelTargetedPoisoner.from_estimator(sgd)
+    assert own.count_rows
+    distance = {}
+    sgd.fit(X, y, sample_weight=weight)
+    for rows in (True, False):
+        own.set_params(count_rows=rows).fit(X, y, sample_weight=weight)
+        distance[rows] = np.hypot(np.linalg.norm(sgd.coef_ - own.coef_), abs(sgd.intercept_ - own.intercept_)[0])
+    # stochastic: 0.001 to 0.012 from the one model, 0.5 to 1.9 from the other
+    assert distance[True] < 0.05 * distance[False]
+
+
+def test_a_penalty_on_rows_is_that_of_the_summed_objective():
+    """count_rows: k = alpha n, whatever the weights; without it, k = alpha sum c."""
+    X, y, weight = blobs(3)
+    c = weight * np.where(y > 0, 2.5, 0.5)
+    for count_rows, k in ((True, 0.1 * len(y)), (False, 0.1 * c.sum())):
+        mine = make_objective("log_loss", alpha=0.1, class_weight={-1: 0.5, 1: 2.5}, count_rows=count_rows)
+        other = make_objective("log_loss", C=1.0 / k)
+        assert_allclose(refit(X, y, mine, weight).theta, refit(X, y, other, c).theta, atol=1e-7)  # tol 1e-8 each
+        assert_allclose(mine.value(X[0, [0, 1, 2, 0]], X, y, weight), other.value(X[0, [0, 1, 2, 0]], X, y, c))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("class_weight", [{-1: 0.5, 1: 3.0}, "balanced"], ids=str)
+@pytest.mark.parametrize("count_rows", [False, True])
+def test_added_points_weigh_what_their_label_does(loss, class_weight, count_rows):
+    """The victim that takes in points one by one is the one trained on all rows at once."""
+    X, y, weight = blobs(4)
+    rng = np.random.default_rng(4)
+    added, labels = rng.random((12, 3)), np.where(rng.random(12) < 0.5, 1.0, -1.0)
+    objective = make_objective(loss, alpha=0.05, class_weight=class_weight, count_rows=count_rows)
+    victim = Victim(X, y, objective, weight)
+    for x, label in zip(added[:9], labels, strict=False):
+        victim.add(x, label, 2)
+    victim.add_many(added[9:], labels[9:], [2, 2, 2])
+    X_all, y_all = np.vstack([X, added, added]), np.concatenate([y, labels, labels])
+    weight_all = np.concatenate([weight, np.ones(24)])
+    again = refit(X_all, y_all, objective, weight_all)
+    assert_allclose(victim.k, objective.k(objective.amount(y_all, weight_all)), rtol=1e-12)
+    assert_allclose(victim.theta, again.theta, atol=1e-6)  # both to 1e-8 of |theta|, and |theta| is about 5
+    if class_weight == "balanced":
+        counted = None if count_rows else weight_all
+        expected = compute_class_weight("balanced", classes=np.array([-1.0, 1.0]), y=y_all, sample_weight=counted)
+        assert_allclose(victim.settled.class_weight, expected)
+
+
+# -- the attack -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("feasible_set", [FeatureSpace(0.0, 1.0), FeatureSpace(0.0, 1.0, integer=[0, 2]), "pool"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_oracle_weighs_labels(loss, feasible_set):
+    """max over labels of w_y times the label's own maximum, and the upper bound with it."""
+    rng = np.random.default_rng(5)
+    if feasible_set == "pool":
+        X_pool = rng.random((40, 4))
+        single = {y: CandidatePool(X_pool, np.full(40, y)) for y in (-1, 1)}
+        feasible_set = CandidatePool(X_pool)
+    else:
+        single = {y: FeatureSpace(0.0, 1.0, integer=feasible_set.integer, labels=[y]) for y in (-1, 1)}
+    for _ in range(20):
+        theta, target = rng.normal(size=(2, 5))
+        weights = {-1: float(rng.exponential()), 1: float(rng.exponential())}
+        found = max_loss_difference(theta, target, feasible_set, loss, class_weight=weights)
+        values = {y: weights[y] * max_loss_difference(theta, target, single[y], loss).value for y in (-1, 1)}
+        assert_allclose(found.value, max(values.values()), rtol=1e-9, atol=1e-12)
+        assert found.y == max(values, key=values.get)
+        assert found.value <= found.upper_bound <= found.value + 1e-9 * (1 + abs(found.value))
+
+
+def test_a_result_says_what_its_victim_weighs():
+    """save and load keep the class weights; resuming goes on; verify holds them against scikit-learn's own."""
+    X, y, weight = blobs(6)
+    labels = np.where(y > 0, "yes", "no")
+    for class_weight in ({"yes": 3.0}, "balanced"):
+        attacker = ModelTargetedPoisoner(C=1.0, class_weight=class_weight, max_points=12, tol=1e-3).fit(
+            X, labels, weight
+        )
+        target = -attacker.coef_, -attacker.intercept_
+        result = attacker.attack(target)
+        report = result.verify(X, labels, sample_weight=weight)
+        assert report.ok
+        file = io.BytesIO()
+        result.save(file)
+        file.seek(0)
+        again = PoisoningResult.load(file)
+        assert again.objective == result.objective
+        assert again.verify(X, labels, sample_weight=weight).ok
+        half = attacker.set_params(max_points=6).attack(target)
+        more = attacker.set_params(max_points=12).attack(target, resume=half)
+        assert_allclose(more.theta, result.theta, atol=1e-6)  # the same points, refits of 1e-8
+        with pytest.raises(ValueError, match="sums to"):
+            result.verify(X, labels)
+        if class_weight == "balanced":
+            assert result.lower_bound == 0
+            assert result.certificate is None
+            assert "no lower bound" in result.message
+
+
+@pytest.mark.parametrize("bad, error", [("heavy", TypeError), ({"maybe": 1}, ValueError), ({"yes": 0}, ValueError)])
+def test_class_weights_that_make_no_sense_are_named(bad, error):
+    X, y, _ = blobs(7)
+    with pytest.raises(error, match="class_weight"):
+        ModelTargetedPoisoner(class_weight=bad).fit(X, np.where(y > 0, "yes", "no"))
+
+
+def test_the_minimum_refuses_balanced_weights():
+    """With "balanced" the fewest points are no convex program: an error says so, and what to do."""
+    X, y, _ = blobs(8)
+    attacker = MinimumPoisoner.from_estimator(LinearSVC(class_weight="balanced")).fit(X, y)
+    with pytest.raises(ValueError, match=r"class_weight='balanced'.*ModelTargetedPoisoner"):
+        attacker.attack((-attacker.coef_, -attacker.intercept_))
