@@ -294,15 +294,16 @@ class PoisoningResult:
     # -- checks -------------------------------------------------------------------------------
 
     def verify(
-        self, X, y, sample_weight=None, *, refit_preprocessing: bool = False, preprocessing=None
+        self, X, y, sample_weight=None, *, refit_preprocessing: bool = False, preprocessing=None, verbose: bool = False
     ) -> VerificationReport:
         """Check every claim of this result independently of the code that made it.
 
-        Retrains the victim from scratch with scikit-learn (SciPy where scikit-learn has no such
-        estimator) on the clean rows and the poisoning points, and compares the models; recomputes
-        the loss difference and the distance in plain NumPy; checks that every point lies in the
-        feasible set; recomputes the lower bound from ``certificate``. Where the attack was on raw
-        records, checks that the preprocessing maps each to exactly its point.
+        Proves from the optimality conditions how far the model can be from what training on the
+        clean rows and the poisoning points returns, and retrains the victim from scratch with
+        scikit-learn (SciPy where scikit-learn has no such estimator); recomputes the loss
+        difference and the distance in plain NumPy; checks that every point lies in the feasible
+        set; recomputes the lower bound from ``certificate``. Where the attack was on raw records,
+        checks that the preprocessing maps each to exactly its point.
 
         Parameters
         ----------
@@ -316,24 +317,40 @@ class PoisoningResult:
             result; it is no failure, whatever it says.
         preprocessing : fitted transformer, optional
             What the victim did to records; a result that was saved and loaded has it no more.
+        verbose : bool, default=False
+            Write a line to the standard error for every claim, as soon as it is checked.
 
         Returns
         -------
         VerificationReport
+            Its ``ok`` is True only if every claim was decided, and true. Every solver in here has
+            a limit of iterations or nodes; what it could not decide within is in ``undecided``.
 
         Raises
         ------
         VerificationError
-            If a claim does not hold; the message says which, and ``error.report`` has them all.
+            If a claim is shown to be false; the message says which, and ``error.report`` has them all.
 
         Notes
         -----
-        What separates two solvers is bounded by strong convexity: a reference model ``theta_ref``
-        whose objective is ``e`` above the minimum lies within ``sqrt(2 e / k)`` of the optimum.
-        A reference with a *lower* objective than the result's therefore gets no allowance beyond
-        1e-6, and one with a higher objective gets exactly what its own error explains.
+        Let ``g`` be a subgradient of the victim's objective F at the result's theta. F is strongly convex,
+        so the minimiser lies within ``|g| / k``; for the hinge loss the rows on the margin leave g a
+        choice, and the smallest is found by Newton steps or a linear program. (A free intercept is not
+        strongly convex: it is enclosed by where the slope of F changes its sign.) The model passes if
+        that distance is at most 1e-6 of ``max(|theta|, |theta_target|)``, and fails if more is proved,
+        by ``(F(theta) - F(theta')) / |g|`` for any better model theta'.
+
+        Complexity: a few passes over the rows, and ``O(d^2)`` for each of the rows on the margin.
         """
-        return verify(self, X, y, sample_weight, refit_preprocessing=refit_preprocessing, preprocessing=preprocessing)
+        return verify(
+            self,
+            X,
+            y,
+            sample_weight,
+            refit_preprocessing=refit_preprocessing,
+            preprocessing=preprocessing,
+            verbose=verbose,
+        )
 
     # -- files --------------------------------------------------------------------------------
 

@@ -1,35 +1,45 @@
 """An independent check of everything that a result claims.
 
-Nothing here calls the compiled core, the refit or the oracle: the victim is retrained by
-scikit-learn, and loss differences are maximised in plain NumPy by another method than the
-oracle's where there is one (for the hinge loss on a box, the dual of the linear program; where
-features are whole or levels, SciPy's mixed-integer solver).
+Nothing here calls the compiled core, the refit or the oracle. A model is proved by the optimality conditions of the
+victim's training problem, and the victim is retrained by scikit-learn. Loss differences are maximised in plain NumPy
+by other methods than the oracle's (for the hinge loss on a box, the dual of the linear program; where features are
+whole or levels, layers of partial choices; for documents, SciPy's mixed-integer solver).
+
+Every solver has a limit, of iterations, nodes or work and never of time: what is not decided then is *undecided*.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import Bounds, LinearConstraint, lsq_linear, milp, minimize, minimize_scalar
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize
 
 from .frames import column_names
+from .losses import HINGE, LOG_LOSS, SQUARED_HINGE
 from .steps import to_matrix
 from .texts import TextCodec, as_raw, codec_of
 from .validation import check_sample_weight, check_X
 
 if TYPE_CHECKING:
+    from .losses import Objective
     from .result import PoisoningResult
 
 __all__ = ["Check", "RefittedPipeline", "VerificationError", "VerificationReport", "verify"]
 
 NEVER = 2**63 - 1  # what a certificate says for "no number of points suffices"
-NODES = 20_000  # of the mixed-integer solver, for one maximum: what is left open then shows in its bound
+WIDTH = 2_000  # nodes kept of a layer of partial choices
+RANGES = 64  # into which a long lattice is cut
+NODES, PROGRAMS = 20_000, 60  # of the mixed-integer solver, for one maximum: what is left open shows in its bound
+WORK = 4e8  # multiplications that a solver may take: a second or so
 UNITS = 1e5  # of the objective handed to the mixed-integer solver, which drops slopes below 1e-7
 _AGREE = 1e-6  # two accurate models of one data set, relative to max(1, |theta|)
 
@@ -53,13 +63,22 @@ class VerificationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Check:
-    """One claim: what the result says, what was found, by how much they may differ."""
+    """One claim: what the result says, what was found, by how much they may differ.
+
+    ``passed`` is None where neither the claim nor its contrary could be shown within the limits of the solvers:
+    *undecided*.
+    """
 
     name: str
     claimed: float
     found: float
     allowance: float
-    passed: bool
+    passed: bool | None
+
+    @property
+    def word(self) -> str:
+        """ "ok", "FAILED" or "undecided"."""
+        return "undecided" if self.passed is None else "ok" if self.passed else "FAILED"
 
 
 @dataclass(frozen=True)
@@ -106,14 +125,18 @@ class RefittedPipeline:
 class VerificationReport:
     """What :meth:`PoisoningResult.verify` found.
 
+    ``ok`` is True only if every claim was decided, and true. A claim that could be neither shown nor refuted within
+    the limits of the solvers is in ``undecided``; it makes ``ok`` False and raises nothing.
+
     Attributes
     ----------
     solver : str
-        The independent solver that retrained the victim.
+        The independent solver that retrained the victim; where it would take too long, that is said, and the
+        result's model was checked by its optimality conditions alone (they are checked anyway).
     theta : ndarray of shape (n_features + 1,)
-        The model it found.
+        The model it found, to the accuracy of that solver; the result's own where it found none.
     distance, loss_difference : float
-        Of that model to the target.
+        Of the result's model to the target, recomputed.
     lower_bound : int
         Recomputed from the certificate; 0 without one.
     checks : tuple of Check
@@ -131,22 +154,28 @@ class VerificationReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
+        """Whether every claim was decided, and true. What is undecided is not ok; only what failed raises."""
         return all(check.passed for check in self.checks)
 
     @property
     def failed(self) -> tuple[Check, ...]:
         """The checks that did not pass."""
-        return tuple(check for check in self.checks if not check.passed)
+        return tuple(check for check in self.checks if check.passed is not None and not check.passed)
+
+    @property
+    def undecided(self) -> tuple[Check, ...]:
+        """The checks that neither passed nor failed."""
+        return tuple(check for check in self.checks if check.passed is None)
 
     def __repr__(self) -> str:
         width = max(len(check.name) for check in self.checks)
-        lines = [f"VerificationReport: {'ok' if self.ok else 'FAILED'}, retrained with {self.solver}"]
+        verdict = "FAILED" if self.failed else f"{len(self.undecided)} undecided" if self.undecided else "ok"
+        lines = [f"VerificationReport: {verdict}, retrained with {self.solver}"]
         lines.append(f"  {'':{width}}  {'claimed':>14}  {'found':>14}  {'allowance':>9}")
         for check in self.checks:
             lines.append(
                 f"  {check.name:{width}}  {check.claimed:14.8g}  {check.found:14.8g}  "
-                f"{check.allowance:9.1e}  {'ok' if check.passed else 'FAILED'}"
+                f"{check.allowance:9.1e}  {check.word}"
             )
         if self.refitted is not None:
             again = self.refitted
@@ -162,145 +191,295 @@ class VerificationReport:
 
 
 def verify(
-    result: PoisoningResult, X, y, sample_weight=None, *, refit_preprocessing=False, preprocessing=None
+    result: PoisoningResult,
+    X,
+    y,
+    sample_weight=None,
+    *,
+    refit_preprocessing=False,
+    preprocessing=None,
+    verbose=False,
 ) -> VerificationReport:
     """Check every claim of ``result``; see :meth:`PoisoningResult.verify`."""
-    d = result.theta.size - 1
-    _same_columns(result, X)
-    table = codec = None
-    if result.records is not None:
-        preprocessing = result.preprocessing if preprocessing is None else preprocessing
-        if preprocessing is None:
-            raise ValueError(
-                "the attack was on raw records, and this result was loaded without what the victim does to them: "
-                "hand it in as preprocessing=..."
-            )
-        table = as_raw(preprocessing, X)
-        codec = codec_of(preprocessing, table)
-        X = to_matrix(preprocessing.transform(table))
-    elif refit_preprocessing or preprocessing is not None:
-        raise ValueError("preprocessing: the attack was not on raw records, its victim has none")
-    X = check_X(X, n_features=d)
-    signs = _signs(y, result.classes, X.shape[0])
-    weight = check_sample_weight(sample_weight, X.shape[0])
-    own = result.objective.weights(signs, weight)
-    total = float(X.shape[0]) if own is None else float(own.sum())
-    if X.shape[0] != result.n_clean:
-        raise ValueError(f"X has {X.shape[0]} rows, the attack was on {result.n_clean}")
-    if abs(total - result.clean_weight) > 1e-9 * total:
-        raise ValueError(f"sample_weight sums to {total:g}, in the attack it was {result.clean_weight:g}")
-
-    objective, points = result.objective, result.points
-    point_signs = _signs(result.labels, result.classes, points.shape[0], "labels")
-    counts = result.counts
-    checks: list[Check] = []
-
-    def check(name, claimed, found, allowance, passed):
-        checks.append(Check(name, float(claimed), float(found), float(allowance), bool(passed)))
-
-    # Every point where it may lie, as often as it may, and the row of its record.
-    grain = np.zeros(d)  # how far a record's row may be from the point that the search had in mind
-    if codec is not None and not hasattr(result.feasible_set, "X"):
-        grain = codec.rounding
-    inside = _inside(result.feasible_set, points, point_signs, result.classes, grain)
-    n_outside = int(np.sum(counts[~inside]))
-    check("points outside the feasible set", 0, n_outside, 0, n_outside == 0)
-    if getattr(result.feasible_set, "max_repeats", None) is not None:
-        n_over = _used_too_often(result.feasible_set, points, point_signs, counts, result.classes)
-        check("points beyond max_repeats", 0, n_over, 0, n_over == 0)
-    if codec is not None:
-        moved = sp.csr_matrix(sp.csr_matrix(codec.encode(result.records)) != sp.csr_matrix(points))
-        n_moved = int(np.sum(counts[moved.getnnz(axis=1) > 0]))
-        check("records that are mapped elsewhere", 0, n_moved, 0, n_moved == 0)
-
-    # The model, retrained on the expanded rows.
-    added, added_signs = points[result.sequence], point_signs[result.sequence]
-    X_all = _stack(X, added)
-    y_all = np.concatenate([signs, added_signs])
-    weight_all = None if weight is None else np.concatenate([weight, np.ones(len(added_signs))])
-    theta, solver = _retrain(objective, X_all, y_all, weight_all)
-    k = objective.k(objective.amount(y_all, weight_all))
-    # What a row of each label weighs now, -1 and +1 ("balanced" counts the poison, too); None: 1.
-    labels_weigh = objective.settled(objective.class_totals(y_all, weight_all)).class_weight
-    ours = objective.value(result.theta, X_all, y_all, weight_all)
-    reference = objective.value(theta, X_all, y_all, weight_all)
-    scale = max(1.0, float(np.linalg.norm(result.theta)))
-    free = objective.fit_intercept and not objective.penalize_intercept
-    rounding = 1e-9 * max(1.0, abs(ours))
-    check("objective (summed)", ours, reference, rounding, ours <= reference + rounding)
-    allowance = _AGREE * scale + math.sqrt(2.0 * max(0.0, reference - ours) / k)
-    if allowance > 1e-3 * scale and objective.loss.name == "hinge":
-        # The reference solver gave up too early to say much: let the dual problem speak instead.
-        c = objective.weights(y_all, weight_all)
-        error = math.sqrt(2.0 * _hinge_gap(objective, X_all, y_all, c, k, result.theta) / k)
-        check("the model's own error, by its duality gap", 0, error, 1e-3 * scale, error <= 1e-3 * scale)
-    else:
-        check("reference solver's own error", 0, allowance, 1e-3 * scale, allowance <= 1e-3 * scale)
-    apart = theta - result.theta
-    if free:
-        # The free intercept is not strongly convex, and for the hinge loss need not be unique:
-        # the objective above says whether it is optimal, the norm is taken of the weights.
-        apart = apart[:-1]
-    difference = float(np.linalg.norm(apart))
-    check("l2 distance to the retrained model", 0, difference, allowance, difference <= allowance)
-
-    # Distance and loss difference, of the claimed model, and then of the retrained one.
-    moved = float(np.linalg.norm(theta - result.theta))
-    distance = float(np.linalg.norm(theta - result.theta_target))
-    room = allowance + (moved if free else 0.0)
-    check("distance to the target", result.distance, distance, room, abs(distance - result.distance) <= room)
-
-    space = _bound(result)
-
-    def largest(model):
-        """The largest loss difference, a bound of it, and what the rounding of records may take from it."""
-        attained, proved = _attained_and_proved(model, result.theta_target, space, objective.loss, labels_weigh)
-        blur = 0.0
-        if np.any(grain):
-            size = np.append(np.max(np.abs(space.bounds(d)), axis=0), 1.0)
-            for theta in (model, result.theta_target):
-                steep = -float(objective.loss.derivative(np.array(-np.abs(theta) @ size)))
-                blur += steep * float(np.abs(theta[:-1]) @ grain)
-        return attained, proved, blur * max(1.0, *(labels_weigh or (1.0,)))
-
-    (found, highest, blur), (found_reference, *_) = largest(result.theta), largest(theta)
-    claimed = result.loss_difference
-    slack = 1e-7 * max(1.0, abs(found))
-    if not math.isnan(claimed):
-        unknown = slack + blur + (highest - found)  # as far as the maximum is known here
-        check("loss difference", claimed, found, unknown, found - unknown <= claimed <= highest + slack)
-
-    # What the status says.
-    if result.status == "reached" and result.stop == "loss_difference":
-        slack += blur + abs(found_reference - found)
-        passed = found_reference <= result.tol + slack
-        check("reached: loss difference <= tol", result.tol, found_reference, slack, passed)
-    elif result.status == "reached":
-        check("reached: distance <= tol", result.tol, distance, room, distance <= result.tol + room)
-
-    # The bound, from the certificate alone: it must speak of this problem, and prove what is claimed.
-    proved = 0
-    if result.certificate is not None:
-        foreign = _foreign(result)
-        check("certificate of another problem", 0, foreign, 0, not foreign)
-        proved = result.certificate.check(X, signs, sample_weight=weight).n_poison
-    elif result.lower_bound > 0 and result.path is not None:
-        proved = _theorem_2(result, X, signs, weight, lambda model: largest(model)[1])
-    check("lower bound", result.lower_bound, proved, 0, result.lower_bound <= proved)
-    if result.status == "unattainable":
-        check("unattainable: points needed", NEVER, proved, 0, proved >= NEVER)
-
-    refitted = None
-    if refit_preprocessing:
-        refitted = _refit_pipeline(result, preprocessing, codec, table, y, X, signs, weight_all, theta, space)
-    report = VerificationReport(solver, theta, distance, found_reference, int(proved), tuple(checks), refitted)
-    if not report.ok:
+    audit = _Audit(result, X, y, sample_weight, refit_preprocessing, preprocessing)
+    checks = []
+    for claim in CLAIMS:
+        check = claim(audit)
+        if check is None:  # the result does not claim it
+            continue
+        checks.append(check)
+        if verbose:
+            sys.stderr.write(f"verify: {check.name}: {check.word}\n")
+    refitted = _refit_pipeline(audit, y) if refit_preprocessing else None
+    theta, solver = audit.retrained
+    distance = float(np.linalg.norm(result.theta - result.theta_target))
+    report = VerificationReport(
+        solver, theta, distance, audit.maximum.attained, int(audit.proved), tuple(checks), refitted
+    )
+    if report.failed:
         failures = "; ".join(
             f"{c.name}: claimed {c.claimed:.8g}, found {c.found:.8g} (allowance {c.allowance:.1e})"
             for c in report.failed
         )
         raise VerificationError(f"the result does not hold: {failures}", report)
     return report
+
+
+class _Maximum(NamedTuple):
+    """The largest loss difference: at a point that was found, and proved for all; each true to ``blur``."""
+
+    attained: float
+    proved: float
+    blur: float
+
+
+class _Audit:
+    """A result beside the data that it is about, and what several claims need: each computed once, when asked for."""
+
+    def __init__(self, result, X, y, sample_weight, refit_preprocessing, preprocessing):
+        d = result.theta.size - 1
+        _same_columns(result, X)
+        self.result, self.objective, self.counts = result, result.objective, result.counts
+        self.codec = self.table = None
+        if result.records is not None:
+            preprocessing = result.preprocessing if preprocessing is None else preprocessing
+            if preprocessing is None:
+                raise ValueError(
+                    "the attack was on raw records, and this result was loaded without what the victim does to them: "
+                    "hand it in as preprocessing=..."
+                )
+            self.table = as_raw(preprocessing, X)
+            self.codec = codec_of(preprocessing, self.table)
+            X = to_matrix(preprocessing.transform(self.table))
+        elif refit_preprocessing or preprocessing is not None:
+            raise ValueError("preprocessing: the attack was not on raw records, its victim has none")
+        self.preprocessing = preprocessing
+        self.X = X = check_X(X, n_features=d)
+        self.signs = _signs(y, result.classes, X.shape[0])
+        self.weight = check_sample_weight(sample_weight, X.shape[0])
+        own = self.objective.weights(self.signs, self.weight)
+        total = float(X.shape[0]) if own is None else float(own.sum())
+        if X.shape[0] != result.n_clean:
+            raise ValueError(f"X has {X.shape[0]} rows, the attack was on {result.n_clean}")
+        if abs(total - result.clean_weight) > 1e-9 * total:
+            raise ValueError(f"sample_weight sums to {total:g}, in the attack it was {result.clean_weight:g}")
+        self.point_signs = _signs(result.labels, result.classes, result.points.shape[0], "labels")
+        self.space = _bound(result)
+        # How far a record's row may be from the point that the search had in mind.
+        rounds = self.codec is not None and not hasattr(result.feasible_set, "X")
+        self.grain = self.codec.rounding if rounds else np.zeros(d)
+        # How large models are here: what is said of a distance is relative to it.
+        self.scale = float(max(np.linalg.norm(result.theta), np.linalg.norm(result.theta_target)))
+
+    @cached_property
+    def training(self) -> _Training:
+        """The expanded rows: clean and poison."""
+        order = self.result.sequence
+        X = _stack(self.X, self.result.points[order])
+        y = np.concatenate([self.signs, self.point_signs[order]])
+        weight = None if self.weight is None else np.concatenate([self.weight, np.ones(len(order))])
+        return _Training.of(self.objective, X, y, weight)
+
+    @cached_property
+    def proof(self) -> _Proof:
+        """How far the claimed model can be from the minimiser."""
+        return _prove(self.training, self.result.theta)
+
+    @cached_property
+    def value(self) -> float:
+        """The objective at the claimed model."""
+        return self.training.value(self.result.theta)
+
+    @cached_property
+    def retrained(self) -> tuple[np.ndarray, str]:
+        """``(theta, solver)``: somebody else's model, or the claimed one if that is proved and they came to a limit."""
+        theta, solver, finished = _retrain(self.training)
+        if finished or not self.model_error <= _AGREE * self.scale:
+            return theta, solver
+        return self.result.theta, f"a proof of stationarity ({solver})"
+
+    @cached_property
+    def model_error(self) -> float:
+        """The claimed model is no further than this from a minimiser.
+
+        Where a free intercept is not unique, any that is optimal is right: the objective tells.
+        """
+        proof, b = self.proof, float(self.result.theta[-1])
+        width = max(proof.high - b, b - proof.low)
+        optimal = self.value - proof.least <= 1e-12 * self.value and proof.low <= b <= proof.high
+        return math.hypot(proof.error, 0.0 if optimal else width)
+
+    @cached_property
+    def model_off(self) -> float:
+        """The claimed model is at least so far from every minimiser; 0 where nothing is known.
+
+        ``F(theta) - F(theta') <= g . (theta - theta*)`` for any theta' and any subgradient g at theta.
+        """
+        theta, training = self.result.theta, self.training
+        proof, b = self.proof, float(theta[-1])
+        off = max(0.0, b - proof.high, proof.low - b)
+        pulls = -training.c * training.objective.loss.derivative(
+            training.objective.margins(theta, training.X, training.y)
+        )
+        g = float(np.linalg.norm(training.subgradient(theta, pulls)))
+        better = min(training.value(each) for each in (self.retrained[0], _descend(training, theta)))
+        fall = self.value - better - 1e-13 * len(training.y) ** 0.5 * self.value
+        return max(off, fall / g if fall > 0.0 else 0.0)
+
+    @cached_property
+    def maximum(self) -> _Maximum:
+        """The largest loss difference of the claimed model."""
+        return self.largest(self.result.theta)
+
+    def largest(self, model) -> _Maximum:
+        target, loss = self.result.theta_target, self.objective.loss
+        weights = self.training.class_weight
+        attained, proved = _attained_and_proved(model, target, self.space, loss, weights)
+        blur = 0.0
+        if np.any(self.grain):
+            size = np.append(np.max(np.abs(self.space.bounds(len(self.grain))), axis=0), 1.0)
+            for theta in (model, target):
+                steep = -float(loss.derivative(np.array(-np.abs(theta) @ size)))
+                blur += steep * float(np.abs(theta[:-1]) @ self.grain)
+        return _Maximum(attained, proved, blur * max(1.0, *(weights or (1.0,))))
+
+    @cached_property
+    def proved(self) -> int:
+        """The bound, recomputed: from the certificate alone, or from the paper's Theorem 2."""
+        result = self.result
+        if result.certificate is not None:
+            return result.certificate.check(self.X, self.signs, sample_weight=self.weight).n_poison
+        if result.lower_bound > 0 and result.path is not None:
+            return _theorem_2(result, self.X, self.signs, self.weight, lambda model: self.largest(model).proved)
+        return 0
+
+
+# -- the claims: each a function of the audit, None where the result does not make it -----------------
+
+
+def _count_outside(audit):
+    """Every point lies where it may."""
+    result = audit.result
+    inside = _inside(result.feasible_set, result.points, audit.point_signs, result.classes, audit.grain)
+    return _none_may("points outside the feasible set", np.sum(audit.counts[~inside]))
+
+
+def _count_repeats(audit):
+    """No candidate of a pool is used more often than it may be."""
+    result = audit.result
+    if getattr(result.feasible_set, "max_repeats", None) is None:
+        return None
+    over = _used_too_often(result.feasible_set, result.points, audit.point_signs, audit.counts, result.classes)
+    return _none_may("points beyond max_repeats", over)
+
+
+def _count_records(audit):
+    """The preprocessing maps every record to exactly its point."""
+    if audit.codec is None:
+        return None
+    points = sp.csr_matrix(audit.result.points)
+    moved = sp.csr_matrix(sp.csr_matrix(audit.codec.encode(audit.result.records)) != points)
+    return _none_may("records that are mapped elsewhere", np.sum(audit.counts[moved.getnnz(axis=1) > 0]))
+
+
+def _objective(audit):
+    """No model has a lower objective than the claimed one: none that was retrained, and provably none at all."""
+    name, rounding = "objective (summed)", 1e-9 * max(audit.value, 1e-300)
+    reference = audit.training.value(audit.retrained[0])
+    if audit.value > reference + rounding:
+        return Check(name, audit.value, reference, rounding, False)
+    least = audit.proof.least
+    return Check(name, audit.value, least, rounding, True if audit.value <= least + rounding else None)
+
+
+def _model(audit):
+    """Training returns the claimed model."""
+    name, allowance = "l2 distance to the retrained model", _AGREE * audit.scale
+    if audit.model_error <= allowance:
+        return Check(name, 0.0, audit.model_error, allowance, True)
+    if audit.model_off > allowance:
+        return Check(name, 0.0, audit.model_off, allowance, False)
+    return Check(name, 0.0, audit.model_error, allowance, None)
+
+
+def _distance(audit):
+    """The claimed distance is that of the claimed model."""
+    result = audit.result
+    distance = float(np.linalg.norm(result.theta - result.theta_target))
+    rounding = 1e-12 * audit.scale
+    return Check(
+        "distance to the target", result.distance, distance, rounding, abs(distance - result.distance) <= rounding
+    )
+
+
+def _loss_difference(audit):
+    """The claimed loss difference is the largest of the claimed model.
+
+    Of documents under a norm the largest is known between two numbers only: the claim has to lie there.
+    """
+    claimed, (attained, proved, blur) = float(audit.result.loss_difference), audit.maximum
+    if math.isnan(claimed):
+        return None
+    room = 1e-7 * max(1.0, abs(attained)) + blur
+    passed = attained - room <= claimed <= proved + room
+    known = proved - attained <= 1e-5 * max(1.0, abs(attained)) + blur
+    if passed and not known and getattr(audit.result.feasible_set, "norm", None) is None:
+        passed = None
+    return Check("loss difference", claimed, attained, room, passed)
+
+
+def _reached(audit):
+    """A model that is "reached" is as near to the target as it says."""
+    result = audit.result
+    if result.status != "reached":
+        return None
+    if result.stop == "loss_difference":
+        attained, proved, blur = audit.maximum
+        room = 1e-7 * max(1.0, abs(attained)) + blur
+        passed = False if attained > result.tol + room else (True if proved <= result.tol + room else None)
+        return Check("reached: loss difference <= tol", result.tol, attained, room, passed)
+    distance, room = float(np.linalg.norm(result.theta - result.theta_target)), _AGREE * audit.scale
+    return Check("reached: distance <= tol", result.tol, distance, room, distance <= result.tol + room)
+
+
+def _certificate(audit):
+    """The certificate speaks of this problem."""
+    if audit.result.certificate is None:
+        return None
+    foreign = _foreign(audit.result)
+    return Check("certificate of another problem", 0.0, float(foreign), 0.0, not foreign)
+
+
+def _lower_bound(audit):
+    """The certificate proves the claimed bound."""
+    claimed, proved = float(audit.result.lower_bound), float(audit.proved)
+    return Check("lower bound", claimed, proved, 0.0, audit.result.lower_bound <= audit.proved)
+
+
+def _unattainable(audit):
+    """No number of points suffices where the result says so."""
+    if audit.result.status != "unattainable":
+        return None
+    return Check("unattainable: points needed", float(NEVER), float(audit.proved), 0.0, audit.proved >= NEVER)
+
+
+def _none_may(name, n):
+    return Check(name, 0.0, float(n), 0.0, bool(n == 0))
+
+
+CLAIMS = (
+    _count_outside,
+    _count_repeats,
+    _count_records,
+    _objective,
+    _model,
+    _distance,
+    _loss_difference,
+    _reached,
+    _certificate,
+    _lower_bound,
+    _unattainable,
+)
 
 
 def _theorem_2(result, X, signs, weight, largest):
@@ -332,15 +511,17 @@ def _bound(result):
     return result.feasible_set.bind(result.feature_names, result.classes)
 
 
-def _refit_pipeline(result, preprocessing, codec, table, y, X, signs, weight, theta, space):
-    """Train preprocessing and victim on the poisoned table, and compare with ``theta`` on the clean rows."""
+def _refit_pipeline(audit, y):
+    """Train preprocessing and victim on the poisoned table, and compare with the victim on the clean rows."""
     from sklearn.base import clone
 
-    poisoned, y_poisoned, mask = result.poisoned(table, y)
-    refitted = clone(preprocessing).fit(poisoned, y_poisoned)
+    result, codec, X, signs, theta = audit.result, audit.codec, audit.X, audit.signs, audit.result.theta
+    poisoned, y_poisoned, mask = result.poisoned(audit.table, y)
+    refitted = clone(audit.preprocessing).fit(poisoned, y_poisoned)
     rows = check_X(to_matrix(refitted.transform(poisoned)), "the refitted preprocessing's rows")
     all_signs = _signs(y_poisoned, result.classes, len(mask))
-    again, _ = _retrain(result.objective, rows, all_signs, weight)
+    training = _Training.of(result.objective, rows, all_signs, audit.training.weight)
+    again = _descend(training, _retrain(training)[0])
     before, after = X @ theta[:-1] + theta[-1], rows[~mask] @ again[:-1] + again[-1]
 
     # The same model in the features of the attack: the nearest to the target that answers alike on records.
@@ -356,10 +537,10 @@ def _refit_pipeline(result, preprocessing, codec, table, y, X, signs, weight, th
 
     same, same_before = written(B @ again[:-1] + again[-1]), written(own @ theta[:-1] + theta[-1])
 
-    labels_weigh = result.objective.settled(result.objective.class_totals(all_signs, weight)).class_weight
-
     def largest(model):
-        return _attained_and_proved(model, result.theta_target, space, result.objective.loss, labels_weigh)[0]
+        return _attained_and_proved(
+            model, result.theta_target, audit.space, result.objective.loss, training.class_weight
+        )[0]
 
     return RefittedPipeline(
         accuracy_before=float(np.mean((before > 0) == (signs > 0))),
@@ -395,96 +576,345 @@ def _foreign(result):
     return bool(abs(space.X - own.X).max() > 0)
 
 
+# -- how far a model is from the minimiser ----------------------------------------------------
+
+
+class _Training(NamedTuple):
+    """What the victim is trained on: rows, signs, sample weights, what rows weigh, the weight of the penalty."""
+
+    objective: Objective
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+    c: np.ndarray
+    k: float
+
+    @classmethod
+    def of(cls, objective, X, y, weight) -> _Training:
+        c = objective.weights(y, weight)
+        return cls(
+            objective, X, y, weight, np.ones(len(y)) if c is None else c, objective.k(objective.amount(y, weight))
+        )
+
+    @property
+    def class_weight(self):
+        """What a row of each label weighs, -1 and +1 ("balanced" counts the poison, too); None: 1."""
+        return self.objective.settled(self.objective.class_totals(self.y, self.weight)).class_weight
+
+    @property
+    def free(self):
+        """Whether there is an intercept that is not penalised."""
+        return self.objective.fit_intercept and not self.objective.penalize_intercept
+
+    def value(self, theta):
+        losses = self.objective.loss.value(self.objective.margins(theta, self.X, self.y))
+        return float(self.c @ losses) + 0.5 * self.k * self.objective.penalty(theta)
+
+    def subgradient(self, theta, pulls):
+        """``k R theta - sum_i alpha_i y_i x~_i``, the last entry summed exactly and 0 without an intercept."""
+        signed = self.y * pulls
+        last = self.k * self.objective.r * theta[-1] - math.fsum(signed) if self.objective.fit_intercept else 0.0
+        return np.append(self.k * theta[:-1] - self.X.T @ signed, last)
+
+
+class _Proof(NamedTuple):
+    """What is proved of a model ``(w, b)``; ``(w*, b*)`` is any minimiser.
+
+    ``|w - w*| <= error`` (of all of ``(w, b)``, where the intercept is penalised), ``low <= b* <= high`` for
+    a free intercept, and no model has an objective below ``least``.
+    """
+
+    error: float
+    low: float
+    high: float
+    least: float
+
+
+def _prove(training, theta) -> _Proof:
+    """How far the minimiser can be from theta, from a subgradient there: no training is believed, none is done.
+
+    Let ``alpha_i`` lie in ``c_i`` times the values of ``-phi'``, ``e = sum_i c_i phi(m_i) + c_i phi*(-alpha_i / c_i) +
+    alpha_i m_i >= 0`` and ``g = k R theta - sum_i alpha_i y_i x~_i``. By convexity, with ``D = theta* - theta``,
+
+        F(theta*) >= F(theta) - e + g . D + (k/2) D' R D,      F(theta) >= F(theta*) + (k/2) D' R D,
+
+    hence ``k D' R D <= |g| |D| + e``. For smooth losses ``alpha = -c phi'(m)`` and ``e = 0``; for the hinge the
+    ``alpha_i`` of the rows on the margin are chosen so that g is least. A free intercept adds ``|g_b| |b* - b|``,
+    and b* is where the monotone ``sum_i c_i y_i phi'(y_i (w*.x_i + b))`` changes its sign, with each ``w*.x_i``
+    within ``error |x_i|`` of ``w.x_i``: the two bounds improve each other, from ``k |w*|^2 / 2 <= F(theta)`` on.
+    """
+    proofs = []
+    for pulls in _pulls(training, theta):
+        proof = _prove_with(training, theta, pulls)
+        proofs.append(proof)
+        if proof.error <= _AGREE * max(float(np.linalg.norm(theta)), 1e-300):
+            break
+    return _Proof(
+        min(p.error for p in proofs),
+        max(p.low for p in proofs),
+        min(p.high for p in proofs),
+        max(p.least for p in proofs),
+    )
+
+
+def _prove_with(training, theta, pulls):
+    k, loss, margin = training.k, training.objective.loss, training.objective.margins(theta, training.X, training.y)
+    value = training.value(theta)
+    excess = (
+        0.0 if loss is not HINGE else float(np.sum(training.c * np.maximum(0.0, 1.0 - margin) - pulls * (1.0 - margin)))
+    )
+    excess = max(0.0, excess)
+    if not training.free:
+        size = float(np.linalg.norm(training.subgradient(theta, pulls)))
+        return _Proof(_root(k, size, excess), theta[-1], theta[-1], value - excess - size**2 / (2 * k))
+    pulls = pulls.copy()
+    inner = np.flatnonzero((pulls > 0.0) & (pulls < training.c))
+    if loss is HINGE and len(inner):  # so that the last entry is 0, to the last digit
+        j = inner[np.argmin(np.abs(pulls[inner] / training.c[inner] - 0.5))]
+        pulls[j] = np.clip(pulls[j] + training.y[j] * training.subgradient(theta, pulls)[-1], 0.0, training.c[j])
+    g = training.subgradient(theta, pulls)
+    size, tilt = float(np.linalg.norm(g[:-1])), abs(float(g[-1]))
+    scores = training.X @ theta[:-1]
+    norms = _row_norms(training.X)
+    error = float(np.linalg.norm(theta[:-1])) + math.sqrt(2.0 * value / k)
+    if tilt == 0.0:
+        error = min(error, _root(k, size, excess))
+    for _ in range(20):
+        low, high = _intercepts(training, scores, error * norms, float(theta[-1]))
+        reach = max(high - theta[-1], theta[-1] - low)
+        lean = tilt * reach if tilt > 0.0 else 0.0
+        smaller = _root(k, size, excess + lean)
+        if not smaller < 0.7 * error:
+            break
+        error = smaller
+    return _Proof(error, low, high, value - excess - lean - size**2 / (2 * k))
+
+
+def _root(k, size, excess):
+    """The largest t with ``k t^2 <= size t + excess``."""
+    return (size + math.sqrt(size * size + 4.0 * k * excess)) / (2.0 * k)
+
+
+def _intercepts(training, scores, reach, near):
+    """``(low, high)`` around every intercept that is best for scores within ``reach`` of these."""
+    loss, c, y = training.objective.loss, training.c, training.y
+
+    def slope(b, side):
+        terms = c * loss.derivative(y * (scores + side * reach + b))
+        total = float(y @ terms)
+        return total, 8e-16 * float(np.sum(np.abs(terms)))
+
+    ends = []
+    for way in (-1.0, 1.0):  # down to where the slope is surely negative, up to where it is surely positive
+
+        def beyond(b, way=way):
+            total, rounding = slope(b, -way)
+            return way * total > rounding
+
+        step, out = 1e-12 * max(1.0, abs(near)), None
+        while step < 1e12 and out is None:
+            if beyond(near + way * step):
+                out = near + way * step
+            else:
+                step *= 8.0
+        if out is None:
+            ends.append(way * math.inf)
+            continue
+        inside = near + way * step / 8.0 if step > 1e-12 * max(1.0, abs(near)) else near
+        for _ in range(12):
+            middle = 0.5 * (inside + out)
+            inside, out = (inside, middle) if beyond(middle) else (middle, out)
+        ends.append(out)
+    return ends[0], ends[1]
+
+
+def _row_norms(X):
+    squares = X.multiply(X).sum(axis=1) if sp.issparse(X) else np.einsum("ij,ij->i", X, X)
+    return np.sqrt(np.asarray(squares, dtype=float).ravel())
+
+
+def _pulls(training, theta):
+    """Values of ``alpha`` to prove with, one after the other: what each row pulls with at theta."""
+    loss = training.objective.loss
+    margin = training.objective.margins(theta, training.X, training.y)
+    if loss is not HINGE:
+        yield -training.c * loss.derivative(margin)
+        return
+    size = np.maximum(1.0, _row_norms(training.X) * float(np.linalg.norm(theta[:-1])))
+    seen = -1
+    for near in (1e-12, 1e-10, 1e-8):  # a row counts as on the margin; what is wrong with that shows in e
+        on = np.flatnonzero((np.abs(margin - 1.0) <= near * size) & (training.c > 0))
+        if len(on) == seen:
+            continue
+        seen = len(on)
+        pulls = np.where(margin < 1.0, training.c, 0.0)
+        pulls[on] = 0.0
+        if len(on):
+            force = training.subgradient(theta, pulls)
+            rows = training.X[on]
+            last = np.full((len(on), 1), float(training.objective.fit_intercept))
+            A = sp.hstack([rows, last], format="csr") if sp.issparse(rows) else np.hstack([rows, last])
+            A = A.multiply(training.y[on, None]).tocsr() if sp.issparse(A) else training.y[on, None] * A
+            pulls[on] = _balance(A, force, training.c[on])
+        yield pulls
+
+
+def _balance(A, force, c):
+    """``alpha`` in [0, c] with ``A' alpha`` as near to ``force`` as is found: exactly, where there is one.
+
+    First the point nearest to ``c / 2`` of ``{A' alpha = force, 0 <= alpha <= c}``: ``clip(c / 2 + A u, 0, c)`` for
+    the u that maximises a concave function, by Newton steps. Where no such u is found, a vertex by HiGHS, from which
+    the same Newton steps correct what HiGHS tolerates. Each has a limit; what is left over is the caller's to judge.
+    """
+    alpha = _project(A, force, c, 0.5 * c)
+    scale = float(np.linalg.norm(force)) + float(abs(A).T.dot(c).max())
+    if np.linalg.norm(force - A.T @ alpha) <= 1e-13 * scale:
+        return alpha
+    n, d = A.shape
+    one, B = np.ones((d, 1)), sp.csr_matrix(A.T)
+    answer = linprog(
+        np.append(np.zeros(n), 1.0),
+        A_ub=sp.vstack([sp.hstack([B, -one]), sp.hstack([-B, -one])]),
+        b_ub=np.concatenate([force, -force]),
+        bounds=[*((0.0, top) for top in c), (0.0, None)],
+        method="highs",
+        options={"maxiter": max(100, int(10 * WORK / max(1, B.nnz)))},
+    )
+    found = [alpha]
+    if answer.x is not None and answer.status in (0, 1):
+        vertex = np.clip(answer.x[:-1], 0.0, c)
+        found += [vertex, _project(A, force, c, vertex)]
+    return min(found, key=lambda each: np.linalg.norm(force - A.T @ each))
+
+
+def _project(A, force, c, start, steps=60):
+    """``clip(start + A u, 0, c)`` by Newton steps for ``A' clip(start + A u, 0, c) = force``, from u = 0."""
+    n, d = A.shape
+    z, alpha = start.copy(), start.copy()
+    left = force - A.T @ alpha
+    u, merit = np.zeros(d), -math.inf
+
+    def dual(u, z, alpha):
+        """Its gradient is ``force - A' alpha``."""
+        return float(force @ u) - float(np.sum(alpha * (z - start) - 0.5 * (alpha - start) ** 2))
+
+    best, smallest = alpha, float(np.linalg.norm(left))
+    merit = dual(u, z, alpha)
+    for _ in range(steps):
+        inner = (z > 0.0) & (z < c) if np.any((z > 0.0) & (z < c)) else np.ones(n, dtype=bool)
+        J = A[inner]
+        narrow = min(J.shape)
+        if narrow > 3000:
+            break
+        gram = J.T @ J if J.shape[1] <= J.shape[0] else J @ J.T
+        gram = gram.toarray() if sp.issparse(gram) else gram
+        gram[np.diag_indices(narrow)] += 1e-13 * max(float(np.trace(gram)), 1e-300)
+        factor = cho_factor(gram)
+        if J.shape[1] <= J.shape[0]:
+            move = cho_solve(factor, left)
+        else:
+            move = J.T @ cho_solve(factor, cho_solve(factor, J @ left))
+        shift, t = A @ move, 1.0
+        rise = float(left @ move)
+        for _ in range(30):
+            z_new = z + t * shift
+            alpha_new = np.clip(z_new, 0.0, c)
+            merit_new = dual(u + t * move, z_new, alpha_new)
+            if merit_new >= merit + 1e-4 * t * rise:
+                break
+            t *= 0.5
+        z, alpha, u, merit = z_new, alpha_new, u + t * move, merit_new
+        left = force - A.T @ alpha
+        size = float(np.linalg.norm(left))
+        if size < smallest:
+            best, smallest = alpha, size
+        elif t == 1.0 and size > 0.5 * smallest and size <= 1e-12 * (1.0 + float(np.linalg.norm(force))):
+            break
+    return best
+
+
 # -- retraining -------------------------------------------------------------------------------
 
 
-def _retrain(objective, X, y, weight):
-    """``(theta, solver)``: the victim trained by somebody else's code."""
+def _retrain(training):
+    """``(theta, solver, finished)``: the victim trained by somebody else's code, within ``WORK``."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC, LinearSVC
 
-    k, loss, d = objective.k(objective.amount(y, weight)), objective.loss.name, X.shape[1]
+    objective, X, y, weight, _, k = training
+    loss, (n, d) = objective.loss, X.shape
+    nnz = X.nnz if sp.issparse(X) else np.count_nonzero(X)
+
+    def limit(work, most):
+        """So many iterations of so much work each."""
+        return int(min(most, WORK / max(1.0, work)))
+
     common = {"C": 1.0 / k, "random_state": 0}
-    if objective.class_weight is not None:
-        minus, plus = objective.settled(objective.class_totals(y, weight)).class_weight
-        common["class_weight"] = {-1.0: minus, 1.0: plus}
+    if training.class_weight is not None:
+        common["class_weight"] = dict(zip((-1.0, 1.0), training.class_weight, strict=True))
     bias = {"fit_intercept": objective.fit_intercept}
-    penalized = objective.penalize_intercept or not objective.fit_intercept
-    if loss == "hinge" and penalized:
-        model = LinearSVC(loss="hinge", tol=1e-10, max_iter=100_000, **bias, **common)
-    elif loss == "squared_hinge" and penalized:
-        model = LinearSVC(dual=False, tol=1e-10, max_iter=10_000, **bias, **common)
-    elif loss == "hinge":
-        model = SVC(kernel="linear", tol=1e-9, cache_size=500, **common)
-    elif loss == "log_loss" and penalized:
-        model = LogisticRegression(solver="liblinear", tol=1e-10, max_iter=10_000, **bias, **common)
-    elif loss == "log_loss" and d <= 2000 and not sp.issparse(X):
-        model = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=1000, **common)
-    elif loss == "log_loss":
-        model = LogisticRegression(solver="lbfgs", tol=1e-12, max_iter=100_000, **common)
+    smooth_passes, newton = 4.0 * (nnz + n), 0.2 * n * d * d  # BLAS does five products in the time of one
+    if loss is HINGE and not training.free:
+        model = LinearSVC(loss="hinge", tol=1e-10, max_iter=limit(nnz + n, 100_000), **bias, **common)
+    elif loss is SQUARED_HINGE and not training.free:
+        model = LinearSVC(dual=False, tol=1e-10, max_iter=limit(10 * smooth_passes, 10_000), **bias, **common)
+    elif loss is HINGE and n * (nnz + n) <= WORK:  # a kernel entry costs a row's product
+        model = SVC(kernel="linear", tol=1e-9, cache_size=500, max_iter=limit(n, 10**7), **common)
+    elif loss is LOG_LOSS and not training.free:
+        model = LogisticRegression(
+            solver="liblinear", tol=1e-10, max_iter=limit(10 * smooth_passes, 10_000), **bias, **common
+        )
+    elif loss is LOG_LOSS and not sp.issparse(X) and limit(newton, 1000) >= 10:
+        model = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=limit(newton, 1000), **common)
+    elif loss is LOG_LOSS:
+        model = LogisticRegression(solver="lbfgs", tol=1e-12, max_iter=limit(smooth_passes, 100_000), **common)
     else:
-        return _minimize(objective, X, y, weight, np.zeros(d + 1)), "scipy.optimize.minimize"
+        return _descend(training, np.zeros(d + 1)), "scipy.optimize.minimize", True
+    name = f"sklearn {type(model).__name__}"
+    if loss is LOG_LOSS:
+        name += f"({model.solver})"
+    if model.max_iter < 5:
+        return np.zeros(d + 1), f"{name} was left out, for the time it takes", False
     with warnings.catch_warnings():
-        # An unfinished reference shows in its objective, which the comparison takes into account.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y, sample_weight=weight)
     coef = model.coef_.toarray() if sp.issparse(model.coef_) else model.coef_
     theta = np.append(coef.ravel(), model.intercept_ if objective.fit_intercept else 0.0)
-    name = f"sklearn {type(model).__name__}"
-    if loss == "log_loss":
-        name += f"({model.solver})"
-    if loss != "hinge":  # liblinear's primal solvers stop early on the gradient: finish the job
-        theta = _minimize(objective, X, y, weight, theta)
-    return theta, name
+    if np.max(model.n_iter_) >= model.max_iter:
+        return theta, f"{name} stopped at its limit", False
+    return theta, name, True
 
 
-def _hinge_gap(objective, X, y, weight, k, theta):
-    """A duality gap of theta for the hinge loss, by bounded least squares.
-
-    With ``a_i = y_i x~_i``, ``alpha_i = c_i`` below the margin and 0 above it, the ``alpha_i`` on it are
-    chosen in [0, c_i] so that ``k R theta - sum alpha_i a_i`` is least. The gap is then that residual's
-    ``|.|^2 / 2k`` (for a free intercept its part there times b) plus what each row adds.
-    """
-    c = np.ones(len(y)) if weight is None else weight
-    margin = objective.margins(theta, X, y)
-    on = np.flatnonzero((np.abs(margin - 1.0) <= 1e-7) & (c > 0))
-    alpha = np.where(margin < 1.0, c, 0.0)
-    alpha[on] = 0.0
-    one = float(objective.fit_intercept)
-    signed = y * alpha
-    force = np.append(k * theta[:-1] - X.T @ signed, k * objective.r * theta[-1] - one * signed.sum())
-    if len(on):
-        rows = X[on].toarray() if sp.issparse(X) else X[on]
-        A = np.vstack([(y[on, None] * rows).T, one * y[None, on]])
-        alpha[on] = np.clip(lsq_linear(A, force, (0.0, c[on]), tol=1e-14).x, 0.0, c[on])
-        force -= A @ alpha[on]
-    slack = 1.0 - margin
-    rows_gap = float(np.sum(c * np.maximum(0.0, slack) - alpha * slack))
-    if one and not objective.penalize_intercept:
-        return max(0.0, rows_gap) + float(force[:-1] @ force[:-1]) / (2 * k) + abs(force[-1] * theta[-1])
-    return max(0.0, rows_gap) + float(force @ force) / (2 * k)
-
-
-def _minimize(objective, X, y, weight, start):
-    """L-BFGS on the objective itself, from ``start``."""
-    k, loss = objective.k(objective.amount(y, weight)), objective.loss
-    c = objective.weights(y, weight)
-    c = np.ones(len(y)) if c is None else c
-    total = float(c.sum())
+def _descend(training, start):
+    """L-BFGS on the objective itself, from ``start``: a model that is no worse. The hinge is rounded off, ever less."""
+    objective, X, y, _, c, k = training
     R = np.append(np.ones(len(start) - 1), objective.r)
     free = np.append(np.ones(len(start) - 1), float(objective.fit_intercept))
+    total, loss = float(c.sum()), objective.loss
+    nnz = X.nnz if sp.issparse(X) else X.size
+    best, least = start, training.value(start)
+    for width in (0.0,) if loss is not HINGE else (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
 
-    def value_and_gradient(theta):
-        margin = y * (X @ theta[:-1] + theta[-1])
-        pull = c * loss.derivative(margin) * y
-        value = float(c @ loss.value(margin)) + 0.5 * k * float(R @ theta**2)
-        gradient = np.append(X.T @ pull, pull.sum()) + k * R * theta
-        return value / total, free * gradient / total
+        def value_and_gradient(theta, width=width):
+            margin = y * (X @ theta[:-1] + theta[-1])
+            if width == 0.0:
+                losses, slopes = loss.value(margin), loss.derivative(margin)
+            else:  # the hinge, with a parabola of that width in place of its kink
+                short = 1.0 - margin
+                slopes = -np.clip(short / width, 0.0, 1.0)
+                losses = np.where(short > width, short - 0.5 * width, 0.5 * width * slopes**2)
+            pull = c * slopes * y
+            value = float(c @ losses) + 0.5 * k * float(R @ theta**2)
+            gradient = np.append(X.T @ pull, pull.sum()) + k * R * theta
+            return value / total, free * gradient / total
 
-    options = {"maxiter": 20_000, "maxfun": 40_000, "maxcor": 30, "ftol": 0.0, "gtol": 1e-13}
-    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
-    return found if value_and_gradient(found)[0] <= value_and_gradient(start)[0] else start
+        steps = int(min(20_000, WORK / (4.0 * (nnz + len(y)))))
+        options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 30, "ftol": 0.0, "gtol": 1e-13}
+        start = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
+        if training.value(start) < least:
+            best, least = start, training.value(start)
+    return best
 
 
 # -- the largest loss difference, once more ---------------------------------------------------
@@ -493,10 +923,9 @@ def _minimize(objective, X, y, weight, start):
 def max_loss_difference(theta, theta_target, feasible_set, loss, classes, weights=None) -> float:
     """The maximum over the feasible set of ``phi(y theta . x~) - phi(y theta_target . x~)``.
 
-    Written apart from ``oracle.py`` and in plain NumPy. Exact up to rounding for a pool and for the
-    hinge loss on a box; for other losses on a box a scan of the frontier, refined where it peaks;
-    for a space of whole numbers and levels a branch and bound with SciPy's mixed-integer solver. ``weights``: what
-    the two labels weigh.
+    Written apart from ``oracle.py`` and in plain NumPy: a scan of a pool, the dual of the linear program for the
+    hinge loss on a box, layers of partial choices for other losses and spaces. ``weights``: what the two
+    labels weigh.
     """
     return _attained_and_proved(theta, theta_target, feasible_set.bind(classes=classes), loss, weights)[0]
 
@@ -522,77 +951,260 @@ def _attained_and_proved(theta, theta_target, space, loss, weights=None):
 def _largest_in(region, a, p, loss):
     if getattr(region, "norm", None) is not None:
         return _largest_of_documents(region, a, p, loss)
-    if not region.is_box:
-        return _largest_in_mixed(region, a, p, loss)
-    best = _largest_in_box(a, p, region.lower, region.upper, loss)
-    return best, best
+    if hasattr(region, "max_length"):
+        return _largest_of_counts(region, a, p, loss)
+    if region.is_box and loss is HINGE:
+        best = _hinge_on_box(a, p, region.lower, region.upper)
+        return best, best
+    return _largest_in_mixed(region, a, p, loss)
 
 
-def _largest_in_box(a, p, lower, upper, loss):
-    if loss.name == "hinge":
-        return _hinge_on_box(a, p, lower, upper)
-    return _smooth_on_box(a, p, lower, upper, loss)
+def _largest_in_mixed(region, a, p, loss, tol=1e-9):
+    """``max phi(u) - phi(v)`` over whole numbers, levels and continuous features, by layers of partial choices.
+
+    A point is a choice per block: a level of a group, a whole number of steps of a lattice, a share of a
+    continuous feature. Each choice adds to u and to v; less u and more v is better, so of every block only
+    its frontier counts. A *node* has chosen for some blocks; what the others may add lies below the concave chain
+    of their edges, steepest first, and every vertex of that chain is a point. Layer by layer one block is chosen,
+    the one of the longest jump first (a long lattice in ranges that grow shorter). Nodes that another node
+    dominates in (u, v) go, and so do those whose bound is not above the best point known; in the end only
+    continuous features are left. At most ``WIDTH`` nodes are kept of a layer; the bounds of the others count.
+    """
+    search = _Layers(loss, tol)
+    u, v, blocks = _blocks(region, a, p)
+    u, v = np.array([u]), np.array([v])
+    while True:
+        u, v = search.prune(u, v, blocks)
+        jumps = [block.jump for block in blocks]
+        if not len(u) or max(jumps, default=0.0) == 0.0:
+            break
+        chosen = blocks.pop(int(np.argmax(jumps)))
+        more_u, more_v, rest = chosen.choices()
+        u, v = (u[:, None] + more_u).ravel(), (v[:, None] + more_v).ravel()
+        blocks += [] if rest is None else [rest]
+    return search.attained, max(search.attained, search.finished)
 
 
-def _largest_in_mixed(region, a, p, loss, tol=1e-8):
-    """``max phi(u) - phi(v)`` over whole numbers and levels, by mixed-integer programs.
+@dataclass(frozen=True)
+class _Block:
+    """What one choice adds to (u, v), from (0, 0) on, u and v rising: the options of a group, or a segment.
+
+    ``steps`` is the number of steps of a segment, 0 where it is continuous, and None for a group.
+    """
+
+    u: np.ndarray
+    v: np.ndarray
+    steps: int | None
+
+    @property
+    def jump(self):
+        """How far two neighbouring choices are apart; 0 where there is none left to make."""
+        if self.steps == 0:
+            return 0.0
+        return float(np.max(np.diff(self.u) + np.diff(self.v))) / (self.steps or 1)
+
+    def choices(self):
+        """(u, v) of every option, and the block that is left of a lattice too long to be written out."""
+        if self.steps is None:
+            return self.u, self.v, None
+        width = 0 if self.steps <= RANGES else -(-self.steps // RANGES)
+        first = np.arange(self.steps + 1) if width == 0 else np.arange(0, self.steps, width)
+        share = np.minimum(first, self.steps - width) / self.steps  # the last range overlaps: none is shorter
+        part = width / self.steps
+        rest = _Block(part * self.u, part * self.v, width) if width else None
+        return share * self.u[-1], share * self.v[-1], rest
+
+    def edges(self):
+        """(rise of u, rise of v) along the upper hull, and the steps of each edge: 1 for two options of a group."""
+        keep = [0]
+        for i in range(1, len(self.u)):
+            while len(keep) > 1:
+                (i0, i1), (du, dv) = keep[-2:], (self.u[i] - self.u[keep[-2]], self.v[i] - self.v[keep[-2]])
+                if (self.v[i1] - self.v[i0]) * du > dv * (self.u[i1] - self.u[i0]):
+                    break
+                keep.pop()
+            keep.append(i)
+        rise = np.diff(self.u[keep]), np.diff(self.v[keep])
+        return *rise, np.full(len(keep) - 1, 1 if self.steps is None else self.steps)
+
+
+def _blocks(region, a, p):
+    """``(u, v, blocks)``: the point of least u (where u does not care, of largest v), and the choices from there."""
+    w, q = a[:-1], p[:-1]
+    grouped = np.zeros(len(w), dtype=bool)
+    u, v, blocks = float(a[-1]), float(p[-1]), []
+    for group in region.groups:
+        grouped[group.columns] = True
+        width = group.on - group.off
+        us, vs = w[group.columns] * width, q[group.columns] * width
+        if not group.exactly:
+            us, vs = np.append(us, 0.0), np.append(vs, 0.0)
+        u, v = u + float(w[group.columns] @ group.off), v + float(q[group.columns] @ group.off)
+        order = np.lexsort((-vs, us))
+        us, vs = us[order], vs[order]
+        best = np.concatenate([[True], vs[1:] > np.maximum.accumulate(vs)[:-1]])
+        us, vs = us[best], vs[best]
+        u, v = u + us[0], v + vs[0]
+        if len(us) > 1:
+            blocks.append(_Block(us - us[0], vs - vs[0], None))
+    span = region.upper - region.lower
+    low = np.where(w == 0, q < 0, w > 0)  # whether the start is at the lower bound
+    start = np.where(low | (span == 0), region.lower, region.upper)
+    u, v = u + float(w[~grouped] @ start[~grouped]), v + float(q[~grouped] @ start[~grouped])
+    for j in np.flatnonzero((w * q > 0) & (span > 0) & ~grouped):
+        steps = int(np.rint(span[j] / region.step[j])) if region.step[j] > 0 else 0
+        blocks.append(_Block(np.array([0.0, abs(w[j]) * span[j]]), np.array([0.0, abs(q[j]) * span[j]]), steps))
+    return u, v, blocks
+
+
+class _Layers:
+    """The best point known (``attained``), and the largest bound of what was put aside (``finished``)."""
+
+    def __init__(self, loss, tol):
+        self.loss, self.tol = loss, tol
+        self.attained = self.finished = -math.inf
+
+    @property
+    def enough(self):
+        """What a bound must exceed to be worth a look."""
+        return self.attained + self.tol * max(1.0, abs(self.attained))
+
+    def difference(self, u, v):
+        return self.loss.value(u) - self.loss.value(v)
+
+    def prune(self, u, v, blocks):
+        """The nodes of a layer that are worth a choice more; what their chains attain is noted."""
+        order = np.lexsort((-v, u))
+        u, v = u[order], v[order]
+        best = np.concatenate([[True], v[1:] > np.maximum.accumulate(v)[:-1]])
+        u, v = u[best], v[best]
+        edges = [block.edges() for block in blocks] or [(np.zeros(0),) * 3]
+        du, dv, steps = (np.concatenate(part) for part in zip(*edges, strict=True))
+        order = np.argsort(-dv / du, kind="stable")
+        steps = steps[order]
+        U, V = (np.concatenate([[0.0], np.cumsum(part[order])]) for part in (du, dv))
+        bounds, some = np.empty(len(u)), max(1, 100_000 // len(U))
+        for first in range(0, len(u), some):
+            part = slice(first, first + some)
+            us, vs = u[part, None] + U, v[part, None] + V
+            phi_u, phi_v = self.loss.value(us), self.loss.value(vs)
+            bounds[part] = np.max(phi_u - phi_v, axis=1)
+            self.attained = max(self.attained, float(np.max(bounds[part])))
+            node, edge = np.nonzero(phi_u[:, :-1] - phi_v[:, 1:] > self.enough)
+            if len(node):
+                ends = us[node, edge], us[node, edge + 1], vs[node, edge], vs[node, edge + 1]
+                np.maximum.at(bounds, first + node, self._on_edges(*ends, steps[edge]))
+        order = np.argsort(-bounds, kind="stable")
+        n_kept = min(WIDTH, int(np.sum(bounds > self.enough))) if np.any(steps) else 0
+        if n_kept < len(order):
+            self.finished = max(self.finished, float(bounds[order[n_kept]]))
+        return u[order[:n_kept]], v[order[:n_kept]]
+
+    def _on_edges(self, u1, u2, v1, v2, steps):
+        """A bound for each edge, as good as it takes to tell; the points of it that may be had are tried.
+
+        On a piece phi(u) lies below its chord and -phi(v) below the tangent at any s, the best of which is where
+        both slopes cancel. A piece whose bound is too large is cut in eight; the first cuts are where u or v is 1,
+        which makes the bound exact for the hinge.
+        """
+        loss, du, dv = self.loss, u2 - u1, v2 - v1
+        most = np.full(len(u1), -math.inf)
+        cuts = np.sort(np.clip(np.stack([(1.0 - u1) / du, (1.0 - v1) / dv]), 0.0, 1.0), axis=0)
+        ends = np.vstack([np.zeros_like(du), cuts, np.ones_like(du)])
+        owner = np.tile(np.arange(len(u1)), 3)
+        left, right = ends[:-1].ravel(), ends[1:].ravel()
+        owner, left, right = (part[right > left] for part in (owner, left, right))
+        while len(owner):
+            u_at, v_at, u_rise, v_rise = u1[owner], v1[owner], du[owner], dv[owner]
+            phi = loss.value(u_at + left * u_rise)
+            fall = loss.value(u_at + right * u_rise) - phi
+            pull = v_rise * (right - left)
+            low, high = np.zeros(len(owner)), np.ones(len(owner))
+            for _ in range(25):
+                middle = 0.5 * (low + high)
+                up = fall - loss.derivative(v_at + (left + middle * (right - left)) * v_rise) * pull > 0.0
+                low, high = np.where(up, middle, low), np.where(up, high, middle)
+            share = 0.5 * (low + high)
+            t = left + share * (right - left)
+            s = v_at + t * v_rise
+            value, slope = loss.value(s), loss.derivative(s) * pull
+            bound = phi - value + np.maximum(slope * share, fall - slope * (1.0 - share))
+            n = steps[owner]
+            for near in (np.floor, np.ceil):  # the points next to it
+                at = np.where(n > 0, near(t * n) / np.maximum(n, 1), t)
+                self.attained = max(
+                    self.attained, float(np.max(self.difference(u_at + at * u_rise, v_at + at * v_rise)))
+                )
+            # An edge with a point of that much stays, whatever a closer look would say.
+            hull = self.difference(u_at + t * u_rise, v_at + t * v_rise)
+            stays = np.zeros(len(most), dtype=bool)
+            stays[owner[hull > self.enough]] = True
+            open_ = (bound > self.enough) & ~stays[owner] & (right - left > 1e-9)
+            np.maximum.at(most, owner[~open_], bound[~open_])
+            owner, left, right = owner[open_], left[open_], right[open_]
+            ends = left + np.linspace(0.0, 1.0, 9)[:, None] * (right - left)
+            owner, left, right = np.tile(owner, 8), ends[:-1].ravel(), ends[1:].ravel()
+        return most
+
+
+def _largest_of_counts(region, a, p, loss, tol=1e-8):
+    """``max phi(u) - phi(v)`` over documents of whole counts, by mixed-integer programs.
 
     -phi(v) is concave: it lies below its tangents. phi(u) is convex: for u in an interval it lies below its
-    chord. With both the maximum over the points with u in that interval is a linear program over
-    whole and continuous variables. Where its answer is not tight enough, the tangent at its v is
-    added, and the interval is split at its u; until both meet, or ``NODES`` nodes are spent.
+    chord. With both the maximum over the documents with u in that interval is a linear program over whole
+    variables. Where its answer is not tight enough, the tangent at its v is added, and the interval is split at
+    its u; until both meet, or ``PROGRAMS`` programs or ``NODES`` nodes are spent.
     """
-    base, columns, low, high, whole, rules = _variables(region)
-    move = sp.csr_matrix(columns)
-    U, V = move.T @ a[:-1], move.T @ p[:-1]
-    u0, v0 = float(a[:-1] @ base) + a[-1], float(p[:-1] @ base) + p[-1]
-    u_ends = [u0 + float(np.sum(np.minimum(U * low, U * high))), u0 + float(np.sum(np.maximum(U * low, U * high)))]
-    v_ends = [v0 + float(np.sum(np.minimum(V * low, V * high))), v0 + float(np.sum(np.maximum(V * low, V * high)))]
+    high = region.max_count
+    U, V, low = region.idf * a[:-1], region.idf * p[:-1], np.zeros(len(high))
+    u_ends, v_ends = (
+        [base + float(np.sum(np.minimum(0.0, c * high))), base + float(np.sum(np.maximum(0.0, c * high)))]
+        for base, c in ((a[-1], U), (p[-1], V))
+    )
     t_low, t_high = -loss.value(np.array(v_ends))  # the variable that stands for -phi(v)
     tangents = np.linspace(*v_ends, 9).tolist()
     kinks = [1.0] if u_ends[0] < 1.0 < u_ends[1] else []
     attained = finished = better = -math.inf
-    integrality = np.append(whole, 0)
     open_parts = [(math.inf, part) for part in pairwise([u_ends[0], *kinks, u_ends[1]])]
-    nodes = NODES
-    dropped = 1e-7 / UNITS * float(np.sum(high - low))  # by the solver's tolerance of a reduced cost
-    while open_parts and nodes > 0:
+    nodes, programs = NODES, PROGRAMS
+    dropped = 1e-7 / UNITS * float(np.sum(high))  # by the solver's tolerance of a reduced cost
+    while open_parts and nodes > 0 and programs > 0:
         open_parts.sort()
         known, (left, right) = open_parts.pop()
         phi_left, phi_right = float(loss.value(np.array(left))), float(loss.value(np.array(right)))
         slope = (phi_right - phi_left) / (right - left) if right > left else 0.0
-        start = phi_left + slope * (u0 - left)
+        start = phi_left + slope * (a[-1] - left)
         at = np.array(tangents)
         value, rate = loss.value(at), loss.derivative(at)  # t <= -phi(s) - phi'(s) (v - s)
         cuts = sp.csr_matrix(np.column_stack([rate[:, None] * V[None, :], np.ones(len(at))]))
         constraints = [
-            LinearConstraint(cuts, -np.inf, -value - rate * (v0 - at)),
-            LinearConstraint(np.append(U, 0.0)[None, :], left - u0, right - u0),
+            LinearConstraint(cuts, -np.inf, -value - rate * (p[-1] - at)),
+            LinearConstraint(np.append(U, 0.0)[None, :], left - a[-1], right - a[-1]),
             LinearConstraint(np.append(slope * U, 1.0)[None, :], better - start, np.inf),
-            *(LinearConstraint(np.append(row, 0.0)[None, :], first, last) for row, first, last in rules),
+            LinearConstraint(np.append(np.ones(len(U)), 0.0)[None, :], region.min_length, region.max_length),
         ]
         answer = milp(
             -UNITS * np.append(slope * U, 1.0),
-            integrality=integrality,
+            integrality=np.append(np.ones(len(U)), 0),
             bounds=Bounds(np.append(low, t_low), np.append(high, t_high)),
             constraints=constraints,
             options={"mip_rel_gap": 1e-9, "node_limit": max(1, min(1000, nodes))},
         )
-        nodes -= answer.mip_node_count or 0
-        if answer.status == 2:  # no point with its u here is better than the best one known
+        nodes, programs = nodes - (answer.mip_node_count or 0), programs - 1
+        if answer.status == 2:  # no document with its u here is better than the best one known
             finished = max(finished, better)
             continue
         if answer.x is None:  # given up: what was known of the piece stands
             finished = max(finished, known)
             continue
-        q = np.where(whole > 0, np.rint(answer.x[:-1]), answer.x[:-1])
+        q = np.rint(answer.x[:-1])
         bound = min(known, start - float(answer.mip_dual_bound) / UNITS + dropped)
-        attained = max(attained, _polished(q, whole, low, high, a, p, base, move, loss))
+        u, v = a[-1] + float(U @ q), p[-1] + float(V @ q)
+        attained = max(attained, float(loss.value(np.array(u)) - loss.value(np.array(v))))
         better = attained + tol * max(1.0, abs(attained))
-        u, v = u0 + float(U @ q), v0 + float(V @ q)
         # The hinge is linear on either side of its kink, and so are its tangents: nothing is left to split.
         narrow = right - left <= 1e-6 * (u_ends[1] - u_ends[0])
-        if loss.name == "hinge" or narrow or bound <= better:
+        if loss is HINGE or narrow or bound <= better:
             finished = max(finished, bound)
             continue
         tangents.append(v)
@@ -600,53 +1212,6 @@ def _largest_in_mixed(region, a, p, loss, tol=1e-8):
         middle = min(max(u, left + margin), right - margin)
         open_parts += [(bound, (left, middle)), (bound, (middle, right))]
     return attained, max([finished, attained, *(bound for bound, _ in open_parts)])
-
-
-def _polished(q, whole, low, high, a, p, base, move, loss):
-    """The best value with the whole variables as they are, and the continuous ones free."""
-    fixed = np.where(whole > 0, q, 0.0)
-    free = np.flatnonzero(whole == 0)
-    start = base + move @ fixed
-    ends = start + move[:, free] @ low[free], start + move[:, free] @ high[free]
-    box = np.minimum(*ends), np.maximum(*ends)
-    return _largest_in_box(a, p, *box, loss)
-
-
-def _variables(region):
-    """x = base + columns q: a variable per free number (whole on a lattice) and per level, and the groups' rules.
-
-    Of documents without a norm: a variable per word, and their length.
-    """
-    d = len(region.lower)
-    if hasattr(region, "max_length"):
-        rules = [(np.ones(d), region.min_length, region.max_length)]
-        return np.zeros(d), sp.diags_array(region.idf, format="csr"), np.zeros(d), region.max_count, np.ones(d), rules
-    base = region.lower.copy()
-    entries, high, whole, rules = [], [], [], []
-    grouped = np.zeros(d, dtype=bool)
-    for group in region.groups:
-        grouped[group.columns] = True
-    for j in np.flatnonzero((region.upper > region.lower) & ~grouped):
-        step = region.step[j]
-        entries.append((j, step if step > 0 else region.upper[j] - region.lower[j]))
-        high.append(np.rint((region.upper[j] - region.lower[j]) / step) if step > 0 else 1.0)
-        whole.append(1 if step > 0 else 0)
-    for group in region.groups:
-        base[group.columns] = group.off
-        first = len(entries)
-        for j, width in zip(group.columns, group.on - group.off, strict=True):
-            entries.append((j, width))
-            high.append(1.0)
-            whole.append(1)
-        rules.append((first, len(entries), 1.0 if group.exactly else 0.0))
-    n = len(entries)
-    columns = sp.csr_matrix(([width for _, width in entries], ([j for j, _ in entries], range(n))), shape=(d, n))
-    rows = []
-    for first, last, least in rules:
-        row = np.zeros(n)
-        row[first:last] = 1.0
-        rows.append((row, least, 1.0))
-    return base, columns, np.zeros(n), np.array(high), np.array(whole), rows
 
 
 def _hinge_on_box(a, p, lower, upper):
@@ -679,38 +1244,6 @@ def _hinge_on_box(a, p, lower, upper):
     concave = min(dual(t)[0] for t in knots[max(0, first - 1) : first + 2])
     v_max = p[-1] + float(np.sum(np.maximum(q * lower, q * upper)))
     return max(concave, -max(0.0, 1.0 - v_max))
-
-
-def _smooth_on_box(a, p, lower, upper, loss):
-    """``max phi(u) - phi(v)`` along the frontier from the least u to the largest v.
-
-    The frontier of ``x -> (u, v)`` over a box is a polyline: start at the least u (where u does not
-    care, v chooses) and move one feature after the other, by the ratio of what u pays to what v
-    gains. Every edge is scanned, and the best ones are searched.
-    """
-    w, q, span = a[:-1], p[:-1], upper - lower
-    x = np.where(w == 0, np.where(q > 0, upper, lower), np.where(w > 0, lower, upper))
-    conflict = (w * q > 0) & (span > 0)
-    du, dv = (np.abs(part[conflict]) * span[conflict] for part in (w, q))
-    order = np.argsort(du / dv, kind="stable")
-    u = a[-1] + float(w @ x) + np.concatenate([[0.0], np.cumsum(du[order])])
-    v = p[-1] + float(q @ x) + np.concatenate([[0.0], np.cumsum(dv[order])])
-    best = float(np.max(loss.value(u) - loss.value(v)))
-    s = np.linspace(0.0, 1.0, 33)
-    on_edge = [part[:-1, None] + s * np.diff(part)[:, None] for part in (u, v)]
-    scan = loss.value(on_edge[0]) - loss.value(on_edge[1])
-    for edge in np.argsort(-np.max(scan, axis=1, initial=-math.inf))[:20]:
-        at = int(np.argmax(scan[edge]))
-
-        def fall(t, edge=edge):
-            return float(
-                loss.value(v[edge] + t * (v[edge + 1] - v[edge])) - loss.value(u[edge] + t * (u[edge + 1] - u[edge]))
-            )
-
-        around = (s[max(0, at - 1)], s[min(32, at + 1)])
-        peak = minimize_scalar(fall, bounds=around, method="bounded", options={"xatol": 1e-12})
-        best = max(best, float(scan[edge, at]), -float(peak.fun))
-    return best
 
 
 def _largest_of_documents(region, a, p, loss):
