@@ -71,7 +71,8 @@ class RoundProgram:
             y = 0 if sign > 0 else 1
             counts[y], self.means[y] = share * value, point
             margin = sign * (float(self.setting.theta[:-1] @ point) + self.setting.theta[-1])
-            weights[y] = counts[y] * -float(self.setting.objective.loss.derivative(np.array(margin)))
+            slope = -float(self.setting.objective.loss.derivative(np.array(margin)))
+            weights[y] = counts[y] * self.setting.weights[y] * slope
         hinge = self.setting.objective.loss.name == "hinge"
         return value, self._best, counts if hinge else np.concatenate([weights, counts])
 
@@ -117,16 +118,16 @@ class RoundProgram:
         widths = np.array(widths)
         high = float(np.max(widths))
         shares = np.exp((widths - high) / smoothing)
-        denominator = high + smoothing * math.log(float(shares.sum())) + float(self.setting.pull @ v)
+        denominator = high + smoothing * math.log(float(shares.sum()))
         shares /= shares.sum()
         if numerator <= 0.0 or denominator <= 0.0:
             return math.inf, None, ()
         gradient = np.tensordot(shares, gradients, 1) / denominator
-        gradient[: self.d + 1] += self.setting.pull / denominator - on_numerator / numerator
+        gradient[: self.d + 1] -= on_numerator / numerator
         return math.log(denominator) - math.log(numerator), gradient, list(zip(shares, self.signs, points, strict=True))
 
     def _label(self, sign, v, slope, smoothing):
-        """The largest ``s p`` of a label, as far as this slope tells; its gradient in (v, slope); the point."""
+        """The largest ``v.g`` of a label, as far as this slope tells; its gradient in (v, slope); the point."""
         region, theta = self.setting.region(sign), self.setting.theta
         one = 1.0 if self.setting.objective.fit_intercept else 0.0
         support, x = region.smooth_maximum(-sign * (v[:-1] + slope * theta[:-1]), smoothing)
@@ -135,7 +136,11 @@ class RoundProgram:
         gradient = np.empty(self.d + 2)
         gradient[:-2], gradient[-2] = -sign * on_support * x, -sign * one * on_support
         gradient[-1] = on_slope - on_support * sign * (float(theta[:-1] @ x) + theta[-1])
-        return width, gradient, x
+        # with what the label weighs, and what the point adds to the penalty
+        weight, pull = self.setting.objective.weight_of(sign), self.setting.pulls[:, 0 if sign > 0 else 1]
+        gradient *= weight
+        gradient[:-1] += pull
+        return weight * width + float(pull @ v), gradient, x
 
     # D for a support W and a slope, and its derivatives by both.
 

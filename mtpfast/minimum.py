@@ -3,9 +3,10 @@ r"""The fewest poisoning points that induce a target exactly, and the proof that
 A poisoning of ``nu_k`` copies of ``(x_k, y_k)`` makes ``theta_p`` optimal if and only if
 
 .. math:: G + \sum_k \nu_k g_k + \sum_{i \text{ on the margin}} t_i \, (-c_i y_i \tilde x_i) = 0, \qquad
-          g_k = -s_k y_k \tilde x_k + a R \theta_p, \quad 0 \le t_i \le 1,
+          g_k = -w_k s_k y_k \tilde x_k + a_k R \theta_p, \quad 0 \le t_i \le 1,
 
-``G`` the gradient of the other clean rows, ``s = -phi'``, ``a = alpha`` (0 in the ``C`` convention).
+``G`` the gradient of the other clean rows, ``s = -phi'``, ``w_k`` the class weight of the point (1 without any),
+``a_k = alpha`` (0 in the ``C`` convention; times ``w_k`` where k counts weights and not rows).
 Minimising ``sum nu_k`` is a linear program over measures. With ``h(m) = 1 / s(m)`` convex (1 for the hinge up
 to margin 1, ``1 / (2 (1 - m))`` for the squared hinge, ``1 + e^m`` for the logistic loss) the points of one label
 merge into their weighted mean at no extra cost (Jensen), so on a box two points suffice and the program has O(d)
@@ -174,8 +175,6 @@ def minimum_poisoning(
             "not the solution of a convex program, and no bound is proved: attack with ModelTargetedPoisoner (poison), "
             "or give the weights of the poisoned data as a dict"
         )
-    if objective.class_weight is not None:
-        raise ValueError("class_weight is not supported by the minimum yet: attack with ModelTargetedPoisoner (poison)")
     integer, rescale = check_flag(integer, "integer"), check_flag(rescale, "rescale")
     first_margin_tol = MARGIN_TOLS[0] if margin_tol is None else margin_tol
     problem = _read(X, y, target, objective, feasible_set, sample_weight, first_margin_tol, retrain)
@@ -410,8 +409,8 @@ def _place_whole(setting, program, counts):
     place = program.place(counts)
     if place is None:
         return None
-    r = program.remainder(place[2]) + int(np.sum(counts)) * setting.pull
-    both = pair(setting, r, float(counts[0]), float(counts[1]))
+    r = program.remainder(place[2]) + setting.load(counts)
+    both = pair(setting, r, *map(float, setting.weights * counts[:2]))
     if both is None:
         means = zip(setting.both, place[:2], counts, strict=False)
         both = [np.clip(z / max(n, 1), region.lower, region.upper) for region, z, n in means]
@@ -430,7 +429,7 @@ def _partial_groups(setting, d, x):
             lower, upper = setting.region(sign).lower, setting.region(sign).upper
             groups.append((np.clip(lower + x[g * d : (g + 1) * d] / weight, lower, upper), sign, int(count)))
         elif count:
-            groups.append((*setting.zero_loss_point(), int(count)))
+            groups.append((*setting.zero_loss_point(sign), int(count)))
     if n[4]:
         groups.append((*setting.zero_loss_point(), int(n[4])))
     return groups, int(n.sum())
@@ -442,20 +441,20 @@ def _fractional(problem, program, found, x):
     hinge = problem.objective.loss.name == "hinge"
     weights = np.array([x[0], x[1], x[2]] if hinge else [x[2], x[3], x[4]])
     counts = round_counts(weights, max(1, round(weights.sum())))
-    r = program.remainder(weights.sum()) if not hinge else None
+    r = program.remainder(weights) if not hinge else None
     both = None if hinge else pair(setting, r, x[0], x[1], x[5], slack=1e-6)
     if hinge:
         place = program.place(weights)
         if place is not None:
             # The places for the rounded counts miss the intercept row only; else those for the weights.
-            r = program.remainder(place[2]) + int(counts.sum()) * setting.pull
-            both = pair(setting, r, float(counts[0]), float(counts[1]))
+            r = program.remainder(place[2]) + setting.load(counts)
+            both = pair(setting, r, *map(float, setting.weights * counts[:2]))
             both = both or [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
     if both is not None:
         points = [np.clip(p, region.lower, region.upper) for p, region in zip(both, setting.both, strict=True)]
         groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]
         _store(found, setting, groups, int(counts[2]))
-        r = r if hinge else program.remainder(int(counts.sum()))
+        r = r if hinge else program.remainder(counts)
         found.residual = r - _supplied(setting, found)
     found.message = (
         f"fractional minimum {found.value:.6f} (weights {weights[0]:.6g} of label +1, {weights[1]:.6g} of label -1, "
@@ -464,13 +463,13 @@ def _fractional(problem, program, found, x):
 
 
 def _supplied(setting, found):
-    """``sum n s y x~`` of the points found."""
+    """``sum n w s y x~`` of the points found."""
     total = np.zeros_like(setting.theta)
     one = 1.0 if setting.objective.fit_intercept else 0.0
     for x, sign, n in zip(found.points, found.labels, found.counts, strict=True):
         margin = sign * float(x @ setting.theta[:-1] + setting.theta[-1])
         # A point of the hinge's own kink counts in full, up to the rounding of its margin.
-        s = effective_weight(setting.objective.loss, margin - 1e-9)
+        s = setting.objective.weight_of(sign) * effective_weight(setting.objective.loss, margin - 1e-9)
         total += n * s * sign * np.append(x, one)
     return total
 
@@ -495,7 +494,7 @@ def _whole_smooth(problem, program, found, x):
 
 def _hit(program, setting, total, share, idle):
     """Groups of ``total`` points that satisfy the stationarity condition, or None."""
-    r = program.remainder(total)
+    heavy = setting.weights
     n_zero = round(idle * total)
     for zeros in dict.fromkeys((n_zero, math.floor(idle * total), math.ceil(idle * total))):
         active = total - zeros
@@ -508,8 +507,9 @@ def _hit(program, setting, total, share, idle):
             n_minus = active - n_plus
             if n_plus == 0 or n_minus == 0:
                 continue
-            for E, F in balance(setting, r, n_plus, n_minus):
-                M = E * program.margin_of(n_plus, E)
+            r = program.remainder((n_plus, n_minus, zeros))
+            for E, F in balance(setting, r, heavy[0] * n_plus, heavy[1] * n_minus):
+                M = E * program.margin_of(heavy[0] * n_plus, E)
                 both = pair(setting, r, E, F, M)
                 if both is not None:
                     return [(both[0], 1.0, n_plus), (both[1], -1.0, n_minus), *extra]
@@ -525,7 +525,7 @@ def _spread(program, setting, n_plus, n_minus, zeros):
     value, _, x = program.solve(fixed=(n_plus, n_minus, zeros))
     if value is None:
         return None
-    r = program.remainder(n_plus + n_minus + zeros)
+    r = program.remainder((n_plus, n_minus, zeros))
     both = pair(setting, r, x[0], x[1], x[5], slack=1e-8)
     if both is None:
         return None
@@ -533,7 +533,7 @@ def _spread(program, setting, n_plus, n_minus, zeros):
     for point, sign, E, n in zip(both, (1.0, -1.0), x[:2], (n_plus, n_minus), strict=True):
         if n == 0:
             continue
-        part = split(setting, sign, point, float(E), n)
+        part = split(setting, sign, point, float(E) / setting.objective.weight_of(sign), n)
         if part is None:
             return None
         groups += part
@@ -577,7 +577,7 @@ def _records_hinge(problem, program, found, x, least, integer):
     rows, counts, t = best
     points = records.merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
     _store(found, setting, list(zip(*points, strict=True)), int(counts[2]))
-    found.residual = program.remainder(t) + found.n_points * setting.pull - _supplied(setting, found)
+    found.residual = program.remainder(t) + setting.load(counts) - _supplied(setting, found)
     found.exact = bool(np.linalg.norm(found.residual) <= 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)))
     found.message = f"{found.n_points} whole valid records"
 

@@ -63,7 +63,7 @@ class BallProgram:
                 margins.append(line)
         radius = np.zeros(total)
         radius[tree.top] = 1.0
-        radius[2 * d : 2 * d + 3] = -tol * setting.a
+        radius[2 * d : 2 * d + 3] = -tol * setting.a * setting.units
         inside = widen(base.A_ub[:-2], total)
         self.A_ub = sp.vstack([inside, sp.csr_matrix(np.array(margins)), tree.inequalities(total), radius]).tocsr()
         self.b_ub = np.zeros(self.A_ub.shape[0])

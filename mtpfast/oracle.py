@@ -33,9 +33,7 @@ from .validation import as_theta, check_count
 __all__ = ["LossDifference", "max_loss_difference"]
 
 # The search over a box for every compiled loss: told apart here and not at every call.
-BOX_SEARCH = {
-    kernel: _core.box_loss_difference[type(kernel).__name__] for kernel in map(kernel_of, LOSSES.values())
-}
+BOX_SEARCH = {kernel: _core.box_loss_difference[type(kernel).__name__] for kernel in map(kernel_of, LOSSES.values())}
 # Nodes of the branch and bound per label, about 10 ms; a custom loss has no compiled search.
 MAX_NODES, MAX_NODES_CUSTOM = 100_000, 1_000
 NO_GROUPS = (

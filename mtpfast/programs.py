@@ -2,13 +2,14 @@
 
 The points of one label merge into one at no extra cost (Jensen; see :mod:`mtpfast.minimum`), so a
 poisoning of a convex set is two points with effective weights ``E_y`` and counts ``N_y``. With
-``r = G + a R theta (N+ + N- + N0)`` the program is
+``r = G + R theta (a+ N+ + a- N- + a0 N0)`` the program is
 
     min  N+ + N- + N0    s.t.   E+ x~+ - E- x~-  =  r + (rows on the margin),
-                                x_y in the hull of label y,     N_y >= E_y h(m_y),  h = 1 / s,
+                                x_y in the hull of label y,     w_y N_y >= E_y h(m_y),  h = 1 / s,
 
-``m_y`` the margin of the point of label y under the target, ``N0`` the points of zero loss, which only
-weigh in through the penalty (``alpha`` convention). Nothing here depends on the number of clean rows.
+``m_y`` the margin of the point of label y under the target, ``w_y`` what one weighs (its class weight), ``a_y`` what it
+adds to k, ``N0`` the points of zero loss, which only weigh in through the penalty (``alpha`` convention). Nothing
+here depends on the number of clean rows.
 
 The hull of a region is its box, and for every group of columns of which one (or at most one) is on, with
 ``zeta = E (x - off)``:  ``sum_j zeta_j / (on_j - off_j) = E`` (or ``<= E``). Where records must be whole its
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -81,15 +83,40 @@ class Setting:
 
     @property
     def a(self) -> float:
-        """What one point adds to k."""
+        """What one more unit of N adds to k."""
         return self.objective.k_per_point
 
     @property
     def pull(self) -> np.ndarray:
-        """``a R theta``: what one point adds to the stationarity rows through the penalty."""
+        """``a R theta``: what one more unit of N adds to the stationarity rows through the penalty."""
         R = np.ones(len(self.theta))
         R[-1] = self.objective.r
         return self.a * R * self.theta
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """What a point weighs, of label +1 and of label -1."""
+        return np.array([self.objective.weight_of(sign) for sign in (1.0, -1.0)])
+
+    @cached_property
+    def pulls(self) -> np.ndarray:
+        """What a point adds to the stationarity rows through the penalty: (d + 1, 3), of label +1, of label -1 and of
+        zero loss."""
+        return self.pull[:, None] * self.units
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """What a point adds to N, of label +1, of label -1 and of zero loss."""
+        return np.array([self.objective.per_point(sign) for sign in (1.0, -1.0, self.zero_loss_label)])
+
+    def load(self, counts) -> np.ndarray:
+        """What so many points (of label +1, of label -1, of zero loss) add to the stationarity rows that way."""
+        return self.pulls @ np.asarray(counts, dtype=float)[:3]
+
+    @property
+    def weighs_labels(self) -> bool:
+        """Whether a point of some label counts for more or less than a row of weight 1."""
+        return bool(np.any(self.weights != 1.0))
 
     def margin_range(self, sign: float) -> tuple[float, float]:
         """Least and largest margin of a point of that label."""
@@ -103,9 +130,15 @@ class Setting:
             return False
         return max(self.margin_range(sign)[1] for sign in self.regions) >= 1.0
 
-    def zero_loss_point(self):
-        """The point of the largest margin, and its label."""
-        sign = max(self.regions, key=lambda sign: self.margin_range(sign)[1])
+    @cached_property
+    def zero_loss_label(self) -> float:
+        """The label of points of zero loss: where N counts weights, the heavier of those that have one."""
+        top = {sign: self.margin_range(sign)[1] for sign in self.regions}
+        return max(top, key=lambda sign: (self.objective.per_point(sign) * (top[sign] >= 1.0), top[sign]))
+
+    def zero_loss_point(self, sign=None):
+        """The point of the largest margin (of a label, if one is given), and its label."""
+        sign = self.zero_loss_label if sign is None else sign
         return self.regions[sign].linear_argmax(sign * self.theta[:-1]), sign
 
 
@@ -214,9 +247,9 @@ def widen(A, n):
 class HingeProgram:
     """The hinge loss on convex regions: a linear program; with whole counts, a MILP.
 
-    Columns: the points' coordinates above the lower bound, times their weight (d per label), then
-    ``E+, E-, N0``, then one ``t`` in [0, 1] for every clean row on the margin. The first ``n_stationarity``
-    equalities are the stationarity rows, the last two inequalities say that the margins are at most
+    Columns: the points' coordinates above the lower bound, times their number (d per label), then the numbers
+    ``N+, N-, N0`` (``E_y = w_y N_y``), then one ``t`` in [0, 1] for every clean row on the margin. The first
+    ``n_stationarity`` equalities are the stationarity rows, the last two inequalities say that the margins are at most
     ``1 - below`` (the mean of records is kept below 1 where they cannot all be near it).
     """
 
@@ -228,10 +261,11 @@ class HingeProgram:
         self.free, self.group = _merge_rows(clean)
         m = self.free.shape[1]
         A_ub, A_eq = _inside(setting)
-        stationarity = widen(_stationarity(setting), 2 * d + 3)
+        heavy = sp.diags(np.append(np.repeat(setting.weights, d), setting.weights))
+        stationarity = widen(_stationarity(setting) @ heavy, 2 * d + 3)
         self.n_stationarity = rows = stationarity.shape[0]
         weights = np.zeros((rows, 2 * d + 3))
-        weights[:, 2 * d :] = setting.pull[:rows, None]
+        weights[:, 2 * d :] = setting.pulls[:rows]
         margins = _margins(setting)
         margins[0, 2 * d] -= 1.0 - below[0]
         margins[1, 2 * d + 1] -= 1.0 - below[1]
@@ -346,7 +380,7 @@ class HingeProgram:
     def _may_be_whole(self, total):
         """False if the intercept row alone rules out whole counts: without rows on the margin it says
         ``n+ - n- = G_b + a r b N``, whose right side is seldom whole."""
-        if self.free.shape[1] or not self.one:
+        if self.free.shape[1] or not self.one or self.setting.weighs_labels:
             return True
         N = np.arange(min(int(total), 10**6) + 1)
         right = self.setting.clean.gradient[-1] + self.setting.pull[-1] * N
@@ -431,11 +465,13 @@ class PartialHingeProgram:
         # Columns: z of n+, n-, e+, e- (d each), then n+, n-, e+, e-, M+, M-, N0, then t.
         signs, regions = (1.0, -1.0, 1.0, -1.0), setting.both * 2
         head = np.zeros((d + 1, 7))
+        weights = np.tile(setting.weights, 2)
         for g, (sign, region) in enumerate(zip(signs, regions, strict=True)):
-            head[:d, g], head[d, g] = -sign * region.lower, -sign
-        head[:, [0, 1, 4, 5, 6]] += setting.pull[:, None]
+            head[:d, g], head[d, g] = -sign * weights[g] * region.lower, -sign * weights[g]
+        head[:, [0, 1, 4, 5, 6]] += setting.pulls[:, [0, 1, 0, 1, 2]]
         eye = sp.identity(d, format="csr")
-        coordinates = sp.vstack([sp.hstack([-eye, eye, -eye, eye]), sp.csr_matrix((1, 4 * d))])
+        moves = [-sign * weight * eye for sign, weight in zip(signs, weights, strict=True)]
+        coordinates = sp.vstack([sp.hstack(moves), sp.csr_matrix((1, 4 * d))])
         A_eq = sp.hstack([coordinates, sp.csr_matrix(head), program.free]).tocsr()
         self.A_eq = A_eq if program.one else A_eq[:d]
         self.b_eq = program.b_eq
@@ -455,6 +491,10 @@ class PartialHingeProgram:
         self.top = np.concatenate([np.full(4 * d + 4, np.inf), np.ones(2), [program.top[2 * d + 2]], np.ones(m)])
         for y in setting.idle_labels:
             self.top[4 * d + np.array([y, 2 + y, 4 + y])] = 0.0
+        for y, sign in enumerate((1.0, -1.0)):
+            low, high = setting.margin_range(sign)
+            if not low <= 1.0 <= high:
+                self.top[4 * d + np.array([2 + y, 4 + y])] = 0.0
 
     def whole(self, total):
         """``(columns or None, complete)`` with at most ``total`` points: see :meth:`HingeProgram.whole`."""
@@ -506,11 +546,11 @@ class SmoothProgram:
         self.d = d = len(theta) - 1
         self.loss = setting.objective.loss
         plus, minus = setting.both
-        pull, G = setting.pull[:d], setting.clean.gradient[:d]
-        # r_j <= E+ u+_j - E- l-_j and r_j >= E+ l+_j - E- u-_j, with r_j = G_j + pull_j (N+ + N- + N0).
+        pulls, G = setting.pulls[:d], setting.clean.gradient[:d]
+        # r_j <= E+ u+_j - E- l-_j and r_j >= E+ l+_j - E- u-_j, with r_j = G_j + pulls_j . (N+, N-, N0).
         self.box = np.zeros((2 * d, 6))
-        self.box[:d, 0], self.box[:d, 1], self.box[:d, 2:5] = -plus.upper, minus.lower, pull[:, None]
-        self.box[d:, 0], self.box[d:, 1], self.box[d:, 2:5] = plus.lower, -minus.upper, -pull[:, None]
+        self.box[:d, 0], self.box[:d, 1], self.box[:d, 2:5] = -plus.upper, minus.lower, pulls
+        self.box[d:, 0], self.box[d:, 1], self.box[d:, 2:5] = plus.lower, -minus.upper, -pulls
         self.box_rhs = np.concatenate([-G, G])
         self.coef, self.q = [], []
         self.top = np.array([np.inf, np.inf, np.inf, np.inf, 0.0, np.inf])
@@ -531,14 +571,15 @@ class SmoothProgram:
     def _add_tangent(self, sign, margin):
         constant, kappa = _tangent(self.loss, margin)
         scale = 1.0 / max(1.0, kappa, abs(constant))
+        plus, minus = self.setting.weights
         if sign > 0:
-            self._add(scale * np.array([constant, 0, -1.0, 0, 0, kappa]))
+            self._add(scale * np.array([constant, 0, -plus, 0, 0, kappa]))
         else:
-            self._add(scale * np.array([0, constant, 0, -1.0, 0, -kappa]), scale * kappa)
+            self._add(scale * np.array([0, constant, 0, -minus, 0, -kappa]), scale * kappa)
 
-    def remainder(self, total):
-        """``r`` for so many points."""
-        return self.setting.clean.gradient + total * self.setting.pull
+    def remainder(self, counts):
+        """``r`` for so many points, ``(N+, N-, N0)``."""
+        return self.setting.clean.gradient + self.setting.load(counts)
 
     def _add_ends(self, x, r):
         """Cuts for ``M+`` below and above the range of ``w.z_+ + b E+``; returns the violation."""
@@ -573,12 +614,12 @@ class SmoothProgram:
         cuts = np.array(self.coef)
         if fixed is not None:
             cuts[:, 2:4] *= 1.0 - 1e-7  # a hair of slack, which two margins per label can spend exactly
-        cuts[:, 2:5] += (q @ s.pull)[:, None]
+        cuts[:, 2:5] += q @ s.pulls
         A_ub = np.vstack([self.box, cuts])
         b_ub = np.concatenate([self.box_rhs, -(q @ s.clean.gradient)])
         A_eq, b_eq = None, None
         if s.objective.fit_intercept:
-            A_eq = np.array([[1.0, -1.0, -s.pull[-1], -s.pull[-1], -s.pull[-1], 0.0]])
+            A_eq = np.array([[1.0, -1.0, *-s.pulls[-1], 0.0]])
             b_eq = s.clean.gradient[-1:]
         low, top = np.array([0.0, 0.0, 0.0, 0.0, 0.0, -np.inf]), self.top.copy()
         on_weights, on_counts = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
@@ -623,13 +664,14 @@ class SmoothProgram:
             if res.status != 0:
                 return None, None, None
             x = res.x[:6]
-            r = self.remainder(x[2] + x[3] + x[4])
+            r = self.remainder(x[2:5])
             if elastic is not None:
                 r = r + res.x[6 : 7 + self.d] - res.x[7 + self.d :]
             worst = self._add_ends(x, r)
             scale = max(1.0, x[2] + x[3])
             margins = self.margins(x, r)
-            for sign, margin, E, N in ((1.0, margins[0], x[0], x[2]), (-1.0, margins[1], x[1], x[3])):
+            weighed = self.setting.weights * x[2:4]
+            for sign, margin, E, N in zip((1.0, -1.0), margins, x[:2], weighed, strict=True):
                 if E <= 1e-11 * scale:
                     continue
                 constant, kappa = _tangent(self.loss, margin)
@@ -650,7 +692,7 @@ class SmoothProgram:
         return x[5] / max(x[0], 1e-300), (total - x[5]) / max(x[1], 1e-300)
 
     def margin_of(self, n, E):
-        """The margin at which n copies have effective weight E."""
+        """The margin at which rows of weight n have effective weight E."""
         return inverse_slope(self.loss, E / n)
 
     def farkas(self):
@@ -678,7 +720,7 @@ class SmoothHullProgram:
         stationarity = widen(_stationarity(setting), n)
         self.n_stationarity = rows = stationarity.shape[0]
         weights = np.zeros((rows, n))
-        weights[:, 2 * d + 2 : 2 * d + 5] = setting.pull[:rows, None]
+        weights[:, 2 * d + 2 : 2 * d + 5] = setting.pulls[:rows]
         products = np.hstack([_margins(setting), np.zeros((2, 3)), -np.identity(2)])
         self.A_eq = sp.vstack(
             [stationarity + sp.csr_matrix(weights), widen(exactly, n), sp.csr_matrix(products)]
@@ -702,12 +744,12 @@ class SmoothHullProgram:
     def _add_tangent(self, y, margin):
         constant, kappa = _tangent(self.loss, margin)
         row = np.zeros(len(self.top))
-        row[2 * self.d + np.array([y, 2 + y, 5 + y])] = constant, -1.0, kappa
+        row[2 * self.d + np.array([y, 2 + y, 5 + y])] = constant, -self.setting.weights[y], kappa
         self.cuts.append(row / max(1.0, kappa, abs(constant)))
 
-    def remainder(self, total):
-        """``r`` for so many points."""
-        return self.setting.clean.gradient + total * self.setting.pull
+    def remainder(self, counts):
+        """``r`` for so many points, ``(N+, N-, N0)``."""
+        return self.setting.clean.gradient + self.setting.load(counts)
 
     def _lp(self, fixed=None, elastic=None):
         """The LP of the rows so far; see :meth:`SmoothProgram._lp`."""
@@ -751,7 +793,7 @@ class SmoothHullProgram:
                     continue
                 margin = float(products[y] / weights[y])
                 constant, kappa = _tangent(self.loss, margin)
-                gap = weights[y] * constant + kappa * products[y] - counts[y]
+                gap = weights[y] * constant + kappa * products[y] - self.setting.weights[y] * counts[y]
                 worst = max(worst, gap)
                 if gap > 1e-12 * scale:
                     self._add_tangent(y, margin)
@@ -783,11 +825,11 @@ def smooth_program(setting: Setting):
 class PoolProgram:
     """A finite pool: a linear program with one column per candidate and label, priced in as needed.
 
-    ``nu_k <= max_repeats`` where the pool has that. Candidates of zero loss only add weight: they share one column,
-    the last of ``index``. A candidate on the kink of the hinge counts with any s in [0, 1]: where its copies are
-    limited and weight matters it has a second column with s = 0, and a row ``nu + nu' <= max_repeats``. A target that
-    nothing hits to its last bit, though something comes so near that it counts as hit (one that was made with every
-    copy there is, and rounded), is taken for attained.
+    ``nu_k <= max_repeats`` where the pool has that. Candidates of zero loss only add weight: they share one column (two
+    where points of either label do not add the same to N), the last of ``index``. A candidate on the kink of the hinge
+    counts with any s in [0, 1]: where its copies are limited and weight matters it has a second column with s = 0, and
+    a row ``nu + nu' <= max_repeats``. A target that nothing hits to its last bit, though something comes so near that
+    it counts as hit (one that was made with every copy there is, and rounded), is taken for attained.
     """
 
     def __init__(self, clean: CleanGradient, theta, objective: Objective, pool):
@@ -807,13 +849,14 @@ class PoolProgram:
         s = np.where(margin <= 1.0 + KINK, 1.0, 0.0) if hinge else -loss.derivative(margin)
         R = np.ones(d + 1)
         R[-1] = objective.r
-        self.pull = objective.k_per_point * R * theta
+        self.pull = objective.k_per_point * R * theta  # of one more unit of N
         self.cap = math.inf if pool.max_repeats is None else float(pool.max_repeats)
         columns = np.flatnonzero(s > 0.0)
-        self.index, self.label, self.s = index[columns], label[columns], s[columns]
+        self.index, self.label = index[columns], label[columns]
+        self.s = s[columns] * self._of_labels(objective.weight_of, self.label)  # with the weight of the label
         self.top = np.full(len(columns), self.cap)
         self.twins = np.empty((0, 2), dtype=np.intp)  # pairs of columns that share the copies of one candidate
-        self.idle = np.empty(0, dtype=np.intp), np.empty(0)  # candidates of zero loss, the largest margin first
+        self.idle = {}  # column -> (rows, labels) of the candidates of zero loss, the largest margin first
         if objective.k_per_point > 0.0 and loss.name != "log_loss":
             kink = np.flatnonzero(np.abs(margin - 1.0) <= KINK) if hinge else np.empty(0, dtype=np.intp)
             zero = s <= 0.0
@@ -826,9 +869,18 @@ class PoolProgram:
             zero = np.flatnonzero(zero)
             if len(zero):
                 zero = zero[np.argsort(-margin[zero], kind="stable")]
-                self.idle = index[zero], label[zero]
-                self._append(index[zero[:1]], label[zero[:1]], self.cap * len(zero))
+                unit = self._of_labels(objective.per_point, label[zero])
+                for value in np.unique(unit):
+                    mine = zero[unit == value]
+                    self.idle[len(self.index)] = index[mine], label[mine]
+                    self._append(index[mine[:1]], label[mine[:1]], self.cap * len(mine))
+        self.unit = self._of_labels(objective.per_point, self.label)  # what a copy adds to N
         self.free, _ = _merge_rows(clean)
+
+    @staticmethod
+    def _of_labels(function, labels):
+        """A function of the label, for every entry."""
+        return np.where(labels > 0, function(1.0), function(-1.0))
 
     def _append(self, index, label, top):
         """More columns, with s = 0."""
@@ -839,7 +891,7 @@ class PoolProgram:
     def columns(self, chosen):
         """The columns ``g_k``: (d + 1, len(chosen)) CSC, dense where a point weighs in through the penalty."""
         bare = self._bare(chosen)
-        return sp.csc_matrix(bare.toarray() + self.pull[:, None]) if np.any(self.pull) else bare
+        return sp.csc_matrix(bare.toarray() + np.outer(self.pull, self.unit[chosen])) if np.any(self.pull) else bare
 
     def _bare(self, chosen):
         """The columns without their part in the penalty, ``g_k - a R theta``: as sparse as the candidates."""
@@ -851,12 +903,12 @@ class PoolProgram:
     def total(self, counts):
         """``sum counts_k g_k``."""
         used = np.flatnonzero(counts)
-        return self._bare(used) @ counts[used] + self.pull * counts[used].sum()
+        return self._bare(used) @ counts[used] + self.pull * float(self.unit[used] @ counts[used])
 
     def price(self, v):
         """``v.g_k`` for every column."""
         q = self.X @ v[:-1] + self.one * v[-1]
-        return -self.s * self.label * q[self.index] + float(v @ self.pull)
+        return -self.s * self.label * q[self.index] + float(v @ self.pull) * self.unit
 
     def solve(self, batch=None):
         """(value, v, chosen, weights, t): value None if infeasible, v then a Farkas direction (a guess)."""
@@ -911,8 +963,8 @@ class PoolProgram:
             parts += [eye, -eye]
             prices, top = [*prices, np.ones(2 * size)], [*top, np.full(2 * size, np.inf)]
         A = sp.hstack(parts)
-        if np.any(self.pull):  # a column and a row for the number of points keep the others sparse
-            number = sp.csr_matrix(np.repeat([1.0, 0.0], [k, A.shape[1] - k]))
+        if np.any(self.pull):  # a column and a row for what the points add to N keep the others sparse
+            number = sp.csr_matrix(np.append(self.unit[chosen], np.zeros(A.shape[1] - k)))
             pull = sp.csr_matrix(np.append(self.pull[keep], -1.0)[:, None])
             A, b_eq = sp.hstack([sp.vstack([A, number]), pull]), np.append(b_eq, 0.0)
             prices, top = [*prices, np.zeros(1)], [*top, np.full(1, np.inf)]
@@ -966,17 +1018,17 @@ class PoolProgram:
         """Counts per column as copies of candidates: (rows of the pool, labels, counts), the counts above 0."""
         given = {}
         for i in np.flatnonzero(counts):
-            if len(self.idle[0]) and i == len(self.index) - 1:
-                self._deal_idle(int(counts[i]), given)
+            if i in self.idle:
+                self._deal_idle(*self.idle[i], int(counts[i]), given)
             else:
                 key = int(self.index[i]), float(self.label[i])
                 given[key] = given.get(key, 0) + int(counts[i])
         rows, labels = (list(part) for part in zip(*given, strict=True)) if given else ([], [])
         return rows, labels, list(given.values())
 
-    def _deal_idle(self, count, given):
+    def _deal_idle(self, rows, labels, count, given):
         """So many copies of candidates of zero loss."""
-        for row, label in zip(*self.idle, strict=True):
+        for row, label in zip(rows, labels, strict=True):
             some = int(min(count, self.cap))
             key = int(row), float(label)
             given[key] = given.get(key, 0) + some

@@ -52,7 +52,7 @@ def _value(region, j, k):
 # -- sums -------------------------------------------------------------------------------------
 
 
-def round_sums(setting: Setting, sums, counts, slack=None, below=(0.0, 0.0), weights=(1.0, 1.0)):
+def round_sums(setting: Setting, sums, counts, slack=None, below=(0.0, 0.0), weights=None):
     """Sums near ``sums`` that whole records can have, as a pair (label +1, label -1).
 
     Parameters
@@ -64,12 +64,13 @@ def round_sums(setting: Setting, sums, counts, slack=None, below=(0.0, 0.0), wei
         Columns of (1) whose multiples are free to make up for rounding. The rows of continuous columns are free, too.
     below : pair of float
         Hinge: the mean margins stay at most ``1 - below`` where they are so before.
-    weights : pair of float
-        ``s`` of a record of each label.
+    weights : pair of float, optional
+        ``w s`` of a record of each label; that of a record in the hinge's reach (s = 1) by default.
 
     Nearest whole numbers first; then single levels are moved while that shortens what (1) misses at right angles to
     the slack. Complexity: O(d m) once and O(d (m + levels)) a move.
     """
+    weights = setting.weights if weights is None else weights
     table = _Levels(setting, sums, counts, below, weights)
     rows = ~(continuous(setting.both[0]) | continuous(setting.both[1]))
     basis = np.zeros((int(rows.sum()), 0))
@@ -298,10 +299,11 @@ def _level(X, region, w, margin, free):
 
 def residual(setting: Setting, X, signs, n_zero=0):
     """What (1) misses with these records (rows, signs) and ``n_zero`` points of zero loss, no row on the margin:
-    the residual, and the ``s`` of every record."""
-    total = setting.clean.gradient + (len(X) + n_zero) * setting.pull
+    the residual, and the ``w s`` of every record."""
+    n_plus = int(np.sum(signs > 0.0))
+    total = setting.clean.gradient + setting.load((n_plus, len(X) - n_plus, n_zero))
     margin = signs * (X @ setting.theta[:-1] + setting.theta[-1])
-    s = -setting.objective.loss.derivative(margin)
+    s = -setting.objective.loss.derivative(margin) * np.where(signs > 0.0, *setting.weights)
     one = 1.0 if setting.objective.fit_intercept else 0.0
     total[:-1] -= (s * signs) @ X
     total[-1] -= one * float(s @ signs)
@@ -349,7 +351,8 @@ def _newton(setting, X, signs, n_zero, steps):
     for _ in range(steps):
         if length <= target or damping > 1e9:
             break
-        bend = -_curvature(loss, signs[mine] * (X[mine] @ theta[:-1] + theta[-1]))  # ds / dm
+        bend = -_curvature(loss, signs[mine] * (X[mine] @ theta[:-1] + theta[-1]))
+        bend *= np.where(signs[mine] > 0.0, *setting.weights)  # w ds / dm
         rows = np.column_stack([X[mine], np.full(len(mine), one)])
         # d (s y x~) / d x_j of every record, with y * y = 1, for one column after the other.
         blocks = np.array([(bend * theta[j])[:, None] * rows for j in columns])
@@ -436,11 +439,12 @@ def _exchange(setting, X, signs, n_zero, rounds):
 def _best_change(setting, region, sign, X, mine, rho, s, along, square):
     """The best change of one level of one record: (change of the squared residual, (record, columns, values))."""
     loss, w = setting.objective.loss, sign * setting.theta[:-1]
+    weight = setting.objective.weight_of(sign)
     margin = X[mine] @ w + sign * setting.theta[-1]
 
     def gain(rise, rho_change, x_change, change_square):
         """|rho - y (s' (x~ + D) - s x~)|^2 - |rho|^2 for changes D, from w.D, rho.D, x.D and D.D."""
-        after = -loss.derivative(margin[:, None] + rise)
+        after = -weight * loss.derivative(margin[:, None] + rise)
         more = after - s[mine, None]
         return (
             -2.0 * sign * (more * along[mine, None] + after * rho_change)

@@ -54,22 +54,24 @@ def measure_program(X, y, theta, objective, candidates, signs=None, weight=None,
     """The least total mass of a measure on the candidates that makes theta optimal; None if there is none."""
     n, d = X.shape
     one = 1.0 if objective.fit_intercept else 0.0
-    weight = np.ones(n) if weight is None else weight
     R = np.append(np.ones(d), objective.r)
-    pull = objective.k_per_point * R * theta
+    k = objective.k(objective.amount(y, weight))
+    weight = np.ones(n) if weight is None else weight
+    weight = weight * np.where(y > 0, objective.weight_of(1.0), objective.weight_of(-1.0))
     rows = np.c_[X, np.full(n, one)]
     margin = y * (X @ theta[:-1] + theta[-1])
     hinge = objective.loss.name == "hinge"
     free = np.abs(margin - 1) <= margin_tol if hinge else np.zeros(n, bool)
     s = np.where(free, 0.0, -objective.loss.derivative(margin))
-    G = -(weight * s * y) @ rows + objective.k(weight.sum()) * R * theta
+    G = -(weight * s * y) @ rows + k * R * theta
     columns = []
     for label in (1.0, -1.0):
         mine = candidates if signs is None else candidates[signs == label]
         m = label * (mine @ theta[:-1] + theta[-1])
         s = (m <= 1 + 1e-9) * 1.0 if hinge else -objective.loss.derivative(m)
         active = np.c_[mine, np.full(len(mine), one)][s > 0]
-        columns.append(-(s[s > 0] * label)[:, None] * active + pull)
+        pull = objective.k_of_point(label) * R * theta
+        columns.append(-objective.weight_of(label) * (s[s > 0] * label)[:, None] * active + pull)
         if np.any(m >= 1) and objective.loss.name != "log_loss":
             columns.append(pull[None, :])
     columns = np.vstack(columns)
@@ -110,6 +112,8 @@ def problems(draw):
                 X[i] = x
     weight = rng.integers(1, 4, n).astype(float) if draw(st.booleans()) else None
     kind = {"loss": loss, "fit_intercept": fit_intercept, "penalize_intercept": penalize, **penalty}
+    if draw(st.booleans()):
+        kind |= {"class_weight": {-1: 2.5, 1: float(rng.choice([0.3, 2.5]))}, "count_rows": draw(st.booleans())}
     return X, y, theta, lower, upper, weight, kind
 
 
