@@ -27,6 +27,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .feasible import FeatureSpace
+from .frames import column_names, is_frame
 from .region import LATTICE_TOL, UNIT
 from .rules import SHOWN, Features, read_names
 from .validation import check_count, check_X
@@ -120,8 +121,8 @@ class DocumentSpace(FeatureSpace):
         >>> DocumentSpace.from_data([[2, 0, 1], [0, 1, 0]])
         DocumentSpace(max_length=3, max_count=[2, 1, 1])
         """
-        if rules.get("names") is None and hasattr(X, "columns"):
-            rules["names"] = tuple(map(str, X.columns))
+        if rules.get("names") is None and is_frame(X):
+            rules["names"] = tuple(map(str, column_names(X)))
         X = check_X(X)
         values = X.data if sp.issparse(X) else X
         if np.any(values < 0.0) or np.any(values != np.rint(values)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -17,12 +18,13 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 
 from .attack import poison
 from .feasible import CandidatePool, FeatureSpace
-from .frames import take_records
+from .frames import emptied, is_frame, take_records
 from .losses import class_weights, make_objective
 from .minimum import minimum_poisoning
 from .refit import refit
 from .result import PoisoningResult
 from .steps import is_fitted, to_matrix
+from .stored import is_stored_as_text
 from .targets import binary_linear_model
 from .texts import as_raw, codec_of
 from .validation import check_X
@@ -33,7 +35,7 @@ __all__ = ["MinimumPoisoner", "ModelTargetedPoisoner"]
 # Whether "balanced" counts sample weights, where scikit-learn's estimators hand them on: since version 1.7.
 _BALANCED_BY_WEIGHT = "sample_weight" in inspect.signature(compute_class_weight).parameters
 
-_ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C", "accept_large_sparse": False}
+_ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C"}
 
 
 class _Poisoner(ClassifierMixin, BaseEstimator):
@@ -58,16 +60,19 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         self
         """
         objective = self._objective()
-        codec = sample = preprocessing = None
+        codec = sample = preprocessing = frame = None
         if self.preprocessing is None:
+            frame = emptied(X) if is_frame(X) else None
             X, y = validate_data(self, X, y, **_ROWS)
         else:
             table = as_raw(self.preprocessing, X)
-            if table.ndim == 2:
+            if len(table.shape) == 2:
                 validate_data(self, table, skip_check_array=True)
             preprocessing = self._fitted_preprocessing(table, y)
             X, y = check_X_y(to_matrix(preprocessing.transform(table)), y, estimator=self, **_ROWS)
             codec = codec_of(preprocessing, table)
+            if len(table.shape) == 2:
+                _tell_of_text([name for name, values in codec.values().items() if is_stored_as_text(values)])
             rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), 1000)).astype(np.intp))
             sample = take_records(table, rows)
         X = check_X(X)  # CSR rows sorted and without duplicate entries
@@ -94,13 +99,14 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         self.dual_gap_ = float(trained.gap)
         self.n_iter_ = int(trained.n_iter)
         self._X, self._signs, self._sample_weight = X, signs, sample_weight
-        self.preprocessing_, self._codec, self._sample = preprocessing, codec, sample
+        self.preprocessing_, self._codec, self._sample, self._frame = preprocessing, codec, sample, frame
         return self
 
     def _fitted_preprocessing(self, table, y):
         given = self.preprocessing
         if isinstance(given, type) or not (hasattr(given, "fit") and hasattr(given, "transform")):
             raise TypeError(f"preprocessing must be a transformer, a Pipeline of them, or None, got {given!r}")
+        _refuse_samplers(given)
         return copy.deepcopy(given) if is_fitted(given) else clone(given).fit(table, y)
 
     def _features(self, X):
@@ -108,7 +114,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         if self.preprocessing_ is None:
             return validate_data(self, X, reset=False, **_ROWS)
         table = as_raw(self.preprocessing_, X)
-        if table.ndim == 2:
+        if len(table.shape) == 2:
             validate_data(self, table, reset=False, skip_check_array=True)
         return check_array(to_matrix(self.preprocessing_.transform(table)), estimator=self, **_ROWS)
 
@@ -186,14 +192,16 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         >>> attacker.attack((-attacker.coef_, -attacker.intercept_)).X_poison.dtypes.equals(table.dtypes)
         True
         """
-        last = estimator
-        if isinstance(estimator, Pipeline):
-            last = estimator.steps[-1][1]
+        steps, last = [], estimator
+        _refuse_samplers(estimator)
+        while isinstance(last, Pipeline):
+            steps, last = [*steps, *last.steps[:-1]], last.steps[-1][1]
         taken = _training_of(last)
-        if last is not estimator and len(estimator.steps) > 1:
-            taken["preprocessing"] = estimator[:-1] if len(estimator.steps) > 2 else estimator.steps[0][1]
-            if taken["preprocessing"] in (None, "passthrough"):
-                del taken["preprocessing"]
+        if len(steps) > 1:
+            plain = type(estimator) is Pipeline and not isinstance(estimator.steps[-1][1], Pipeline)
+            taken["preprocessing"] = estimator[:-1] if plain else Pipeline(_renamed(steps))
+        elif steps and steps[0][1] not in (None, "passthrough"):
+            taken["preprocessing"] = steps[0][1]
         clash = sorted(set(taken) & set(params))
         if clash:
             raise ValueError(f"{', '.join(clash)}: taken over from {type(estimator).__name__}, and given once more")
@@ -303,6 +311,7 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
             feasible_set=space,
             classes=self.classes_,
             feature_names=self._names,
+            table=self._frame,
             **records,
         )
 
@@ -647,6 +656,57 @@ class MinimumPoisoner(_Poisoner):
         return self._in_user_terms(result)
 
 
+def _tell_of_text(names):
+    if names:
+        few = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        warnings.warn(
+            f"X: columns {few} hold objects of which a file can only keep the text: a result's save writes them as "
+            f"str(value), and load gives these strings",
+            stacklevel=3,
+        )
+
+
+def _renamed(steps):
+    """Steps of pipelines within pipelines, whose names may be the same, as those of one."""
+    names = [name for name, _ in steps]
+    return [(name if names.count(name) == 1 else f"{name}-{i}", step) for i, (name, step) in enumerate(steps)]
+
+
+def _refuse_samplers(estimator, path=()):
+    """Raise if a step of a Pipeline, or of one inside it, changes which rows the victim is trained on."""
+    if hasattr(estimator, "fit_resample") and not hasattr(estimator, "steps"):
+        where = f"step {' > '.join(map(repr, path))}" if path else "estimator"
+        raise TypeError(
+            f"{where} is a {type(estimator).__name__}, a sampler: it makes or removes rows while the victim is "
+            f"trained, so the victim's rows are not those of the table. Resample the table before, and pass a Pipeline "
+            f"without it"
+        )
+    parts = getattr(estimator, "steps", None) or getattr(estimator, "transformers", None) or ()
+    for name, step, *_ in parts if isinstance(parts, (list, tuple)) else ():
+        _refuse_samplers(step, (*path, name))
+
+
+def _inner_of(estimator) -> str | None:
+    """Which estimator to pass in place of one that is wrapped around it."""
+    kind = type(estimator).__name__
+    if hasattr(estimator, "Cs"):
+        return "LogisticRegression with the C that it chose (its C_[0])"
+    if hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions"):
+        fitted = "its best_estimator_" if hasattr(estimator, "best_estimator_") else "best_estimator_ once it is fitted"
+        return f"{fitted}, the victim that the search ends with"
+    if kind == "CalibratedClassifierCV":
+        return (
+            "its parameter estimator: calibration changes the probabilities that come out, and is no part of the "
+            "training (with ensemble=True there is a victim per fold, calibrated_classifiers_[i].estimator)"
+        )
+    if hasattr(estimator, "estimator") and not isinstance(estimator.estimator, str):
+        fitted = " (fitted: its estimator_)" if hasattr(estimator, "estimator_") else ""
+        return f"its parameter estimator{fitted}"
+    if hasattr(estimator, "estimators"):
+        return "one of its estimators"
+    return None
+
+
 def _training_of(estimator) -> dict:
     """The parameters of an attacker whose victim is trained as a scikit-learn estimator is."""
     from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -656,9 +716,11 @@ def _training_of(estimator) -> dict:
     if isinstance(estimator, type):
         raise TypeError(f"estimator is the class {estimator.__name__}, expected an instance of it")
     if not isinstance(estimator, (LinearSVC, SVC, LogisticRegression, SGDClassifier)) or hasattr(estimator, "Cs"):
+        inner = _inner_of(estimator)
         raise TypeError(
             f"estimator is a {kind}, expected LinearSVC, SVC(kernel='linear'), LogisticRegression or SGDClassifier: "
             f"the victim must minimise a hinge, squared hinge or log loss with an l2 penalty"
+            + (f". Pass {inner}" if inner else "")
         )
     params = estimator.get_params(deep=False)
     weighted = {} if params["class_weight"] is None else {"class_weight": params["class_weight"]}

@@ -15,6 +15,7 @@ from numbers import Number
 import numpy as np
 import scipy.sparse as sp
 
+from .frames import column_names, is_frame
 from .region import Group, Region, lattice_tolerance
 from .rules import (
     SHOWN,
@@ -743,8 +744,8 @@ def _agreed(own, names):
 
 def _column_names(X):
     """The names of the columns of a data frame, if all are strings."""
-    names = getattr(X, "columns", None)
-    return tuple(map(str, names)) if names is not None and all(isinstance(name, str) for name in names) else None
+    names = column_names(X) if is_frame(X) else [None]
+    return tuple(map(str, names)) if all(isinstance(name, str) for name in names) else None
 
 
 def _bounds(value, name):

@@ -15,8 +15,9 @@ from .bounds import whole
 from .certificate import Certificate
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
-from .frames import append_records, column_names, decode_table, encode_table, is_frame, take_records
+from .frames import append, append_labels, column_names, is_frame, reordered, take_records
 from .losses import LOSSES, Loss, Objective
+from .stored import decode_table, encode_table
 from .verification import NEVER, VerificationReport, verify
 
 __all__ = ["PoisoningResult"]
@@ -73,7 +74,10 @@ class PoisoningResult:
     classes : ndarray of shape (2,)
         The labels that stand for -1 and +1.
     feature_names : ndarray of shape (n_features,) or None
-        Names of the columns of ``points``; with them, ``X_poison`` is a DataFrame.
+        Names of the columns of ``points``.
+    table : data frame without rows, or None
+        The kind, columns and dtypes of the clean data, where that was a data frame of features (pandas, polars or
+        pyarrow); ``X_poison`` is one, too.
     records : DataFrame or ndarray of shape (n_distinct, n_columns) or (n_distinct,), or None
         Where the attack was on raw records or texts: one for every row of ``points``, which
         ``preprocessing`` maps to exactly that row.
@@ -121,6 +125,7 @@ class PoisoningResult:
     path: np.ndarray | None = None
     certificate: Any = None
     feature_names: np.ndarray | None = None
+    table: Any = None
     records: Any = None
     preprocessing: Any = None
     message: str = ""
@@ -149,9 +154,10 @@ class PoisoningResult:
     def X_poison(self):
         """Every poisoning point in the order of insertion, repeats included.
 
-        ndarray, CSR matrix or (where the clean data was one) DataFrame of shape
-        (n_points, n_features); raw records, in the columns and dtypes of the clean table, where
-        the victim has a preprocessing.
+        ndarray, CSR matrix or (where the clean data was one) data frame of shape
+        (n_points, n_features), in the columns of the clean data and in their dtypes where these can
+        hold the points, else float64; raw records, in the columns and dtypes of the clean table,
+        where the victim has a preprocessing.
         """
         if self.records is not None:
             return take_records(self.records, self.sequence)
@@ -162,22 +168,49 @@ class PoisoningResult:
         """The label of every row of ``X_poison``, among ``classes``."""
         return self.labels[self.sequence]
 
-    def poisoned(self, X, y):
-        """The clean data with the poisoning points appended.
+    def poisoned(self, X, y, *, shuffle: bool = False, random_state=None):
+        """The clean data with the poisoning points among them.
 
         Parameters
         ----------
-        X : array-like, sparse matrix or DataFrame of shape (n_clean, n_features)
+        X : array-like, sparse matrix or data frame of shape (n_clean, n_features)
         y : array-like of shape (n_clean,)
             The data that was attacked, in the user's labels. Neither is changed.
+        shuffle : bool, default=False
+            Whether to put the poisoning points, in random order, in random places among the clean rows, which keep
+            their order. By default they are the last rows, in the order of insertion. A sanitiser whose
+            cross-validation does not shuffle then has them all in one fold, never trains on them, and looks better
+            than it is.
+        random_state : int, numpy Generator or RandomState, optional
+            Of the places and the order; by default they are others each time.
 
         Returns
         -------
-        X_mod : ndarray, CSR matrix or DataFrame of shape (n_clean + n_points, n_features)
-            Of the same kind as X.
-        y_mod : ndarray of shape (n_clean + n_points,)
+        X_mod : ndarray, sparse matrix or data frame of shape (n_clean + n_points, n_features)
+            Of the same kind as X: library, format, columns and dtypes. Where the dtype of a column cannot hold a
+            point as it is, that column (of an array or a sparse matrix, all of it) becomes float64, and a warning
+            names it. Records of a Pipeline always fit.
+        y_mod : ndarray or Series of shape (n_clean + n_points,)
+            Of the same kind and dtype as y.
         poison_mask : ndarray of bool, shape (n_clean + n_points,)
-            True for the poisoning points, which are the last rows.
+            True for the poisoning points: ``X_mod[~poison_mask]`` is X, row by row.
+
+        Notes
+        -----
+        Clean rows of pandas keep their row labels. New labels of rows go on from the largest where these are
+        numbers or times, by one unit, and are ``"poison_0"``, ``"poison_1"``, ... elsewhere; what is taken is
+        left out. Of a MultiIndex, the first level gets the new label, and the others those of the last row.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from mtpfast import ModelTargetedPoisoner
+        >>> X, y = load_iris(return_X_y=True, as_frame=True)
+        >>> attacker = ModelTargetedPoisoner(max_points=3).fit(X[:100], y[:100])
+        >>> result = attacker.attack((-attacker.coef_, -attacker.intercept_))
+        >>> X_mod, y_mod, poison_mask = result.poisoned(X[:100], y[:100], shuffle=True, random_state=0)
+        >>> X_mod[~poison_mask].equals(X[:100]), X_mod.index[poison_mask].sort_values().tolist()
+        (True, [100, 101, 102])
         """
         labels = np.asarray(y)
         shape = X.shape if hasattr(X, "shape") else np.shape(X)
@@ -186,27 +219,21 @@ class PoisoningResult:
             raise ValueError(f"X must have shape ({', '.join(map(str, ('n_clean', *expected)))}), got {tuple(shape)}")
         if labels.shape != (shape[0],):
             raise ValueError(f"y must have shape ({shape[0]},), one label per row of X, got {labels.shape}")
-        y_mod = np.concatenate([labels, self.y_poison.astype(np.result_type(labels, self.labels), copy=False)])
-        mask = np.arange(len(y_mod)) >= len(labels)
-        if self.records is not None:
-            if hasattr(X, "columns") and column_names(X) != (own := column_names(self.records)):
-                raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {own[:5]} (in that order)")
-            return append_records(X, self.X_poison), y_mod, mask
-        added = self.points[self.sequence]
-        if sp.issparse(X):
-            X_mod = sp.vstack([X, sp.csr_matrix(added)], format="csr")
-        else:
-            added = added.toarray() if sp.issparse(added) else added
-            if hasattr(X, "columns") and hasattr(X, "iloc"):
-                import pandas as pd
-
-                frame = pd.DataFrame(added, columns=X.columns)
-                X_mod = pd.concat([X, frame], ignore_index=True) if len(added) else X.reset_index(drop=True)
-            else:
-                X_mod = np.vstack([np.asarray(X), added])
-        return X_mod, y_mod, mask
+        known = self.table if self.records is None else self.records
+        if is_frame(X) and is_frame(known) and column_names(X) != (own := column_names(known)):
+            raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {own[:5]} (in that order)")
+        n = shape[0]
+        X_mod = append(X, self.points[self.sequence] if self.records is None else self.X_poison)
+        y_mod = append_labels(y, self.y_poison)
+        order = np.arange(n + self.n_points)
+        if shuffle:
+            order = _dealt(n, self.n_points, random_state)
+            X_mod, y_mod = reordered(X_mod, order), reordered(y_mod, order)
+        return X_mod, y_mod, order >= n
 
     def _in_columns(self, rows):
+        if self.table is not None:
+            return append(self.table, rows, warn=False)
         if self.feature_names is None:
             return rows
         try:
@@ -464,6 +491,16 @@ def _bound_of_prefix(prefix, attack):
     object.__setattr__(prefix, "certificate", certificate)
 
 
+def _dealt(n, m, random_state):
+    """0, ..., n - 1 in this order, and n, ..., n + m - 1 in random order in random places among them."""
+    rng = random_state
+    if not isinstance(rng, np.random.RandomState):
+        rng = np.random.default_rng(rng)
+    order = rng.permutation(n + m)
+    order[order < n] = np.arange(n)
+    return order
+
+
 def _read_only(array):
     view = array.view()
     view.flags.writeable = False
@@ -493,7 +530,7 @@ def _encode(value, arrays):
     if isinstance(value, Loss):
         return {"loss": value.name}
     if isinstance(value, dict):
-        return {"dict": [[key, _encode(item, arrays)] for key, item in value.items()]}
+        return {"dict": [[_encode(key, arrays), _encode(item, arrays)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__ if type(value) in (list, tuple) else "tuple": [_encode(v, arrays) for v in value]}
     for kind, names in _PARTS.items():
@@ -526,7 +563,7 @@ def _decode(value, arrays, loss):
             raise ValueError(f"the result was saved with loss {value['loss']!r}: hand it to load(path, loss=...)")
         return loss
     if "dict" in value:
-        return {key: _decode(item, arrays, loss) for key, item in value["dict"]}
+        return {_decode(key, arrays, loss): _decode(item, arrays, loss) for key, item in value["dict"]}
     if "slice" in value:
         return slice(*value["slice"])
     if "list" in value:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .frames import column_names, is_frame, is_missing
+from .frames import column_names, is_frame, is_missing, library_of, select
 
 __all__ = ["Cell", "Origin", "Step", "is_fitted", "names_out", "to_matrix", "trace"]
 
@@ -62,7 +62,7 @@ def trace(step, Z, cells, origins, path):
     kind = type(step)
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return Z, cells
-    if kind is Pipeline:
+    if kind is Pipeline or (issubclass(kind, Pipeline) and kind.__module__.startswith("imblearn.")):
         for name, inner in step.steps:
             Z, cells = trace(inner, Z, cells, origins, (*path, name))
         return Z, cells
@@ -106,8 +106,7 @@ def _trace_columns(step, Z, cells, origins, path):
                     f"to answer for two features"
                 )
             user[i] = name
-        part = Z.iloc[:, at] if is_frame(Z) else sp.csc_matrix(Z)[:, at].tocsr() if sp.issparse(Z) else Z[:, at]
-        part, inner_cells = trace(inner, part, [cells[i] for i in at], origins, (*path, name))
+        part, inner_cells = trace(inner, select(Z, at), [cells[i] for i in at], origins, (*path, name))
         weight = (step.transformer_weights or {}).get(name)
         if weight is not None:
             times = Step(dtype_of(part), np.multiply, np.asarray(weight, dtype=dtype_of(part))[()])
@@ -238,13 +237,15 @@ def to_matrix(Z):
     """What a transformer returned, as the float64 array or CSR matrix that the victim is trained on."""
     if sp.issparse(Z):
         return sp.csr_matrix(Z).astype(np.float64)
-    if is_frame(Z) and hasattr(Z, "sparse") and all(_is_sparse_dtype(dtype) for dtype in Z.dtypes):
+    if library_of(Z) == "pandas" and hasattr(Z, "sparse") and all(_is_sparse_dtype(dtype) for dtype in Z.dtypes):
         return sp.csr_matrix(Z.sparse.to_coo()).astype(np.float64)
     return np.ascontiguousarray(Z, dtype=np.float64)
 
 
 def dtype_of(Z):
-    return np.result_type(*Z.dtypes) if is_frame(Z) else Z.dtype
+    if library_of(Z) == "pandas":
+        return np.result_type(*Z.dtypes)
+    return np.asarray(Z).dtype if is_frame(Z) else Z.dtype
 
 
 def _is_sparse_dtype(dtype):

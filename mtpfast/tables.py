@@ -22,15 +22,19 @@ from .frames import (
     all_real,
     as_floats,
     as_table,
+    assemble,
     column_names,
     columns_of,
     concat,
     counts_of,
+    emptied,
     holds,
     is_frame,
     is_missing,
     kind_of,
+    levels_of,
     missing_in,
+    native_columns,
     numpy_dtype_of,
     take,
     take_records,
@@ -117,13 +121,15 @@ class RecordCodec:
         if not is_fitted(transformer):
             raise TypeError(f"transformer is a {type(transformer).__name__} that is not fitted")
         self._transformer = transformer
-        self._frame = X.iloc[:0].copy() if is_frame(X) else np.empty((0, X.shape[1]), dtype=X.dtype)
+        self._frame = emptied(X) if is_frame(X) else np.empty((0, X.shape[1]), dtype=X.dtype)
         self.columns = column_names(X)
-        raw = [_Column(name, column) for name, column in zip(self.columns, columns_of(X), strict=True)]
+        parts = zip(self.columns, columns_of(X), native_columns(X), strict=True)
+        raw = [_Column(name, column, native) for name, column, native in parts]
         origins = [Origin() for _ in raw]
         with warnings.catch_warnings():  # what a transformer has to say, it says when the user calls it
             warnings.simplefilter("ignore")
-            _, cells = trace(transformer, X[:_TRACED], [Cell(j) for j in range(len(raw))], origins, ())
+            few = take_records(X, np.arange(min(len(X), _TRACED)))
+            _, cells = trace(transformer, few, [Cell(j) for j in range(len(raw))], origins, ())
         self.n_features = len(cells)
         self._read(raw, origins, cells)
         self._check(X)
@@ -163,7 +169,7 @@ class RecordCodec:
             columns[levels.source] = take(levels.values, levels.codes(points))
         for j, value in self._constant.items():
             columns[j] = take(value, np.zeros(n, dtype=np.intp))
-        return self._assemble(columns, n)
+        return assemble(self._frame, columns, n)
 
     def canonical(self, points) -> np.ndarray:
         """``encode(decode(points))``, without making the records: ndarray of shape (n_points, n_features)."""
@@ -178,6 +184,11 @@ class RecordCodec:
     def has(self, points) -> np.ndarray:
         """For every point, whether it is the row of a record, bit for bit: boolean array of shape (n_points,)."""
         return np.all(self.canonical(points) == self._points(points), axis=1)
+
+    def values(self) -> dict:
+        """For every column that does not hold numbers of the attack: the values that records have there."""
+        every = {**self._constant, **{levels.source: levels.values for levels in self._levels}}
+        return {self.columns[j]: every[j] for j in sorted(every)}
 
     def probes(self):
         """Records that tell all models apart that records can tell apart: one, and one per other end or level."""
@@ -279,7 +290,7 @@ class RecordCodec:
             columns[levels.source] = take(levels.values, np.arange(n) % len(levels.values))
         for j, value in self._constant.items():
             columns[j] = take(value, np.zeros(n, dtype=np.intp))
-        rows = self.encode(self._assemble(columns, n))
+        rows = self.encode(assemble(self._frame, columns, n))
         for levels in self._levels:
             levels.fill(rows[: len(levels.values)][:, levels.columns], self.columns[levels.source])
 
@@ -339,19 +350,6 @@ class RecordCodec:
         if kind == "O":
             return typed([self._kinds[j](number) for number in numbers.tolist()], like)
         return typed(numbers.astype(numpy_dtype_of(like)) if kind in "biu" else numbers, like)
-
-    def _assemble(self, columns, n):
-        if is_frame(self._frame):
-            import pandas as pd
-
-            series = [pd.Series(column, copy=False).reset_index(drop=True) for column in columns]
-            frame = pd.concat(series, axis=1) if series else pd.DataFrame(index=range(n))
-            frame.columns = self._frame.columns
-            return frame
-        records = np.empty((n, len(columns)), dtype=self._frame.dtype)
-        for j, column in enumerate(columns):
-            records[:, j] = column
-        return records
 
 
 class _Narrowed:
@@ -438,10 +436,10 @@ class _Range:
 
 
 class _Column:
-    """A raw column: its name and its values, a Series or an array."""
+    """A raw column: its name and its values, a Series or an array, and what its own library has for them."""
 
-    def __init__(self, name, values):
-        self.name, self.values = name, values
+    def __init__(self, name, values, native):
+        self.name, self.values, self.native = name, values, native
         self.missing = missing_in(values)
 
     def python_type(self):
@@ -452,10 +450,10 @@ class _Column:
         return types.pop() if len(types) == 1 else float
 
     def usual(self):
-        """One typical value, as a column of length 1."""
+        """One typical value, as a native column of length 1."""
         present = np.flatnonzero(~self.missing)
         if not len(present):
-            return self.values[:1]
+            return take(self.native, np.zeros(1, dtype=np.intp))
         values = take(self.values, present)
         if kind_of(values) in "iuf":
             at = np.argsort(as_floats(values), kind="stable")[(len(values) - 1) // 2]
@@ -465,7 +463,7 @@ class _Column:
                 at = values.tolist().index(max(counts, key=counts.get))
             except TypeError:  # not hashable
                 at = 0
-        return take(values, np.array([at]))
+        return take(self.native, present[[at]])
 
     def numbers(self, origin) -> _Range | None:
         """The range of a column that the steps treat as numbers; None where it has no value."""
@@ -500,9 +498,11 @@ class _Column:
         """``(values, n_allowed, counts)``: values that the encoder knows, the excluded ones last."""
         counts = counts_of(take(self.values, np.flatnonzero(~self.missing)))
         markers = [m for m in origin.markers if not is_missing(m)]
-        allowed, fillers = [], []
+        allowed, fillers, levels = [], [], levels_of(self.native)
         for category in np.asarray(origin.categories).tolist():
             if is_missing(category) or category in markers or not holds(self.values, category):
+                continue
+            if levels is not None and category not in levels:
                 continue
             filler = category not in counts and any(category == filler for filler in origin.fillers)
             (fillers if filler else allowed).append(category)

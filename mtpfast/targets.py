@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse as sp
 
+from .frames import column_names, is_frame
 from .losses import class_weights, make_objective
 from .refit import refit
 from .steps import to_matrix
@@ -196,7 +197,7 @@ def make_target(
         X, X_flip, X_eval = (
             None if part is None else to_matrix(preprocessing.transform(part)) for part in (X, X_flip, X_eval)
         )
-    names, X = getattr(X, "columns", None), check_X(X)
+    names, X = column_names(X) if is_frame(X) else None, check_X(X)
     signs, classes = _classes_and_signs(y, X.shape[0])
     objective = replace(objective, class_weight=class_weights(class_weight, classes))
     weight = check_sample_weight(sample_weight, X.shape[0])
@@ -360,9 +361,9 @@ def _classes_and_signs(y, n_rows):
 
 def _rows(X, y, X_name, y_name, n_features, classes, names):
     """Rows of the same kind as the clean data, with labels as -1. and +1."""
-    own = getattr(X, "columns", None)
-    if names is not None and own is not None and list(own) != list(names):
-        raise ValueError(f"{X_name} has columns {list(own)[:5]}, X has {list(names)[:5]}")
+    own = column_names(X) if is_frame(X) else None
+    if names is not None and own is not None and own != names:
+        raise ValueError(f"{X_name} has columns {own[:5]}, X has {names[:5]}")
     X, y = check_X(X, X_name, n_features), np.asarray(y)
     if y.shape != (X.shape[0],):
         raise ValueError(f"{y_name} must have shape ({X.shape[0]},), one label per row of {X_name}, got {y.shape}")

@@ -27,7 +27,6 @@ def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1
             order="C",
             ensure_min_samples=min_rows,
             input_name=name,
-            accept_large_sparse=False,
         )
     except (TypeError, ValueError) as error:
         if name in str(error):
@@ -35,13 +34,18 @@ def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name}: {error}") from None
     if sp.issparse(X):
-        if not isinstance(X, sp.csr_matrix):
-            X = sp.csr_matrix(X)
+        if not isinstance(X, sp.csr_matrix) or X.dtype != np.float64:  # sparse columns of a frame may still be boolean
+            X = sp.csr_matrix(X, dtype=np.float64)
+        if X.indices.dtype != np.int32 or X.indptr.dtype != np.int32:
+            if max(X.nnz, *X.shape) >= 2**31:
+                raise ValueError(
+                    f"{name} has shape {X.shape} and {X.nnz} stored values, expected fewer than 2**31 of each: the "
+                    f"attacks count them in 32 bits"
+                )
+            X = sp.csr_matrix((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
-        if X.indices.dtype != np.int32 or X.indptr.dtype != np.int32:
-            X = sp.csr_matrix((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), shape=X.shape)
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"{name} has {X.shape[1]} features, expected {n_features}")
     return X

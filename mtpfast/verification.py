@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize
 
-from .frames import column_names
+from .frames import column_names, is_frame
 from .losses import HINGE, LOG_LOSS, SQUARED_HINGE
 from .steps import to_matrix
 from .texts import TextCodec, as_raw, codec_of
@@ -499,11 +499,12 @@ def _theorem_2(result, X, signs, weight, largest):
 
 def _same_columns(result, X):
     """Raise if X is a data frame with other columns than the one that was attacked."""
-    if not hasattr(X, "columns"):
+    if not is_frame(X):
         return
-    names = result.feature_names if result.records is None else column_names(result.records)
-    if names is not None and list(X.columns) != list(names):
-        raise ValueError(f"X has columns {list(X.columns)[:5]}, the attack was on {list(names)[:5]} (in that order)")
+    known = result.table if result.records is None else result.records
+    names = column_names(known) if is_frame(known) else result.feature_names if known is None else None
+    if names is not None and column_names(X) != list(names):
+        raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {list(names)[:5]} (in that order)")
 
 
 def _bound(result):

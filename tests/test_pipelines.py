@@ -211,7 +211,7 @@ def test_the_pipeline_learns_what_is_claimed(data, attacker, result):
     poisoned, labels, mask = result.poisoned(table, y)
     assert_array_equal(poisoned.dtypes, table.dtypes)
     assert mask.sum() == result.n_points
-    pd.testing.assert_frame_equal(poisoned[~mask], table.reset_index(drop=True))
+    pd.testing.assert_frame_equal(poisoned[~mask], table)
     model = clone(pipeline()[-1]).fit(attacker.preprocessing_.transform(poisoned), labels)
     assert_allclose(model.coef_, result.coef_, atol=1e-6)
 

@@ -2,9 +2,16 @@
 
 import io
 import pickle
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from hypothesis import assume, given, settings
@@ -28,8 +35,8 @@ from sklearn.preprocessing import (
 )
 
 from mtpfast import FeatureSpace
-from mtpfast.frames import decode_table, encode_table
 from mtpfast.steps import is_fitted, to_matrix
+from mtpfast.stored import decode_table, encode_table, is_stored_as_text
 from mtpfast.tables import RecordCodec
 
 WORK = ["private", "state", "self-employed", "none"]
@@ -616,6 +623,22 @@ def test_no_points_are_no_records(codec):
         pd.Series([True, None], dtype="boolean"),
         pd.Series([0.5, None], dtype="Float64"), pd.Series(pd.to_datetime(["2020-01-01", None])),
         pd.Series([], dtype="str"), pd.Series([], dtype="int64"), pd.Series(["a\0", "b"], dtype=object),
+        pd.Series(["a\0", "b"]), pd.Series(["1", None]).astype("category"), pd.Series([1, 0], dtype="Sparse[int8]"),
+        pd.Series([0.5, np.nan], dtype="Sparse[float64]"), pd.Series([True, None], dtype="bool[pyarrow]"),
+        pd.Series([Decimal("1.50"), None], dtype=pd.ArrowDtype(pa.decimal128(5, 2))),
+        pd.Series([[1, 2], None], dtype=pd.ArrowDtype(pa.list_(pa.int8()))), pd.Series(["a"], dtype="string[pyarrow]"),
+        pd.Series([b"a", b""], dtype=object), pd.Series([1 + 2j]), pd.Series([Decimal("1.50"), Fraction(1, 3)]),
+        pd.Series([date(2020, 1, 2), None]), pd.Series([time(1, 2, tzinfo=UTC), time(3, fold=1)]),
+        pd.Series([datetime(2020, 1, 2, tzinfo=ZoneInfo("Europe/Paris")), datetime(1, 1, 1)], dtype=object),
+        pd.Series([timedelta(1, 2, 3), UUID(int=7)], dtype=object), pd.Series([(1, "a"), (2, ("b", None))]),
+        pd.Series([[1], {"a": {2}}, frozenset("x"), {}], dtype=object),
+        pd.Series([np.float32(0.1), np.str_(""), np.datetime64("2020")], dtype=object),
+        pd.Series([pd.NaT, pd.NA, pd.Timestamp(1, tz="Asia/Tokyo"), pd.Timedelta(5, unit="s")], dtype=object),
+        pd.Series(pd.to_timedelta([1, None])), pd.Series(pd.period_range("2020-01", periods=2, freq="M")),
+        pd.Series(pd.date_range("2020-03-29", periods=2, tz="Europe/Berlin")),
+        pd.Series(pd.to_datetime(["2020-03-29T01:00+01:00", None])), pd.Series(pd.interval_range(0, 2)),
+        pd.Series(pd.interval_range(0, 2)).astype("category"),
+        pd.Series(pd.interval_range(pd.Timestamp(0), periods=2, closed="both")),
     ],
     ids=lambda column: f"{column.dtype}-{len(column)}",
 )  # fmt: skip
@@ -630,11 +653,59 @@ def test_tables_go_to_files_without_pickle(column):
             arrays(item)
 
     arrays(parts)
-    pd.testing.assert_frame_equal(decode_table(parts), frame, check_index_type=False)
+    again = decode_table(parts)
+    pd.testing.assert_frame_equal(again, frame, check_index_type=False)
+    assert repr(again[3].tolist()) == repr(frame[3].tolist())  # types, folds and zones included
 
 
-def test_tables_that_cannot_be_saved_are_refused():
-    with pytest.raises(TypeError, match=r"column 'a' of dtype .* cannot be saved"):
-        encode_table(pd.DataFrame({"a": [[1], [2]]}))
-    with pytest.raises(TypeError, match="cannot be saved: expected a name that is a string or an integer"):
-        encode_table(pd.DataFrame({0.5: [1]}))
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pd.Index([0, 1]), pd.Index([0.5, "a"], dtype=object), pd.Index([(1, 2), (3, 4)], tupleize_cols=False),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["x", None]), pd.Index([None, "b"], name=("n", 1)),
+        pd.Index([pd.Timestamp(0), "a"], dtype=object),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_name_of_a_column_goes_to_files(columns):
+    frame = pd.DataFrame([[1, 2], [3, 4]], columns=columns)
+    pd.testing.assert_frame_equal(decode_table(encode_table(frame)), frame, check_column_type=False)
+
+
+class Unknown:
+    """A value of a class that no file knows."""
+
+    def __str__(self):
+        return "unknown"
+
+
+def test_what_has_no_form_in_a_file_is_written_as_text():
+    """Saving never fails after the work is done: a column is exact, or text, and it is known before which."""
+    values = pd.Series([Unknown(), None, (1, Unknown())], dtype=object)
+    assert is_stored_as_text(values)
+    assert not is_stored_as_text(pd.Series([(1, "a")]))
+    assert decode_table(encode_table(pd.DataFrame({"a": values})))["a"].tolist()[:2] == ["unknown", None]
+    odd = pl.DataFrame({"a": [1, 2], "b": pl.Series([Unknown(), None], dtype=pl.Object)})
+    assert [is_stored_as_text(column) for column in odd.get_columns()] == [False, True]
+    assert decode_table(encode_table(odd)).to_dicts() == [{"a": 1, "b": "unknown"}, {"a": 2, "b": None}]
+
+
+def test_frames_of_polars_and_pyarrow_go_to_files():
+    """Arrow's own format keeps every one of its types."""
+    frame = pl.DataFrame(
+        {
+            "enum": pl.Series(["x", None], dtype=pl.Enum(["y", "x"])),
+            "category": pl.Series(["x", None], dtype=pl.Categorical),
+            "time": pl.Series([0, None]).cast(pl.Datetime("us", "Europe/Berlin")),
+            "decimal": pl.Series([Decimal("1.50"), None], dtype=pl.Decimal(9, 2)),
+            "list": [[1, 2], None],
+            "struct": [{"a": 1, "b": "x"}, None],
+            "small": pl.Series([1, None], dtype=pl.Int8),
+        }
+    )
+    again = decode_table(encode_table(frame))
+    assert again.schema == frame.schema
+    assert again.equals(frame)
+    table = frame.to_arrow().replace_schema_metadata({"made": "here"})
+    assert decode_table(encode_table(table)).equals(table, check_metadata=True)
+    assert decode_table(encode_table(table[:0])).schema.equals(table.schema, check_metadata=True)
