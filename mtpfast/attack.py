@@ -24,7 +24,9 @@ from .validation import as_theta, check_count, check_labels, check_number, check
 __all__ = ["poison"]
 
 STOPS = ("loss_difference", "distance")
-NAMES = ("n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap")  # of the history
+# Of the history.
+NAMES = ("n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap", "loss_difference_upper_bound")
+EFFORT = 10  # times the nodes, where a search found nothing above tol and did not prove that there is nothing
 
 
 def poison(
@@ -58,8 +60,8 @@ def poison(
     .. math:: (x_t, y_t) \in \arg\max_{(x, y) \in F} \;
               \varphi(y\, \theta_t \cdot \tilde x) - \varphi(y\, \theta_p \cdot \tilde x)
 
-    until that maximum, the *loss-based distance* D, is at most ``tol``. D of the best iterate is
-    O(log T / T) after T points.
+    until that maximum, the *loss-based distance* D, is proved to be at most ``tol``. D of the best
+    iterate is O(log T / T) after T points.
 
     Parameters
     ----------
@@ -106,7 +108,8 @@ def poison(
     Returns
     -------
     PoisoningResult
-        Status "reached"; "budget"; "stalled" (the measure has not improved for so long that it
+        Status "reached" (for D: its ``upper_bound`` is at most ``tol``, see :class:`LossDifference`);
+        "budget"; "stalled" (the measure has not improved for so long that it
         will not, or no feasible point pushes towards the target, or every candidate of a pool has
         been used ``max_repeats`` times); or "interrupted" (Ctrl-C: what was found so far).
         ``lower_bound`` is Theorem 2 of the paper, the best over the models visited: no poisoning
@@ -236,29 +239,40 @@ class _Run:
     def go(self, stop, tol, max_points, repeats, callback, verbose):
         victim, last_line = self.victim, time.monotonic()
         which = self.names.index(stop)
-        measures = array("d", self.history.rows[:, which])
-        audited = False
+        proved = self.names.index("loss_difference_upper_bound") if stop == "loss_difference" else which
+        earlier = self.history.rows
+        measures = array("d", np.where(np.isnan(earlier[:, proved]), earlier[:, which], earlier[:, proved]))
+        audited, open_, closing = False, 0, 1
         while True:
-            weights = victim.settled.class_weight
-            diff, step = self.supply.find(victim.theta, self.target, self.objective.loss, weights)
+            asked = victim.theta, self.target, self.objective.loss, victim.settled.class_weight
+            diff, step = self.supply.find(*asked)
+            if stop == "loss_difference" and diff.value <= tol < diff.upper_bound:
+                open_ += 1
+                if open_ == closing:  # the first time, the second, the fourth, ...: it may cost much and be in vain
+                    closing *= 2
+                    diff, step = self.supply.find(*asked, EFFORT)
             record = self._record(diff)
-            n, measure = len(self.sequence), record[which]
+            n, measure = len(self.sequence), record[proved]
             measures.append(measure)
+            above = f"{stop} {record[which]:.4g}"
+            if measure > tol >= record[which]:
+                above += f" at the best point found, at most {measure:.4g} proved"
             if verbose and time.monotonic() - last_line >= 1.0:
                 last_line = time.monotonic()
                 sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {record[2]:.4g}\n")
             if measure <= tol:
-                end = "reached", f"{stop} {measure:.4g} <= tol {tol:g} with {n} points"
+                end = "reached", f"{stop} {record[which]:.4g} <= tol {tol:g} with {n} points"
             elif callback is not None and callback(self._state(record)):
                 end = "budget", f"stopped by the callback after {n} points"
             elif max_points is not None and n >= max_points:
-                end = "budget", f"{stop} {measure:.4g} > tol {tol:g} with all {n} points"
+                end = "budget", f"{above} > tol {tol:g} with all {n} points"
             elif step is None:
                 used = f"used max_repeats={self.feasible_set.max_repeats} times"
-                end = "stalled", f"every candidate has been {used}, {n} points; {stop} {measure:.4g} > tol {tol:g}"
-            elif step.upper_bound <= 1e-12 * (1.0 + abs(measure)):
+                end = "stalled", f"every candidate has been {used}, {n} points; {above} > tol {tol:g}"
+            elif step.upper_bound <= 1e-12 * (1.0 + abs(measure)) or step.value <= 0.0:
                 kind = "feasible point" if step is diff else "candidate that is left"
-                end = "stalled", f"no {kind} pushes towards the target; {stop} {measure:.4g}"
+                found = "" if step.upper_bound <= 1e-12 * (1.0 + abs(measure)) else " was found that"
+                end = "stalled", f"no {kind}{found} pushes towards the target; {above}"
             elif _stalled(measures):
                 end = "stalled", f"{stop} has stopped falling at {min(measures):.4g} > tol {tol:g}"
             else:
@@ -300,7 +314,7 @@ class _Run:
             ).value
         away = theta - self.target
         distance = math.sqrt(away @ away)
-        record = (len(self.sequence), diff.value, distance, clean_loss, bound, victim.gap)
+        record = (len(self.sequence), diff.value, distance, clean_loss, bound, victim.gap, diff.upper_bound)
         for X, positive in self.eval_sets.values():
             record += (float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive)),)
         self.history.append(record)
@@ -338,6 +352,7 @@ class _Run:
             status=status,
             lower_bound=bound,
             loss_difference=float(history["loss_difference"][-1]),
+            loss_difference_upper_bound=float(history["loss_difference_upper_bound"][-1]),
             tol=tol,
             stop=stop,
             history=history,

@@ -1,12 +1,12 @@
 """The document of largest loss difference: an outline of what documents can reach, then words.
 
 A document enters through ``u = y theta . x~`` and ``v = y theta_target . x~``; the loss difference
-``phi(u) - phi(v)`` falls in u and rises in v. So only the lower right of the image of the convex set
-counts (see ``documents.py``), and of that only where it can still beat the best document known: the
-outline is drawn between supporting lines, each from one linear maximisation, and refined there. Its
-maximum is the bound. Without a norm its vertices are documents, and a search over the words that
-hardly matter for the supporting line at the maximum (their *reduced costs*) closes the rest; with
-one, the maximum is rounded to a document and improved word by word.
+``phi(u) - phi(v)`` falls in u and rises in v. So only the lower right of the image of the documents'
+hull counts (see ``documents.py``), and of that only where it can still beat the best document known:
+the outline is drawn between supporting lines, each from one linear maximisation over the documents, and
+refined there. Its maximum is the bound, its vertices are documents. The best of them are improved word by
+word; without a norm a search over the words that hardly matter for the supporting line at the maximum
+(their *reduced costs*) closes the rest. Where there are few documents, all are looked at.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .losses import HINGE, LOG_LOSS, SQUARED_HINGE, Loss
 __all__ = ["find_document"]
 
 MAX_CALLS = 200  # supporting lines per label
-MAX_NODES = 20_000  # documents that the search over words may look at, per label
 NEAR = 48  # words that a local search adds or takes away
 ROUNDS = 30  # of it, at most
+STARTS = 2  # documents that it starts from, at most
 UNIT = 2.0**-53
 
 
-def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, known=-math.inf, max_nodes=None):
+def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, known=-math.inf, max_nodes=20_000):
     """The document of one label with the largest loss difference.
 
     Parameters
     ----------
     known : float
         What another label has reached: nothing below it need be found.
-    max_nodes : int, optional
+    max_nodes : int
         How many documents the search over words may look at.
 
     Returns
@@ -49,15 +49,30 @@ def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, kn
     """
     problem = _Problem(theta, theta_target, region, y, loss)
     outline = _Outline(problem, known)
-    counts = min(_candidates(problem, outline), key=lambda c: -problem.value_of(c))
-    counts = _improve(problem, outline, counts)
-    value = problem.value_of(counts)
+    counts, value, tried = None, -math.inf, set()
+    for _, start in sorted(_candidates(problem, outline), key=lambda pair: -pair[0]):
+        if start.tobytes() in tried:
+            continue
+        tried.add(start.tobytes())
+        better, reached = _improve(problem, outline, start)
+        if reached > value:
+            counts, value = better, reached
+        if len(tried) == STARTS or max(value, known) >= outline.upper - problem.tolerance(value):
+            break
     outline.refine(max(value, known))
     bound, nodes = outline.upper, 0
     if region.norm is None and bound > max(value, known) + problem.tolerance(value):
-        search = _WordSearch(problem, outline, MAX_NODES if max_nodes is None else max_nodes)
+        search = _WordSearch(problem, outline, max_nodes)
         counts, value, bound = search.close(counts, value, known)
         nodes = search.nodes
+    if bound > max(value, known) + problem.tolerance(value):
+        every = region.every(max_nodes)
+        if every is not None:
+            every, rows = every
+            nodes += len(every)
+            values = problem.differences(rows @ problem.A + problem.a0, rows @ problem.P + problem.p0)
+            best = int(np.argmax(values))
+            counts, bound = every[best], float(values[best])
     x = region.row(region.shortest(counts))
     value = problem.difference(float(problem.A @ x) + problem.a0, float(problem.P @ x) + problem.p0)
     return x, value, max(bound, value) + problem.rounding(), nodes
@@ -67,19 +82,18 @@ def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, kn
 
 
 def _candidates(problem, outline):
-    """Counts of documents, one of which is near the maximum of the outline."""
+    """``(value, counts)`` of documents, one of which is near the maximum of the outline."""
     region = problem.region
     cell = max(outline.cells, key=lambda cell: cell.above)
     _, t = problem.edge(cell.left.point, cell.right.point)
     mixture = (1.0 - t) * cell.left.at + t * cell.right.at
-    yield region.nearest_counts(mixture * region.idf if region.norm is None else mixture)
-    if region.norm is None:
-        for support in outline.supports:
-            yield support.at
-    elif region.norm == "l1":
-        for support in outline.supports:
-            yield np.minimum(support.at, 1.0)
-        yield from _two_words(region, mixture)
+    for support in outline.supports:
+        yield support.value, support.counts
+    between = [region.nearest_counts(mixture * region.idf if region.norm is None else mixture)]
+    if region.norm == "l1":
+        between += _two_words(region, mixture)
+    for counts in between:
+        yield problem.value_of(counts), counts
 
 
 def _two_words(region, mixture):
@@ -105,7 +119,7 @@ def _two_words(region, mixture):
 
 
 def _improve(problem, outline, counts):
-    """Add, take away or exchange one word at a time while that pays."""
+    """Add, take away or exchange one word at a time while that pays: ``(counts, value)``."""
     region = problem.region
     near = _near_words(problem, outline, counts)
     idf, limit = region.idf[near], region.max_count[near]
@@ -116,11 +130,11 @@ def _improve(problem, outline, counts):
     u, v = float(problem.A @ own), float(problem.P @ own)
     size = float(own.sum()) if region.norm == "l1" else float(own @ own)
     value = problem.value_of(counts)
+    # Row and column 0 stand for no word: (i, j) takes away word i and adds word j.
+    du, dv = (np.append(0.0, q)[None, :] - np.append(0.0, q)[:, None] for q in (a, p))
     for _ in range(ROUNDS):
         here = counts[near]
         can_add, can_take = here < limit, here > 0.0
-        # Row and column 0 stand for no word: (i, j) takes away word i and adds word j.
-        du, dv = (np.append(0.0, q)[None, :] - np.append(0.0, q)[:, None] for q in (a, p))
         if region.norm is None:
             new_u, new_v = u + du + problem.a0, v + dv + problem.p0
         else:
@@ -157,7 +171,7 @@ def _improve(problem, outline, counts):
         u, v = float(problem.A @ own), float(problem.P @ own)
         size = float(own.sum()) if region.norm == "l1" else float(own @ own)
         value = problem.value_of(counts)
-    return counts
+    return counts, value
 
 
 def _near_words(problem, outline, counts):
@@ -169,7 +183,15 @@ def _near_words(problem, outline, counts):
         cost = np.abs(_reduced_costs(problem, alpha, beta)[0])
     else:
         gains = beta * problem.q_v - alpha * problem.q_u
-        cost = -gains if region.norm == "l1" else -np.abs(gains) - (counts > 0.0)
+        if region.norm == "l1":
+            cost = -gains
+        else:
+            # What one use more, or one less, does to G - mu W at the document's own mu = G / 2 W.
+            g, w = gains * region.idf, region.idf * region.idf
+            W = float(w @ (counts * counts))
+            mu = float(g @ counts) / (2.0 * W) if W > 0.0 else 0.0
+            add, take = np.abs(g - mu * w * (2.0 * counts + 1.0)), np.abs(g - mu * w * (2.0 * counts - 1.0))
+            cost = np.where(counts > 0.0, np.minimum(add, take), add)
     cost = np.where(usable, cost, np.inf)
     some = min(NEAR, int(usable.sum()))
     return np.sort(np.argpartition(cost, some - 1)[:some]) if some else np.empty(0, dtype=np.intp)
@@ -463,7 +485,9 @@ class _Support(NamedTuple):
     beta: float
     height: float
     point: tuple[float, float]
-    at: np.ndarray  # counts of a document there; with a norm, its row, or the point of the ball
+    value: float  # the loss difference of a document there, or next to it
+    at: np.ndarray  # its counts without a norm, its row with one
+    counts: np.ndarray  # with l1 1 for its word
 
 
 class _Cell(NamedTuple):
@@ -482,28 +506,48 @@ class _Outline:
         self.problem, self.calls, self._heights = problem, 0, {}
         first, last = self._support(1.0, 0.0), self._support(0.0, 1.0)
         self.v_top = last.point[1]
-        self.cells = [self._cell(first, last)]
         self.supports = [first, last]
+        self.cells = [self._cell(first, last)]
         self.refine(known)
 
     def _support(self, alpha, beta):
         self.calls += 1
-        problem = self.problem
-        at = problem.region.extreme(beta * problem.q_v - alpha * problem.q_u)
-        point = float(problem.q_u @ at) + problem.a0, float(problem.q_v @ at) + problem.p0
-        return _Support(alpha, beta, beta * point[1] - alpha * point[0], point, at)
+        problem, region = self.problem, self.problem.region
+        gains = beta * problem.q_v - alpha * problem.q_u
+        if region.norm == "l2":
+            height, counts = region.best_document(gains)
+            at = region.row(counts)
+        else:
+            at = region.extreme(gains)
+        u, v = float(problem.q_u @ at) + problem.a0, float(problem.q_v @ at) + problem.p0
+        own = beta * v - alpha * u
+        if region.norm != "l2":
+            return _Support(alpha, beta, own, (u, v), problem.difference(u, v), at, at)
+        # Where the search stopped short the line lies beyond the document: it is touched above it.
+        beyond = max(0.0, height + beta * problem.p0 - alpha * problem.a0 - own)
+        touch = u - alpha * beyond, v + beta * beyond
+        return _Support(alpha, beta, own + beyond, touch, problem.difference(u, v), at, counts)
 
-    def _cell(self, left, right, closed=False):
+    def _cell(self, left, right, beyond=None):
+        """What lies between two supports; ``beyond``: no more than that far beyond their chord."""
         edge = self.problem.edge
-        if closed:
-            return _Cell(edge(left.point, right.point)[0], left, right, True)
-        corner = _meet(left, right)
-        return _Cell(max(edge(left.point, corner)[0], edge(corner, right.point)[0]), left, right, False)
+        corner = _meet(left, right, self.supports[0].point[0], self.v_top)
+        above = max(edge(left.point, corner)[0], edge(corner, right.point)[0])
+        if beyond is not None:
+            alpha, beta = self.chord_normal_of(left, right)
+            (u, v), (u_end, v_end) = left.point, right.point
+            first, last = (u - alpha * beyond, v + beta * beyond), (u_end - alpha * beyond, v_end + beta * beyond)
+            above = min(above, edge(first, last)[0])
+        return _Cell(above, left, right, beyond is not None)
 
     def chord_normal(self, cell):
-        du, dv = (b - a for a, b in zip(cell.left.point, cell.right.point, strict=True))
+        return self.chord_normal_of(cell.left, cell.right)
+
+    @staticmethod
+    def chord_normal_of(left, right):
+        du, dv = (b - a for a, b in zip(left.point, right.point, strict=True))
         length = math.hypot(du, dv)
-        return (dv / length, du / length) if length > 0.0 else (cell.left.alpha, cell.left.beta)
+        return (dv / length, du / length) if length > 0.0 else (left.alpha, left.beta)
 
     def normal(self):
         """Of a supporting line near the maximum."""
@@ -539,17 +583,16 @@ class _Outline:
             chord = (cell.left.point[1] * du - cell.left.point[0] * dv) / length
             inside = cell.left.point[0] < new.point[0] < cell.right.point[0]
             if new.height <= chord + 1e-14 * (abs(chord) + length) or not inside:
-                self.cells[k] = self._cell(cell.left, cell.right, closed=True)
+                self.cells[k] = self._cell(cell.left, cell.right, max(0.0, new.height - chord))
             else:
                 self.cells[k : k + 1] = [self._cell(cell.left, new), self._cell(new, cell.right)]
 
 
-def _meet(left, right):
-    """Where two supporting lines meet."""
+def _meet(left, right, u_least, v_most):
+    """Where two supporting lines meet: no further to the upper left than the first and the last line."""
     determinant = left.alpha * right.beta - right.alpha * left.beta
     if determinant <= 1e-15:
-        return right.point[0], max(left.point[1], right.point[1])
+        return left.point[0], right.point[1]
     v = (left.alpha * right.height - right.alpha * left.height) / determinant
     minus_u = (right.beta * left.height - left.beta * right.height) / determinant
-    u = min(max(-minus_u, left.point[0]), right.point[0])
-    return u, min(max(v, left.point[1]), right.point[1])
+    return max(min(-minus_u, right.point[0]), u_least), min(max(v, left.point[1]), v_most)

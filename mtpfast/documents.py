@@ -13,7 +13,15 @@ and its features are ``c * idf``, divided by their sum (``norm="l1"``), by their
   and a linear function is maximised greedily, the best words first;
 * ``"l1"``: the simplex of the words, whose vertices are the documents of one word;
 * ``"l2"``: the part ``x >= 0`` of the ball. Documents come near to every direction of it, the
-  nearer the longer they may be.
+  nearer the longer they may be and the more often they may use a word.
+
+With ``"l2"`` a linear function of the row, ``(g . c) / |idf c|`` with ``g = q idf``, is maximised over the
+documents themselves, not over the ball: where some ``g_j`` is positive the maximum t fulfils
+
+.. math:: t^2 = \max_{\mu > 0} 4 \mu F(\mu), \qquad F(\mu) = \max_c \sum_j (g_j c_j - \mu\, \mathrm{idf}_j^2 c_j^2)
+
+because ``G <= t sqrt(W)`` says ``G - mu W <= t^2 / (4 mu)`` for every mu. F is convex in mu, and a greedy
+choice solves it: the k-th use of word j adds ``g_j - mu idf_j^2 (2k - 1)``, less than the one before.
 """
 
 from __future__ import annotations
@@ -36,6 +44,8 @@ __all__ = ["DocumentRegion", "DocumentSpace"]
 
 NORMS = (None, "l1", "l2")
 FRONTIER = 400  # vertices of a frontier at most; more would not move a bound by 1e-5
+USES = 1_000_000  # uses of words, over all words, up to which the best document under "l2" is found exactly
+TRIES = 1_000_000  # uses looked at per such search where the length limits the document
 
 
 class DocumentSpace(FeatureSpace):
@@ -449,13 +459,93 @@ class DocumentRegion:
         return np.argsort(-gains, kind="stable")[: int(self._usable.sum())]
 
     def extreme(self, gains) -> np.ndarray:
-        """The point of the convex set where ``gains`` is largest; without a norm in counts, gains per count."""
+        """The point of the convex set where ``gains`` is largest; without a norm in counts, gains per count.
+
+        With "l2", of the ball: see :meth:`best_document`."""
         if self.norm is not None:
             return self.hull_argmax(gains)
         counts = np.zeros(len(gains))
         _, words, taken = self._greedy(gains)
         counts[words] = taken
         return counts
+
+    @cached_property
+    def _uses(self):
+        """``(word, odd)``: a row for the k-th use of every word, with ``odd = 2k - 1``; None if they are too many."""
+        often = np.where(self._usable, np.minimum(self.max_count, self.max_length), 0.0).astype(np.int64)
+        total = int(often.sum())
+        if total > USES:
+            return None
+        word = np.repeat(np.arange(len(often)), often)
+        first = np.repeat(np.cumsum(often) - often, often)
+        return word, 2.0 * (np.arange(total) - first) + 1.0
+
+    def best_document(self, coefficients) -> tuple[float, np.ndarray]:
+        """``(bound, counts)``: no document has a larger ``coefficients . x``, and one that attains it. With "l2" only.
+
+        Equal up to rounding, but where the length limit binds (1e-9, or what ``TRIES`` leave) or there
+        are more than ``USES`` uses of words. O(m) for m uses, and a sort of those that pay.
+        """
+        counts = np.zeros(len(coefficients))
+        usable = np.where(self._usable, coefficients, -np.inf)
+        best = int(np.argmax(usable))
+        if usable[best] <= 0.0:  # one word: |x| = 1 and x >= 0 say sum x >= 1
+            counts[best] = float(self.min_length > 0)
+            return float(usable[best]) if self.min_length else 0.0, counts
+        ball = self._top(coefficients)
+        if self._uses is None:
+            counts = self.nearest_counts(self.hull_argmax(coefficients))
+            return ball, counts
+        word, odd = self._uses
+        rate = (coefficients / self.idf)[word] / odd  # the mu at which a use pays
+        pays = np.flatnonzero(rate > 0.0)
+        rate, word, odd = rate[pays], word[pays], odd[pays]
+        gain, weight = (coefficients * self.idf)[word], (self.idf * self.idf)[word] * odd
+        total = float(np.sum(gain))
+        some = 256
+        while True:  # the uses that pay first, as many as are needed
+            some = min(some, len(rate))
+            top = np.argpartition(-rate, some - 1)[:some] if some < len(rate) else np.arange(some)
+            top = top[np.argsort(-rate[top], kind="stable")]
+            G, W = np.cumsum(gain[top][: self.max_length]), np.cumsum(weight[top][: self.max_length])
+            value = G / np.sqrt(W)
+            n = int(np.argmax(value))
+            best, last = float(value[n]), len(G) - 1
+            mu = float(rate[top[last]])
+            # Below mu, F is at most its chord from mu to 0.
+            enough = _above(0.0, total, mu, float(G[last] - mu * W[last]))[1] <= best * best
+            if enough or some == len(rate) or some >= self.max_length:
+                break
+            some *= 8
+        counts = np.bincount(word[top[: n + 1]], minlength=len(counts)).astype(float)
+        if enough or len(rate) <= self.max_length:
+            return best, counts
+        # Below mu the length limit binds: chords of F, and a value more where one is too high.
+        F0 = float(np.sum(np.partition(gain, -self.max_length)[-self.max_length :]))
+        parts = [((0.0, F0, math.nan), (mu, float(G[last] - mu * W[last]), float(W[last])))]
+        bound, tries = best, min(64, TRIES // len(rate))
+        while parts:
+            low, high = parts.pop()
+            at, above = _above(*low[:2], *high[:2])
+            if above <= best * best * (1.0 + 1e-9) or tries == 0 or not low[0] < at < high[0]:
+                bound = max(bound, math.sqrt(above))
+                continue
+            if above <= best * best * 1.001 and low[2] > high[2]:  # where the lines of the two documents meet
+                meet = (low[1] + low[0] * low[2] - high[1] - high[0] * high[2]) / (low[2] - high[2])
+                at = meet if low[0] < meet < high[0] else at
+            tries -= 1
+            worth = gain - at * weight
+            chosen = np.argpartition(-worth, self.max_length - 1)[: self.max_length]
+            chosen = chosen[worth[chosen] > 0.0]
+            G1, W1 = float(np.sum(gain[chosen])), float(np.sum(weight[chosen]))
+            if G1 / math.sqrt(W1) > best:
+                best = G1 / math.sqrt(W1)
+                counts = np.bincount(word[chosen], minlength=len(counts)).astype(float)
+            new = at, G1 - at * W1, W1
+            if low[2] > high[2] and new[1] <= (high[1] + (high[0] - at) * high[2]) * (1.0 + 1e-15):
+                continue  # on the line of the document above, and of the one below: there is none between
+            parts += [(low, new), (new, high)]
+        return min(max(bound, best), max(ball, best)), counts
 
     def hull_argmax(self, coefficients) -> np.ndarray:
         """A point of the convex set at which ``coefficients . x`` is largest; no row of a document with "l2"."""
@@ -525,6 +615,46 @@ class DocumentRegion:
         return _concave(m, p)
 
     # -- documents ----------------------------------------------------------------------------
+
+    def every(self, most: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """``(counts, rows)`` of all documents, each of shape (n, d), their rows up to rounding; None where
+        n exceeds ``most``, or n d 25 times that."""
+        if most not in self._every:
+            counts = self._all_counts(min(most, 25 * most // max(1, len(self.idf))))
+            self._every[most] = counts if counts is None else (counts, self._rows(counts))
+        return self._every[most]
+
+    @cached_property
+    def _every(self):
+        return {}
+
+    def _all_counts(self, most):
+        usable = np.flatnonzero(self._usable)
+        ways = np.zeros(self.max_length + 1)  # documents of the words so far, by length
+        ways[0] = 1.0
+        for j in usable:
+            sums, often = np.cumsum(ways), int(self.max_count[j]) + 1
+            ways = sums.copy()
+            ways[often:] -= sums[: len(sums) - often]
+            if ways.sum() > most:
+                return None
+        counts, length = np.zeros((1, 0)), np.zeros(1)
+        for j in usable:
+            often = np.arange(self.max_count[j] + 1.0)
+            parent, times = np.nonzero(length[:, None] + often[None, :] <= self.max_length)
+            counts = np.column_stack([counts[parent], often[times]])
+            length = length[parent] + often[times]
+        kept = length >= self.min_length
+        full = np.zeros((int(kept.sum()), len(self.idf)))
+        full[:, usable] = counts[kept]
+        return full
+
+    def _rows(self, counts):
+        rows = counts * self.idf
+        if self.norm is not None:
+            size = rows.sum(axis=1) if self.norm == "l1" else np.sqrt(np.einsum("ij,ij->i", rows, rows))
+            rows /= np.where(size > 0.0, size, 1.0)[:, None]
+        return rows
 
     def nearest_counts(self, x) -> np.ndarray:
         """Counts of a document near a point of the convex set: ndarray of shape (d,)."""
@@ -635,6 +765,14 @@ class DocumentRegion:
         return same and np.array_equal(self.max_count, other.max_count) and np.array_equal(self.idf, other.idf)
 
     __hash__ = None
+
+
+def _above(mu, F, mu_end, F_end):
+    """``(mu, 4 mu F(mu))`` where that is largest between two mu, with the chord of the two values for F."""
+    slope = (F_end - F) / (mu_end - mu) if mu_end > mu else 0.0
+    start = F - slope * mu
+    at = min(max(-start / (2.0 * slope), mu), mu_end) if slope < 0.0 else mu_end
+    return at, 4.0 * at * (start + slope * at)
 
 
 def _concave(m, p):

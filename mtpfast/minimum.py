@@ -1072,10 +1072,11 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         theta, gap = np.full_like(theta_p, math.nan), math.nan
         message += "; not retrained"
     distance = float(np.linalg.norm(theta - theta_p))
-    difference = math.nan
+    difference = highest = math.nan
     if np.all(np.isfinite(theta)):
         weights = objective.class_weight
-        difference = find_point(theta, theta_p, problem.feasible_set, objective.loss, weights=weights).value
+        worst = find_point(theta, theta_p, problem.feasible_set, objective.loss, weights=weights)
+        difference, highest = worst.value, worst.upper_bound
     near = max(tol, NEAR * max(1.0, float(np.linalg.norm(theta_p))))
     if farkas:
         status = "unattainable"
@@ -1092,6 +1093,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
     history = {
         "n_points": np.array([found.n_points]),
         "loss_difference": np.array([difference]),
+        "loss_difference_upper_bound": np.array([highest]),
         "distance": np.array([distance]),
         "lower_bound": np.array([math.nan if certificate is None else certificate.value]),
         "gap": np.array([gap]),
@@ -1107,6 +1109,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         status=status,
         lower_bound=lower,
         loss_difference=difference,
+        loss_difference_upper_bound=highest,
         tol=tol,
         stop="distance" if tol > 0.0 else "exact",
         history=history,

@@ -36,6 +36,7 @@ __all__ = ["LossDifference", "max_loss_difference"]
 BOX_SEARCH = {kernel: _core.box_loss_difference[type(kernel).__name__] for kernel in map(kernel_of, LOSSES.values())}
 # Nodes of the branch and bound per label, about 10 ms; a custom loss has no compiled search.
 MAX_NODES, MAX_NODES_CUSTOM = 100_000, 1_000
+MAX_DOCUMENTS = 20_000  # that the search over words may look at, per label
 NO_GROUPS = (
     np.empty(0, np.intp),
     np.empty(0, np.intp),
@@ -58,7 +59,7 @@ class LossDifference(NamedTuple):
     upper_bound : float
         Proved: no feasible point exceeds it. It is ``value`` plus what rounding (and, for smooth
         losses and mixed spaces, the last 1e-10 of the search) may hide; more only where the branch
-        and bound ran out of nodes.
+        and bound ran out of nodes, or documents with a norm are too many to look at each.
     nodes : int
         What the branch and bound took: 0 on a box or a pool, and where the relaxation decided.
     """
@@ -85,7 +86,8 @@ def max_loss_difference(
     loss : {"hinge", "squared_hinge", "log_loss"} or Loss
     max_nodes : int, optional
         For spaces with lattices or groups: where the branch and bound gives up, for each label. By
-        default 100,000 (10 ms), or 1,000 for a custom loss.
+        default 100,000 (10 ms), or 1,000 for a custom loss. For documents: how many of them the search
+        looks at, 20,000 by default.
     class_weight : dict of {-1: float, 1: float}, optional
         For a victim that weighs its classes: the loss difference of a point counts as often as its label weighs.
 
@@ -93,7 +95,8 @@ def max_loss_difference(
     -------
     LossDifference
         The global maximum, to 1e-10 relative; ``upper_bound`` is proved. If the nodes do not
-        suffice, a feasible point and how far from the maximum it can be at most.
+        suffice, a feasible point and how far from the maximum it can be at most: so too for documents with
+        a norm, where ``upper_bound`` is the maximum over the hull of their images under (u, v).
 
     Raises
     ------
@@ -138,16 +141,19 @@ def max_loss_difference(
 
 
 def find_point(
-    theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None, regions=None, weights=None
+    theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None, regions=None, weights=None, effort=1
 ) -> LossDifference:
     """:func:`max_loss_difference` for arguments that have been checked already, and ``feasible_set.regions`` where
-    it is known already. ``weights``: of the labels -1 and +1, None for 1."""
+    it is known already. ``weights``: of the labels -1 and +1, None for 1. ``effort``: so many times the nodes."""
     if hasattr(feasible_set, "regions"):
         regions = feasible_set.regions(theta.size - 1) if regions is None else regions
     if isinstance(feasible_set, DocumentSpace):
-        return _over_documents(theta, theta_target, regions, loss, weights)
+        nodes = effort * (MAX_DOCUMENTS if max_nodes is None else max_nodes)
+        return _over_documents(theta, theta_target, regions, loss, nodes, weights)
     if isinstance(feasible_set, FeatureSpace):
-        return _over_space(theta, theta_target, feasible_set, regions, loss, max_nodes, weights)
+        if max_nodes is None:
+            max_nodes = MAX_NODES if kernel_of(loss) is not None else MAX_NODES_CUSTOM
+        return _over_space(theta, theta_target, feasible_set, regions, loss, effort * max_nodes, weights)
     if isinstance(feasible_set, CandidatePool):
         feasible_set.check(theta.size - 1)
         return _over_pool(theta, theta_target, feasible_set, loss, weights)
@@ -166,8 +172,6 @@ def _above(bound, weight):
 
 def _over_space(theta, theta_target, space, regions, loss, max_nodes, weights):
     kernel = kernel_of(loss)
-    if max_nodes is None:
-        max_nodes = MAX_NODES if kernel is not None else MAX_NODES_CUSTOM
     best, known = None, -np.inf
     bound, nodes = -np.inf, 0
     for y, region in regions.items():
@@ -226,16 +230,16 @@ def _canonical(theta, theta_target, best, space, regions, loss, weights):
     return best._replace(x=x, value=value, upper_bound=max(best.upper_bound, value) + slack)
 
 
-def _over_documents(theta, theta_target, regions, loss, weights):
-    best, bound = None, -np.inf
+def _over_documents(theta, theta_target, regions, loss, max_nodes, weights):
+    best, bound, nodes = None, -np.inf, 0
     for y, region in regions.items():
         known, weight = -np.inf if best is None else best.value, _weight_of(weights, y)
-        x, value, label_bound, _ = find_document(theta, theta_target, region, y, loss, known / weight)
+        x, value, label_bound, n = find_document(theta, theta_target, region, y, loss, known / weight, max_nodes)
         value *= weight
-        bound = max(bound, _above(label_bound, weight))
+        bound, nodes = max(bound, _above(label_bound, weight)), nodes + n
         if best is None or value > best.value:
             best = LossDifference(x, y, value, np.nan)
-    return best._replace(upper_bound=bound)
+    return best._replace(upper_bound=bound, nodes=nodes)
 
 
 def _over_pool(theta, theta_target, pool, loss, weights):
@@ -303,14 +307,17 @@ class Supply:
             self._used = {}  # (row, label) -> copies
             self._spent = np.zeros(feasible_set.X.shape[0], dtype=np.uint8)
 
-    def find(self, theta, theta_target, loss: Loss, weights=None) -> tuple[LossDifference, LossDifference | None]:
+    def find(
+        self, theta, theta_target, loss: Loss, weights=None, effort=1
+    ) -> tuple[LossDifference, LossDifference | None]:
         """The largest loss difference of the whole feasible set, and of what is left of it (None: nothing).
 
-        ``weights``: of the labels -1 and +1, None for 1."""
+        ``weights``: of the labels -1 and +1, None for 1. ``effort``: so many times the nodes."""
         if self.cap is None:
             if self._regions is None and hasattr(self.feasible_set, "regions"):
                 self._regions = self.feasible_set.regions(theta.size - 1)
-            whole = find_point(theta, theta_target, self.feasible_set, loss, regions=self._regions, weights=weights)
+            known = {"regions": self._regions, "weights": weights, "effort": effort}
+            whole = find_point(theta, theta_target, self.feasible_set, loss, **known)
             return whole, whole
         self.feasible_set.check(theta.size - 1)
         parts = _scan_pool(theta, theta_target, self.feasible_set, loss, self._spent, weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -50,21 +51,27 @@ class PoisoningResult:
     objective : Objective
         What the victim minimises.
     status : str
-        ``"reached"``, ``"budget"``, ``"stalled"``, ``"interrupted"`` or ``"unattainable"``.
+        ``"reached"``, ``"budget"``, ``"stalled"``, ``"interrupted"`` or ``"unattainable"``. With
+        ``stop="loss_difference"`` it is "reached" only if ``loss_difference_upper_bound <= tol``.
     lower_bound : int
         Proved by ``certificate``: no smaller set of points in the feasible set induces the target
         (nor, where a :class:`MinimumPoisoner` had a ``tol``, any model within it). ``2**63 - 1``
         where no number of points suffices.
     loss_difference : float
         ``max phi(y theta . x~) - phi(y theta_target . x~)`` over the feasible set and both labels; of a victim
-        that weighs its classes, times the weight of the label.
+        that weighs its classes, times the weight of the label. The largest that was found, at a point of the set.
+    loss_difference_upper_bound : float
+        Proved: no point of the feasible set exceeds it. Equal to ``loss_difference`` but for rounding where
+        the search is global (boxes, pools); by how much the search may be short where it is not
+        (mixed spaces that ran out of nodes, documents with a norm).
     stop : str
         Which measure ``tol`` belongs to: ``"loss_difference"``, ``"distance"``, or ``"exact"``.
     tol : float
         The attack counts as successful when that measure is at most ``tol``.
     history : dict of str to ndarray
         One entry per model visited, the clean model first: ``n_points``, ``loss_difference``,
-        ``distance``, ``clean_loss``, ``lower_bound``, ``gap``, ``accuracy_<name>``.
+        ``distance``, ``clean_loss``, ``lower_bound``, ``gap``, ``loss_difference_upper_bound``,
+        ``accuracy_<name>``.
     path : ndarray of shape (n_models, n_features + 1) or None
         ``theta`` of every model visited, the clean model first.
     certificate : Certificate or None
@@ -129,6 +136,7 @@ class PoisoningResult:
     records: Any = None
     preprocessing: Any = None
     message: str = ""
+    loss_difference_upper_bound: float = math.nan
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -299,6 +307,8 @@ class PoisoningResult:
         }
         sequence = self.sequence[:size]
         used, sequence = np.unique(sequence, return_inverse=True)
+        proved = history.get("loss_difference_upper_bound", [math.nan])  # NaN: of a file of an earlier version
+        upper = float(proved[-1])
         prefix = dataclasses.replace(
             self,
             points=self.points[used],
@@ -312,7 +322,7 @@ class PoisoningResult:
             status="budget",
             message=f"the first {size} of {self.n_points} points",
         )
-        measure = prefix.loss_difference if self.stop == "loss_difference" else prefix.distance
+        measure = upper if self.stop == "loss_difference" else prefix.distance
         if measure <= self.tol:
             object.__setattr__(prefix, "status", "reached")
         _bound_of_prefix(prefix, self)

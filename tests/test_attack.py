@@ -1,5 +1,7 @@
 """Algorithm 1 (F2): refit, find the point of maximum loss difference, add it, stop."""
 
+import math
+
 import numpy as np
 import pytest
 import reference as ref
@@ -13,7 +15,7 @@ from mtpfast.refit import Victim, refit
 
 every_loss = pytest.mark.parametrize("loss", ref.LOSSES)
 every_convention = pytest.mark.parametrize("conv", ref.CONVENTIONS, ids=ref.convention_id)
-HISTORY = {"n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap"}
+HISTORY = {"n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap", "loss_difference_upper_bound"}
 
 
 def problem(seed, n=60, d=4):
@@ -500,3 +502,49 @@ def test_a_model_that_the_last_check_finds_wrong_is_mended_and_measured_again(mo
     # the same minimiser by another way: rounding of an exact solver
     assert_allclose(mended.theta, plain.theta, rtol=0, atol=1e-9)
     assert_allclose(mended.history["distance"], plain.history["distance"], rtol=0, atol=1e-9)
+
+
+# -- "reached" is what is proved ------------------------------------------------------------------
+
+
+def unproved(monkeypatch, above, nodes):
+    """Searches that leave ``above`` open, unless they may look at so many times the nodes: what they were given."""
+    import mtpfast.oracle
+
+    asked, search = [], mtpfast.oracle.find_point
+
+    def short(*args, effort=1, **rules):
+        asked.append(effort)
+        found = search(*args, effort=effort, **rules)
+        return found if effort >= nodes else found._replace(upper_bound=found.upper_bound + above)
+
+    monkeypatch.setattr("mtpfast.oracle.find_point", short)
+    return asked
+
+
+def test_reached_goes_by_the_proved_side(monkeypatch):
+    """A search that is short by 0.1 has not reached 0.05: the attack goes on, and ends saying what is proved."""
+    X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([-1.0, -1.0, 1.0, 1.0])
+    attack = {"X": X, "y": y, "target": ([-1.0], 1.5), "alpha": 0.1, "tol": 0.05}
+    sure = poison(**attack)
+    assert sure.status == "reached"
+    assert sure.loss_difference <= sure.loss_difference_upper_bound <= 0.05
+    unproved(monkeypatch, 0.1, math.inf)
+    result = poison(**attack, max_points=sure.n_points + 1)
+    assert result.status == "budget"
+    assert result.loss_difference <= 0.05 < result.loss_difference_upper_bound
+    assert "at the best point found, at most" in result.message
+    assert result.at_budget(sure.n_points).status == "budget"
+    assert_array_equal(result.history["loss_difference_upper_bound"][-1], result.loss_difference_upper_bound)
+    near = poison(**attack, stop="distance", max_points=500)
+    assert (near.status == "reached") == (near.distance <= 0.05)
+
+
+def test_a_search_that_is_short_near_tol_is_given_more_nodes(monkeypatch):
+    X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([-1.0, -1.0, 1.0, 1.0])
+    attack = {"X": X, "y": y, "target": ([-1.0], 1.5), "alpha": 0.1, "tol": 0.05}
+    sure = poison(**attack)
+    asked = unproved(monkeypatch, 0.1, 10)
+    result = poison(**attack)
+    assert (result.status, result.n_points) == (sure.status, sure.n_points)
+    assert asked.count(10) == 1

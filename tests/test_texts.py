@@ -1,12 +1,14 @@
 """Texts in, texts out: what the vectorizers make of a point's words is the point, bit for bit."""
 
 import io
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -20,7 +22,9 @@ from mtpfast import (
     MinimumPoisoner,
     ModelTargetedPoisoner,
     PoisoningResult,
+    max_loss_difference,
 )
+from mtpfast.losses import get_loss
 from mtpfast.texts import TextCodec, as_texts
 
 SPAM = "win a cheap prize now call free call cheap pills offer win cash Äpfel"
@@ -234,3 +238,46 @@ def test_a_given_space_sets_the_limits():
     attacker.set_params(feasible_set=CandidatePool(rows), max_points=2)
     pooled = attacker.attack((-attacker.coef_, -attacker.intercept_))
     assert pooled.verify(texts, labels).ok
+
+
+# -- the document of largest loss difference, whatever the vectorizer -----------------------------
+
+WORDS = ["cheap", "pills", "meeting", "now", "win"]
+EVERY_VECTORIZER = [
+    *(CountVectorizer(binary=binary) for binary in (False, True)),
+    *(
+        TfidfVectorizer(norm=norm, binary=binary, use_idf=use_idf, smooth_idf=smooth)
+        for norm in (None, "l1", "l2")
+        for binary in (False, True)
+        for use_idf, smooth in ((True, True), (True, False), (False, True))
+    ),
+]
+
+
+@pytest.mark.parametrize("vectorizer", EVERY_VECTORIZER, ids=repr)
+def test_no_text_exceeds_what_is_proved_of_the_loss_difference(vectorizer):
+    """Every text of the space, transformed by scikit-learn: value <= maximum <= upper_bound, both labels, every
+    loss, whether the search may look at all of them or at none."""
+    rng = np.random.default_rng(len(repr(vectorizer)))
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 5))) for _ in range(12)] + [" ".join(WORDS[:4])]
+    fitted = clone(vectorizer).fit(texts)
+    codec = TextCodec(fitted, as_texts(texts))
+    region = codec.space.regions(codec.n_features)[1.0]
+    limit = np.minimum(region.max_count, region.max_length).astype(int)
+    every = [
+        " ".join(word for word, k in zip(codec.names, c, strict=True) for _ in range(k))
+        for c in itertools.product(*(range(k + 1) for k in limit))
+        if region.min_length <= sum(c) <= region.max_length
+    ]
+    rows = fitted.transform(every).toarray()
+    for loss, scale in itertools.product(("hinge", "squared_hinge", "log_loss"), (0.3, 3.0)):
+        theta, target = scale * rng.normal(size=(2, codec.n_features + 1))
+        phi = get_loss(loss).value
+        u, v = (rows @ t[:-1] + t[-1] for t in (theta, target))
+        brute = max(np.max(phi(y * u) - phi(y * v)) for y in (1.0, -1.0))
+        room = 1e-12 * max(1.0, float(np.max(phi(-np.abs(u)))), float(np.max(phi(-np.abs(v)))))
+        for nodes in (None, 0):
+            found = max_loss_difference(theta, target, codec.space, loss, max_nodes=nodes)
+            assert found.value <= brute + room
+            assert brute <= found.upper_bound + room
+        assert max_loss_difference(theta, target, codec.space, loss).value >= brute - 1e-9 * max(1.0, abs(brute))
