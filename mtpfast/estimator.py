@@ -49,7 +49,9 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
             Kept by reference for :meth:`attack` where it is a C-contiguous float64 array or a CSR
             matrix already, and converted once otherwise. Never changed. With ``preprocessing``, a
-            table of raw records, a DataFrame or an array; or texts, a list of strings.
+            table of raw records, a DataFrame or an array; or texts, a list of strings. Data frames are those of
+            pandas, polars and pyarrow. A warning names columns of objects of which :meth:`PoisoningResult.save` can
+            only keep the text.
         y : array-like of shape (n_samples,)
             Two classes; the larger label is the positive one.
         sample_weight : array-like of shape (n_samples,), optional
@@ -699,7 +701,7 @@ def _inner_of(estimator) -> str | None:
             "its parameter estimator: calibration changes the probabilities that come out, and is no part of the "
             "training (with ensemble=True there is a victim per fold, calibrated_classifiers_[i].estimator)"
         )
-    if hasattr(estimator, "estimator") and not isinstance(estimator.estimator, str):
+    if hasattr(getattr(estimator, "estimator", None), "fit"):
         fitted = " (fitted: its estimator_)" if hasattr(estimator, "estimator_") else ""
         return f"its parameter estimator{fitted}"
     if hasattr(estimator, "estimators"):

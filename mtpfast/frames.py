@@ -188,12 +188,13 @@ def _column_of(native):
     library = _library_of_column(native)
     if library is None:
         return native
-    if library == "polars":
+    # NumPy's view of nested values has more dimensions, and that of a dictionary a value where one is missing.
+    whole = native.dtype.is_nested() if library == "polars" else hasattr(native.type, "value_type")
+    if not whole:
         return native.to_numpy()
-    if not hasattr(native.type, "value_type"):
-        return native.to_numpy()
-    column = np.empty(len(native), dtype=object)  # NumPy's view of a dictionary has a value where one is missing
-    column[:] = native.to_pylist()
+    column = np.empty(len(native), dtype=object)
+    for i, value in enumerate(native.to_list() if library == "polars" else native.to_pylist()):
+        column[i] = value
     return column
 
 
@@ -419,6 +420,15 @@ def _append_sparse(X, rows):
 
 def _append_frame(table, rows):
     """The frame with rows below, and the columns (name, dtype) that became float64 for it."""
+    if library_of(table) == "pandas" and isinstance(rows, np.ndarray) and rows.dtype.kind in "biuf":
+        dtypes = set(table.dtypes)  # of one dtype, a wide frame takes the rows at once
+        if len(dtypes) == 1 and getattr(dtype := dtypes.pop(), "kind", "O") in "biuf" and isinstance(dtype, np.dtype):
+            cast = _cast(rows, dtype)
+            if np.array_equal(cast, rows):
+                import pandas as pd
+
+                frame = pd.DataFrame(cast, columns=table.columns, index=_new_labels(table.index, len(rows)))
+                return _with_rows(table, frame), []
     natives, promoted = native_columns(table), []
     added = []
     for j, column in enumerate(_columns_to_add(rows)):
@@ -439,9 +449,15 @@ def _append_frame(table, rows):
     if promoted:
         table = _pandas_frame(natives, table)
     frame = _pandas_frame(added, table, _new_labels(table.index, rows.shape[0]))
-    result = pd.concat([table, frame]) if rows.shape[0] else table.copy()
+    return _with_rows(table, frame), promoted
+
+
+def _with_rows(table, frame):
+    import pandas as pd
+
+    result = pd.concat([table, frame]) if len(frame) else table.copy()
     result.attrs = dict(table.attrs)
-    return result, promoted
+    return result
 
 
 def _pandas_frame(columns, like, index=None):

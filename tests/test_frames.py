@@ -16,6 +16,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -412,6 +413,38 @@ def test_polars_levels_that_cannot_be_written_are_left_out():
     assert found.X_poison.schema == X.schema
     assert found.poisoned(X, y)[0].schema == X.schema
     assert found.verify(X, y).ok
+
+
+@pytest.mark.parametrize("texts", [list, pd.Series, pl.Series, lambda t: np.array(t, dtype=object)])
+def test_texts_come_back_as_they_went_in(texts):
+    X, y = texts(["cheap pills", "cheap cheap offer", "the meeting", "meeting moved"] * 3), [1, 1, 0, 0] * 3
+    victim = make_pipeline(CountVectorizer(), LinearSVC(loss="hinge"))
+    own = ModelTargetedPoisoner.from_estimator(victim, max_points=3, tol=0.0).fit(X, y)
+    found = own.attack((-own.coef_, -own.intercept_))
+    for shuffle in (False, True):
+        X_mod, _, mask = found.poisoned(X, y, shuffle=shuffle, random_state=0)
+        assert type(X_mod) is type(X)
+        assert [text for text, poison in zip(X_mod, mask, strict=True) if not poison] == list(X)
+        assert sorted(text for text, poison in zip(X_mod, mask, strict=True) if poison) == sorted(found.X_poison)
+
+
+@pytest.mark.parametrize("kind", ["polars", "pyarrow"])
+def test_nested_columns_are_carried_along(kind):
+    """A column that the pipeline drops may hold anything that its library has."""
+    frame, y = records()
+    X = pl.from_pandas(frame).with_columns(
+        listed=pl.lit([1, 2], dtype=pl.List(pl.Int8)), pair=pl.struct("age", "work"), box=pl.lit([0.5, 1.5])
+    )
+    X = X.with_columns(pl.col("box").cast(pl.Array(pl.Float64, 2)), when=pl.datetime(2020, 1, 1, time_zone="UTC"))
+    X = X if kind == "polars" else X.to_arrow()
+    member = MinMaxScaler() if kind == "pyarrow" else "passthrough"
+    victim = make_pipeline(first(member), LinearSVC(loss="hinge"))
+    own = ModelTargetedPoisoner.from_estimator(victim, max_points=3).fit(X, y)
+    found = own.attack((-own.coef_, -own.intercept_))
+    assert equal(saved(found).X_poison, found.X_poison)
+    assert found.X_poison.schema == X.schema
+    X_mod, _, mask = found.poisoned(X, y)
+    assert equal(rows_of(X_mod, ~mask), X)
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
