@@ -215,10 +215,27 @@ KERNELS = {"hinge": HINGE, "squared_hinge": SQUARED_HINGE, "log_loss": LOG_LOSS}
 
 # ---------------------------------------------------------------------------------------------
 # The oracle over a box (oracle.py says why the frontier is enough)
+#
+# What the last digits of the models must not decide is decided by rules. `noise`, (2 d + 6) EPS times the largest
+# sum of the sizes of its terms, bounds the rounding error of a score.
+#  * A coordinate that moves a score by no more than the noise does not move it at all; one that moves neither score
+#    stays at its resting value.
+#  * Edges of one slope, to TIE and the noise, are one edge: along it the coordinates move in the order of their
+#    numbers.
+#  * A place further along the frontier must be better by more than the noise makes of the loss.
+#  * On an edge the maximum of a smooth loss is stationary: it is found to the last digits, and then moved to the
+#    coarsest binary fraction of the edge that costs at most COST of the value. So the small errors of a refit are
+#    not carried from step to step.
 # ---------------------------------------------------------------------------------------------
 
+#: Slopes that differ by this share are equal; what the place on an edge may cost, as a share of the value.
+cdef double TIE = 1e-11
+cdef double COST = 1e-11
+
+
 cdef struct Flip:
-    double ratio    # gain in v per unit of u
+    double ratio        # gain in v per unit of u
+    double du, dv       # what the move of coordinate j from one end to the other adds
     Py_ssize_t j
 
 
@@ -230,11 +247,129 @@ cdef int by_ratio(const void *a, const void *b) noexcept nogil:
     return -1 if p.j < q.j else (1 if p.j > q.j else 0)
 
 
+cdef int by_number(const void *a, const void *b) noexcept nogil:
+    cdef Py_ssize_t i = (<const Flip *>a).j, j = (<const Flip *>b).j
+    return -1 if i < j else (1 if i > j else 0)
+
+
 cdef struct Best:
     double value    # largest loss difference found
     double bound    # nothing on the edges searched so far exceeds this
+    double tie      # what a place further along the frontier must be better by
     Py_ssize_t edge
     double t
+
+
+cdef inline double noise(Loss loss, double u, double v) noexcept nogil:
+    """A loss difference at scores u, v below this is none."""
+    return 1e-14 * (loss.value(u) + loss.value(v)) + 8 * EPS
+
+
+cdef inline double passed_on(Loss loss, double u, double v, double noise_u, double noise_v) noexcept nogil:
+    """What errors of the scores make of the loss difference at u, v."""
+    cdef double s = 1.0, t = 1.0
+    if Loss is SquaredHinge:
+        s, t = loss.slope(u - noise_u), loss.slope(v - noise_v)
+    return s * noise_u + t * noise_v + noise(loss, u, v)
+
+
+cdef inline bint tied(const Flip *p, double ratio, double noise_u, double noise_v) noexcept nogil:
+    """Whether an edge has that slope, as far as can be told."""
+    return fabs(p.ratio - ratio) <= (TIE + noise_u / p.du + noise_v / p.dv) * ratio
+
+
+cdef void break_ties(
+    Flip *flips, Py_ssize_t n, double noise_u, double noise_v, Py_ssize_t *edge, double *t
+) noexcept nogil:
+    """Let the edges of the slope of `edge`, up to `t` of which the frontier has been followed, be followed in the order
+    of their numbers; they are moved accordingly."""
+    cdef Py_ssize_t first = edge[0], last = edge[0] + 1, e
+    cdef double ratio = flips[edge[0]].ratio, way
+    while first > 0 and tied(&flips[first - 1], ratio, noise_u, noise_v):
+        first -= 1
+    while last < n and tied(&flips[last], ratio, noise_u, noise_v):
+        last += 1
+    if last - first == 1:
+        return
+    way = t[0] * flips[edge[0]].dv
+    for e in range(first, edge[0]):
+        way += flips[e].dv
+    qsort(flips + first, last - first, sizeof(Flip), &by_number)
+    for e in range(first, last):
+        if way <= flips[e].dv + noise_v or e == last - 1:
+            edge[0] = e
+            t[0] = 0.0 if way <= noise_v else (1.0 if way >= flips[e].dv - noise_v else way / flips[e].dv)
+            return
+        way -= flips[e].dv
+
+
+cdef inline double uphill(Loss loss, double u, double v, double du, double dv, double t) noexcept nogil:
+    """The derivative of phi(u + t du) - phi(v + t dv)."""
+    return loss.slope(v + t * dv) * dv - loss.slope(u + t * du) * du
+
+
+cdef double settled(Loss loss, double u, double v, double du, double dv, double t) noexcept nogil:
+    """The place on an edge, 0 < t < 1, that stands for a maximum near t."""
+    cdef double low, high, at_low, at_high, mid, at_mid, h = 1e-6, value, cost, grid, place
+    cdef int _
+    if Loss is not Hinge:  # whose maximum is at a kink
+        while True:
+            low, high = (t - h if t > h else 0.0), (t + h if t + h < 1.0 else 1.0)
+            at_low, at_high = uphill(loss, u, v, du, dv, low), uphill(loss, u, v, du, dv, high)
+            if at_low > 0.0 and at_high < 0.0:
+                break
+            if h >= 1e-2:
+                return t
+            h *= 10.0
+        for _ in range(60):  # false position, the end that stays weighing half
+            mid = high - at_high * (high - low) / (at_high - at_low)
+            if not low < mid < high:
+                mid = 0.5 * (low + high)
+            at_mid = uphill(loss, u, v, du, dv, mid)
+            if at_mid > 0.0:
+                low, at_low, at_high = mid, at_mid, 0.5 * at_high
+            elif at_mid < 0.0:
+                high, at_high, at_low = mid, at_mid, 0.5 * at_low
+            else:
+                low = high = mid
+            if high - low <= 4 * EPS:
+                break
+        t = 0.5 * (low + high)
+        value = loss.value(u + t * du) - loss.value(v + t * dv)
+        cost = COST * fabs(value) + noise(loss, u + t * du, v + t * dv)
+        grid = 4096.0
+        while grid < 1e12:
+            place = rint(t * grid) / grid
+            if loss.value(u + place * du) - loss.value(v + place * dv) >= value - cost:
+                return place
+            grid *= 16.0
+    return t
+
+
+cdef double conclude(
+    Loss loss, const double[::1] theta, const double[::1] theta_target, double y, double[::1] x,
+    Py_ssize_t j, double low, double high, double t, double *u, double *v,
+) noexcept nogil:
+    """Move coordinate j (-1: none) from where it is, `low` or `high`, the share t of the way to the other end, to its
+    settled place. Returns the loss difference at x, and the scores."""
+    cdef Py_ssize_t i, d = x.shape[0]
+    cdef double start, way
+    if j >= 0:
+        u[0], v[0] = y * theta[d], y * theta_target[d]
+        for i in range(d):
+            u[0] += y * theta[i] * x[i]
+            v[0] += y * theta_target[i] * x[i]
+        start = x[j]
+        way = high - low if start == low else low - high
+        t = settled(loss, u[0], v[0], y * theta[j] * way, y * theta_target[j] * way, t)
+        # a binary fraction from either end
+        x[j] = (high if start == low else low) if t == 1.0 else start + t * way
+        x[j] = low if x[j] < low else (high if x[j] > high else x[j])
+    u[0], v[0] = y * theta[d], y * theta_target[d]
+    for i in range(d):
+        u[0] += y * theta[i] * x[i]
+        v[0] += y * theta_target[i] * x[i]
+    return loss.value(u[0]) - loss.value(v[0])
 
 
 cdef void search_piece(
@@ -254,9 +389,9 @@ cdef void search_piece(
     top = 1
     fa = loss.value(u0 + low * du) - loss.value(v0 + low * dv)
     fb = loss.value(u0 + high * du) - loss.value(v0 + high * dv)
-    if fa > best.value:
+    if fa > best.value + best.tie:
         best.value, best.edge, best.t = fa, edge, low
-    if fb > best.value:
+    if fb > best.value + best.tie:
         best.value, best.edge, best.t = fb, edge, high
     while top > 0:
         top -= 1
@@ -281,8 +416,9 @@ cdef void search_piece(
         if bound > best.value:
             # the peak of the bound is a good guess of the peak itself
             fm = loss.value(u0 + (a + mid * h) * du) - loss.value(v0 + (a + mid * h) * dv)
-            if fm > best.value:
+            if fm > best.value + best.tie:
                 best.value, best.edge, best.t = fm, edge, a + mid * h
+        tol = tol if tol > best.tie else best.tie
         if bound <= best.value + tol or h < 1e-12 or top >= 62:
             if bound > best.bound:
                 best.bound = bound
@@ -331,6 +467,7 @@ def box_loss_difference(
     const double[::1] theta_target,  # IN  (d + 1,)
     const double[::1] lower,         # IN  (d,)
     const double[::1] upper,         # IN  (d,)
+    const double[::1] rest,          # IN  (d,) where a coordinate stays that moves neither score
     double y,                        # IN  the label, -1. or +1.
     double[::1] x,                   # OUT (d,) the maximiser
 ):
@@ -340,95 +477,85 @@ def box_loss_difference(
     true maximum, the rounding of the sums included.
     """
     cdef Py_ssize_t d = lower.shape[0], n_flips = 0, j, e
-    if theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1 or upper.shape[0] != d or x.shape[0] != d:
+    if (theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1 or upper.shape[0] != d or x.shape[0] != d
+            or rest.shape[0] != d):
         raise ValueError("box_loss_difference: shapes disagree")
     cdef Flip *flips = <Flip *>malloc((d if d > 0 else 1) * sizeof(Flip))
     if flips == NULL:
         raise MemoryError()
-    cdef double u, v, a, p, width, at, size_u, size_v, value, slack, err, zero_u, zero_v, lost_u, lost_v
+    cdef double u, v, a, p, width, far, size_u, size_v, value, slack, err, noise_u, noise_v, lost_u, lost_v
     cdef double u0, v0
+    cdef bint idle_u, idle_v
     cdef Best best
     with nogil:
-        # A weight that is zero but for rounding decides nothing: points follow the data, not noise.
-        # What this can cost is added to the bound.
-        zero_u = zero_v = lost_u = lost_v = 0.0
-        for j in range(d):
-            zero_u = fabs(theta[j]) if fabs(theta[j]) > zero_u else zero_u
-            zero_v = fabs(theta_target[j]) if fabs(theta_target[j]) > zero_v else zero_v
-        zero_u *= 4 * EPS
-        zero_v *= 4 * EPS
         u, v = y * theta[d], y * theta_target[d]
         size_u, size_v = fabs(u), fabs(v)
         for j in range(d):
+            far = fabs(lower[j]) + (upper[j] - lower[j])
+            size_u += fabs(theta[j]) * far
+            size_v += fabs(theta_target[j]) * far
+        # Every score is a sum of at most 2 d + 1 products, so it is off by less than this
+        # (Higham, Accuracy and Stability, section 3.1); the loss passes it on with its slope.
+        err = (2 * d + 6) * EPS
+        noise_u, noise_v = err * size_u, err * size_v
+        # What idle coordinates can cost is added to the bound.
+        lost_u = lost_v = 0.0
+        for j in range(d):
             a, p = y * theta[j], y * theta_target[j]
             width = upper[j] - lower[j]
-            if fabs(a) <= zero_u:
+            idle_u, idle_v = fabs(a) * width <= noise_u, fabs(p) * width <= noise_v
+            if idle_u:
                 lost_u += fabs(a) * width
-            if fabs(p) <= zero_v:
+            if idle_v:
                 lost_v += fabs(p) * width
-            if a > zero_u:
-                at = lower[j]
-            elif a < -zero_u:
-                at = upper[j]
-            elif p > zero_v:
-                at = upper[j]
-            elif p < -zero_v:
-                at = lower[j]
-            else:  # nothing to gain: the value nearest 0
-                at = lower[j] if lower[j] > 0.0 else (upper[j] if upper[j] < 0.0 else 0.0)
-            x[j] = at
-            u += a * at
-            v += p * at
-            size_u += fabs(a) * (fabs(lower[j]) + width)
-            size_v += fabs(p) * (fabs(lower[j]) + width)
-            if width > 0.0 and ((a > zero_u and p > zero_v) or (a < -zero_u and p < -zero_v)):
-                flips[n_flips].ratio = fabs(p) / fabs(a)
-                flips[n_flips].j = j
-                n_flips += 1
+            if not idle_u:
+                x[j] = lower[j] if a > 0.0 else upper[j]
+                if not idle_v and (a > 0.0) == (p > 0.0):
+                    flips[n_flips].ratio = fabs(p) / fabs(a)
+                    flips[n_flips].du, flips[n_flips].dv = fabs(a) * width, fabs(p) * width
+                    flips[n_flips].j = j
+                    n_flips += 1
+            elif not idle_v:
+                x[j] = upper[j] if p > 0.0 else lower[j]
+            else:
+                x[j] = rest[j]
+            u += a * x[j]
+            v += p * x[j]
         qsort(flips, n_flips, sizeof(Flip), &by_ratio)
         u0, v0 = u, v
         best.value = loss.value(u) - loss.value(v)
         best.bound = best.value
         best.edge, best.t = 0, 0.0
+        best.tie = passed_on(loss, u, v, noise_u, noise_v)
         # first the vertices, so that most edges are dropped unsearched
         for e in range(n_flips):
-            j = flips[e].j
-            width = upper[j] - lower[j]
-            u += fabs(theta[j]) * width
-            v += fabs(theta_target[j]) * width
+            u += flips[e].du
+            v += flips[e].dv
             value = loss.value(u) - loss.value(v)
-            if value > best.value:
+            if value > best.bound:
+                best.bound = value
+            if value > best.value + best.tie:
                 best.value, best.edge, best.t = value, e, 1.0
+                best.tie = passed_on(loss, u, v, noise_u, noise_v)
         u, v = u0, v0
         for e in range(n_flips):
-            j = flips[e].j
-            width = upper[j] - lower[j]
-            search_edge(loss, u, v, fabs(theta[j]) * width, fabs(theta_target[j]) * width, e, &best)
-            u += fabs(theta[j]) * width
-            v += fabs(theta_target[j]) * width
+            search_edge(loss, u, v, flips[e].du, flips[e].dv, e, &best)
+            u += flips[e].du
+            v += flips[e].dv
         if best.value > best.bound:
             best.bound = best.value
-        for e in range(n_flips if best.edge >= n_flips else best.edge + 1):
-            j = flips[e].j
-            if e < best.edge or best.t == 1.0:
+        j = -1
+        if n_flips > 0:
+            break_ties(flips, n_flips, noise_u, noise_v, &best.edge, &best.t)
+            for e in range(best.edge + (best.t == 1.0)):
+                j = flips[e].j
                 x[j] = upper[j] if x[j] == lower[j] else lower[j]
-            else:
-                width = best.t * (upper[j] - lower[j])
-                x[j] = lower[j] + width if x[j] == lower[j] else upper[j] - width
-                if x[j] < lower[j]:
-                    x[j] = lower[j]
-                elif x[j] > upper[j]:
-                    x[j] = upper[j]
-        u, v = y * theta[d], y * theta_target[d]
-        for j in range(d):
-            u += y * theta[j] * x[j]
-            v += y * theta_target[j] * x[j]
-        value = loss.value(u) - loss.value(v)
-        # Every score is a sum of at most 2 d + 1 products, so it is off by less than this
-        # (Higham, Accuracy and Stability, section 3.1); the loss passes it on with its slope.
-        err = (2 * d + 6) * EPS
-        lost_u += err * size_u
-        lost_v += err * size_v
+            j = flips[best.edge].j if 0.0 < best.t < 1.0 else -1
+        value = conclude(
+            loss, theta, theta_target, y, x, j, lower[j] if j >= 0 else 0.0, upper[j] if j >= 0 else 0.0, best.t, &u, &v
+        )
+        lost_u += noise_u
+        lost_v += noise_v
         slack = (loss.slope(u - lost_u) * lost_u + loss.slope(v - lost_v) * lost_v
                  + 8 * EPS * (loss.value(u) + loss.value(v)))
         free(flips)
@@ -462,6 +589,7 @@ cdef enum:
 cdef struct Choice:        # a level of a group; its scores count from those of level 0
     double u, v
     Py_ssize_t column      # the column that is on; -1: none
+    Py_ssize_t rank        # among equal levels: the resting one is first, then none, then the columns
 
 
 cdef struct Item:          # a coordinate on a lattice, or a group; u and v rise with the level
@@ -536,7 +664,7 @@ cdef int by_scores(const void *a, const void *b) noexcept nogil:
         return -1 if p.u < q.u else 1
     if p.v != q.v:
         return -1 if p.v > q.v else 1
-    return -1 if p.column < q.column else (1 if p.column > q.column else 0)
+    return -1 if p.rank < q.rank else (1 if p.rank > q.rank else 0)
 
 
 cdef int by_u(const void *a, const void *b) noexcept nogil:
@@ -636,11 +764,6 @@ cdef inline bint hopeful(Loss loss, const Search *s, double u, double v) noexcep
             or (u > s.left_at and v - s.left_slope * u > s.left_cut))
 
 
-cdef inline double noise(Loss loss, double u, double v) noexcept nogil:
-    """A loss difference at scores u, v below this is none."""
-    return 1e-14 * (loss.value(u) + loss.value(v)) + 8 * EPS
-
-
 cdef inline bint peaks(
     Loss loss, double threshold, double slope, double u, double v, double end
 ) noexcept nogil:
@@ -694,7 +817,7 @@ cdef bint improve(Loss loss, Search *s, double u, double v, Py_ssize_t first, Py
     cdef Best best
     cdef Py_ssize_t i, k = -1, n
     cdef double value, next_value, du, dv
-    best.value = -INFINITY
+    best.value, best.tie = -INFINITY, 0.0
     for i in range(first, last + 1):
         value = loss.value(u + s.curve_u[i]) - loss.value(v + s.curve_v[i])
         if value > best.value:
@@ -977,7 +1100,7 @@ cdef Py_ssize_t efficient(
 ) noexcept nogil:
     """Keep, in the order of u, the levels of a group that no other one dominates (but for eps).
 
-    Of levels that are equal but for eps, the lowest column stays. Taking one level for another
+    Of levels that are equal but for eps, the one of lowest rank stays. Taking one level for another
     costs eps at most; `times` counts how often that was done.
     """
     cdef Py_ssize_t i, kept = 0
@@ -987,7 +1110,7 @@ cdef Py_ssize_t efficient(
         if kept > 0 and choices[i].v <= choices[kept - 1].v + eps_v:
             if choices[i].v > choices[kept - 1].v:
                 times[0] += 1
-            if (choices[i].column < choices[kept - 1].column and choices[i].v >= choices[kept - 1].v - eps_v
+            if (choices[i].rank < choices[kept - 1].rank and choices[i].v >= choices[kept - 1].v - eps_v
                     and choices[i].u <= choices[kept - 1].u + eps_u):
                 times[0] += 1
                 choices[kept - 1] = choices[i]
@@ -1026,6 +1149,39 @@ cdef inline double lattice_value(double near, double origin, double step) noexce
     return origin + rint((near - origin) / step) * step
 
 
+cdef void exchange(Search *s, double noise_u, double noise_v, Py_ssize_t *scratch) noexcept nogil:
+    """Of lattices that move the scores alike, as far as can be told, the first go as far as they can."""
+    cdef Py_ssize_t e, f, i, k, n, total
+    cdef Edge *edge
+    cdef Edge *other
+    for i in range(s.n_items):
+        scratch[i] = 0  # not dealt with
+    for e in range(s.n_all):
+        edge = &s.all_edges[e]
+        i = edge.item
+        if i < 0 or s.items[i].column < 0 or scratch[i]:
+            continue
+        scratch[i], n, total = 1, 1, s.level[i]
+        for f in range(e + 1, s.n_all):
+            other = &s.all_edges[f]
+            if not fabs(other.slope - edge.slope) <= (
+                    TIE + noise_u / edge.du + noise_v / edge.dv + noise_u / other.du + noise_v / other.dv) * edge.slope:
+                break
+            k = other.item
+            if (k >= 0 and s.items[k].column >= 0 and not scratch[k] and s.items[k].n_levels == s.items[i].n_levels
+                    and fabs(other.du - edge.du) <= TIE * edge.du + noise_u
+                    and fabs(other.dv - edge.dv) <= TIE * edge.dv + noise_v):
+                scratch[k], n, total = 2, n + 1, total + s.level[k]
+        if n == 1:
+            continue
+        scratch[i] = 2
+        for k in range(s.n_items):  # in the order of their columns
+            if scratch[k] == 2:
+                scratch[k] = 1
+                s.level[k] = total if total < s.items[k].n_levels - 1 else s.items[k].n_levels - 1
+                total -= s.level[k]
+
+
 def region_loss_difference(
     Loss loss,
     const double[::1] theta,                # IN  (d + 1,)
@@ -1039,6 +1195,7 @@ def region_loss_difference(
     const double[::1] group_off,            # IN
     const double[::1] group_on,             # IN
     const unsigned char[::1] exactly_one,   # IN  (n_groups,) 0: at most one
+    const double[::1] rest,                 # IN  (d,) where a coordinate stays that moves neither score
     double y,                               # IN  the label, -1. or +1.
     double known,                           # IN  only points above this are of interest
     Py_ssize_t max_nodes,                   # IN  of the branch and bound
@@ -1053,18 +1210,20 @@ def region_loss_difference(
     cdef Py_ssize_t d = lower.shape[0], n_groups = group_start.shape[0], n_listed = group_column.shape[0]
     if (theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1 or upper.shape[0] != d or x.shape[0] != d
             or origin.shape[0] != d or step.shape[0] != d or group_off.shape[0] != n_listed
-            or group_on.shape[0] != n_listed or exactly_one.shape[0] != n_groups or n_listed > d):
+            or rest.shape[0] != d or group_on.shape[0] != n_listed or exactly_one.shape[0] != n_groups or n_listed > d):
         raise ValueError("region_loss_difference: shapes disagree")
     cdef Search s
     cdef Best best
-    cdef Py_ssize_t n_all = 0, n_choices = 0, n_nodes = 0, j, e, g, i, k, first, n
-    cdef double u, v, a, p, width, at, size_u, size_v, value, err, zero_u, zero_v, lost_u, lost_v
+    cdef Py_ssize_t n_all = 0, n_choices = 0, n_nodes = 0, n_flips = 0, j, e, g, i, k, first, n
+    cdef double u, v, a, p, width, at, size_u, size_v, value, err, noise_u, noise_v, lost_u, lost_v
+    cdef bint idle_u, idle_v
     cdef double least_u, least_v, bound, slope, part, margin, most_a, most_p, zero_a, zero_p
     cdef int failed = 0
     # One block for everything whose size is known, the widest types first.
     cdef size_t m = d + n_groups + 1
     cdef char *block = <char *>malloc(
-        m * (2 * sizeof(Edge) + sizeof(Item) + sizeof(Choice) + 3 * sizeof(double) + 4 * sizeof(Py_ssize_t) + 2))
+        m * (2 * sizeof(Edge) + sizeof(Flip) + sizeof(Item) + sizeof(Choice)
+             + 3 * sizeof(double) + 4 * sizeof(Py_ssize_t) + 2))
     s.capacity = 256
     s.states = <State *>malloc(s.capacity * sizeof(State))
     if block == NULL or s.states == NULL:
@@ -1073,7 +1232,8 @@ def region_loss_difference(
         raise MemoryError()
     cdef Edge *edges = <Edge *>block
     s.edges = edges + m
-    s.items = <Item *>(s.edges + m)
+    cdef Flip *flips = <Flip *>(s.edges + m)
+    s.items = <Item *>(flips + m)
     s.choices = <Choice *>(s.items + m)
     s.curve_u = <double *>(s.choices + m)
     s.curve_v = s.curve_u + m
@@ -1085,52 +1245,68 @@ def region_loss_difference(
     s.taken = <char *>(s.curve_item + m)
     cdef char *grouped = s.taken + m
     with nogil:
-        # As over a box, a weight that is zero but for rounding decides nothing.
-        zero_u = zero_v = lost_u = lost_v = 0.0
+        # As over a box, what moves a score by less than its rounding error does not move it.
+        noise_u, noise_v = fabs(theta[d]), fabs(theta_target[d])
         for j in range(d):
-            zero_u = fabs(theta[j]) if fabs(theta[j]) > zero_u else zero_u
-            zero_v = fabs(theta_target[j]) if fabs(theta_target[j]) > zero_v else zero_v
             grouped[j] = 0
-        a, p = zero_u, zero_v
-        zero_u = 4 * EPS * a if 4 * EPS * a > 1e-100 * p else 1e-100 * p  # no slope overflows
-        zero_v = 4 * EPS * p if 4 * EPS * p > 1e-100 * a else 1e-100 * a
+        for e in range(n_listed):
+            grouped[group_column[e]] = 1
+        for g in range(n_groups):
+            most_a = most_p = 0.0
+            for e in range(group_start[g], group_start[g + 1] if g + 1 < n_groups else n_listed):
+                a, p = fabs(theta[group_column[e]]), fabs(theta_target[group_column[e]])
+                noise_u += a * fabs(group_off[e])
+                noise_v += p * fabs(group_off[e])
+                at = group_on[e] - group_off[e]
+                most_a = a * at if a * at > most_a else most_a
+                most_p = p * at if p * at > most_p else most_p
+            noise_u += most_a
+            noise_v += most_p
+        for j in range(d):
+            if not grouped[j]:
+                width = fabs(lower[j]) + (upper[j] - lower[j])
+                noise_u += fabs(theta[j]) * width
+                noise_v += fabs(theta_target[j]) * width
+        a, p, err = noise_u, noise_v, (2 * d + 6) * EPS
+        noise_u = err * a if err * a > 1e-100 * p else 1e-100 * p  # no slope overflows
+        noise_v = err * p if err * p > 1e-100 * a else 1e-100 * a
+        lost_u = lost_v = 0.0
         u, v = y * theta[d], y * theta_target[d]
         size_u, size_v = fabs(u), fabs(v)
         s.n_items = 0
         for g in range(n_groups):
             i, first, n = s.n_items, n_choices, 0
-            width = most_a = most_p = zero_a = zero_p = 0.0
+            most_a = most_p = zero_a = zero_p = 0.0
             if not exactly_one[g]:
                 s.choices[first].u = s.choices[first].v = 0.0
-                s.choices[first].column = -1
+                s.choices[first].column = s.choices[first].rank = -1
                 n = 1
             for e in range(group_start[g], group_start[g + 1] if g + 1 < n_groups else n_listed):
                 j = group_column[e]
-                grouped[j] = 1
                 a, p = y * theta[j], y * theta_target[j]
                 u += a * group_off[e]
                 v += p * group_off[e]
                 size_u += fabs(a * group_off[e])
                 size_v += fabs(p * group_off[e])
                 at = group_on[e] - group_off[e]
-                width = fabs(at) if fabs(at) > width else width
-                if fabs(a) <= zero_u:
+                if fabs(a * at) <= noise_u:
                     zero_a = fabs(a * at) if fabs(a * at) > zero_a else zero_a
                     a = 0.0
-                if fabs(p) <= zero_v:
+                if fabs(p * at) <= noise_v:
                     zero_p = fabs(p * at) if fabs(p * at) > zero_p else zero_p
                     p = 0.0
                 most_a = fabs(a * at) if fabs(a * at) > most_a else most_a
                 most_p = fabs(p * at) if fabs(p * at) > most_p else most_p
                 s.choices[first + n].u, s.choices[first + n].v = a * at, p * at
                 s.choices[first + n].column = j
+                s.choices[first + n].rank = -2 if rest[j] == group_on[e] else j
                 n += 1
             # one column is on, and a state that changes its level takes off and adds
             size_u += 3.0 * (most_a + zero_a)
             size_v += 3.0 * (most_p + zero_p)
-            n = efficient(s.choices + first, n, zero_u * width, zero_v * width, &k)
-            lost_u += zero_a + k * zero_u * width
-            lost_v += zero_p + k * zero_v * width
+            n = efficient(s.choices + first, n, noise_u, noise_v, &k)
+            lost_u += zero_a + k * noise_u
+            lost_v += zero_p + k * noise_v
             a, p = s.choices[first].u, s.choices[first].v
             u += a
             v += p
@@ -1150,25 +1326,20 @@ def region_loss_difference(
             width = upper[j] - lower[j]
             size_u += fabs(a) * (fabs(lower[j]) + width)
             size_v += fabs(p) * (fabs(lower[j]) + width)
-            if fabs(a) <= zero_u:
+            idle_u, idle_v = fabs(a) * width <= noise_u, fabs(p) * width <= noise_v
+            if idle_u:
                 lost_u += fabs(a) * width
-            if fabs(p) <= zero_v:
+            if idle_v:
                 lost_v += fabs(p) * width
-            if a > zero_u:
-                at = lower[j]
-            elif a < -zero_u:
-                at = upper[j]
-            elif p > zero_v:
-                at = upper[j]
-            elif p < -zero_v:
-                at = lower[j]
-            else:  # nothing to gain: the value nearest 0
-                at = lattice_value(0.0, origin[j], step[j]) if step[j] > 0.0 else 0.0
-                at = lower[j] if lower[j] > at else (upper[j] if upper[j] < at else at)
-            x[j] = at
-            u += a * at
-            v += p * at
-            if width > 0.0 and ((a > zero_u and p > zero_v) or (a < -zero_u and p < -zero_v)):
+            if not idle_u:
+                x[j] = lower[j] if a > 0.0 else upper[j]
+            elif not idle_v:
+                x[j] = upper[j] if p > 0.0 else lower[j]
+            else:
+                x[j] = rest[j]
+            u += a * x[j]
+            v += p * x[j]
+            if not idle_u and not idle_v and (a > 0.0) == (p > 0.0):
                 edges[n_all].slope = fabs(p) / fabs(a)
                 edges[n_all].du, edges[n_all].dv = fabs(a) * width, fabs(p) * width
                 edges[n_all].start, edges[n_all].stop = 0, 1
@@ -1194,13 +1365,17 @@ def region_loss_difference(
         best.value = loss.value(u) - loss.value(v)
         best.bound = best.value
         best.edge, best.t = -1, 1.0
+        best.tie = passed_on(loss, u, v, noise_u, noise_v)
         margin = 0.5 * noise(loss, u, v)  # half of it here, all of it when states are compared
         for e in range(n_all):
             u += edges[e].du
             v += edges[e].dv
             value = loss.value(u) - loss.value(v)
-            if value > best.value:
+            if value > best.bound:
+                best.bound = value
+            if value > best.value + best.tie:
                 best.value, best.edge, best.t = value, e, 1.0
+                best.tie = passed_on(loss, u, v, noise_u, noise_v)
                 margin = 0.5 * noise(loss, u, v)
         u, v = least_u, least_v
         for e in range(n_all):
@@ -1259,6 +1434,7 @@ def region_loss_difference(
             failed = branch(loss, &s, first, slope, max_nodes, 4 * EPS * size_u, 4 * EPS * size_v, &bound, &n_nodes)
             err += 4 * EPS * s.n_stages
         # the point
+        exchange(&s, noise_u, noise_v, now)
         for i in range(s.n_items):
             k = s.level[i]
             if s.items[i].column < 0:
@@ -1273,23 +1449,24 @@ def region_loss_difference(
         for g in range(n_groups):  # the groups are the first items
             for e in range(group_start[g], group_start[g + 1] if g + 1 < n_groups else n_listed):
                 x[group_column[e]] = group_on[e] if group_column[e] == now[g] else group_off[e]
-        k = 0
         for e in range(n_all):
-            if edges[e].item >= 0:
-                continue
-            j = -1 - edges[e].item
-            if k < s.n_crossed:
+            if edges[e].item < 0:
+                flips[n_flips].ratio, flips[n_flips].j = edges[e].slope, -1 - edges[e].item
+                flips[n_flips].du, flips[n_flips].dv = edges[e].du, edges[e].dv
+                n_flips += 1
+        j = -1
+        if n_flips > 0:
+            best.edge, best.t = s.n_crossed, s.part
+            if s.n_crossed == n_flips:
+                best.edge, best.t = n_flips - 1, 1.0
+            break_ties(flips, n_flips, noise_u, noise_v, &best.edge, &best.t)
+            for e in range(best.edge + (best.t == 1.0)):
+                j = flips[e].j
                 x[j] = upper[j] if x[j] == lower[j] else lower[j]
-            elif k == s.n_crossed and s.part > 0.0:
-                width = s.part * (upper[j] - lower[j])
-                at = lower[j] + width if x[j] == lower[j] else upper[j] - width
-                x[j] = lower[j] if at < lower[j] else (upper[j] if at > upper[j] else at)
-            k += 1
-        u, v = y * theta[d], y * theta_target[d]
-        for j in range(d):
-            u += y * theta[j] * x[j]
-            v += y * theta_target[j] * x[j]
-        value = loss.value(u) - loss.value(v)
+            j = flips[best.edge].j if 0.0 < best.t < 1.0 else -1
+        value = conclude(
+            loss, theta, theta_target, y, x, j, lower[j] if j >= 0 else 0.0, upper[j] if j >= 0 else 0.0, best.t, &u, &v
+        )
         # Rounding as over a box, with the slopes where they are steepest: a point anywhere on the
         # frontier may have been dropped for it. A state adds one term a stage, and thinning out
         # the states may cost `eps` a stage.
@@ -1315,12 +1492,15 @@ cdef struct Candidate:
     double label
 
 
-cdef inline void offer(Loss loss, double s, double t, double sign, Py_ssize_t i, Candidate *best) noexcept nogil:
+cdef inline void offer(
+    Loss loss, double s, double t, double sign, Py_ssize_t i, double tie, Candidate *best
+) noexcept nogil:
+    """Take row i for the best if it is better than the best so far by more than `tie`."""
     cdef double f
-    if loss.most_difference(sign * s, sign * t) <= best.value:
+    if loss.most_difference(sign * s, sign * t) <= best.value + tie:
         return
     f = loss.value(sign * s) - loss.value(sign * t)
-    if f > best.value:
+    if f > best.value + tie:
         best.value, best.row, best.label = f, i, sign
 
 
@@ -1335,9 +1515,10 @@ def pool_loss_difference(
     const double[:, ::1] X,          # IN (n, d)
     const double[::1] signs,         # IN (n,) labels of the candidates, or empty: either label
     const unsigned char[::1] spent,  # IN (n,) 1: the label +1 is used up, 2: the label -1, 3: both; or empty
+    double tie,                      # IN what a later row must be better by
 ):
-    """(row, label, value) of the largest loss difference over the rows of X, first of what is left and then of
-    what is used up (value -inf where there is none); O(n d), one read."""
+    """(row, label, value) of the largest loss difference over the rows of X, to `tie`, first of what is left and then
+    of what is used up (value -inf where there is none); O(n d), one read."""
     cdef Py_ssize_t n = X.shape[0], d = X.shape[1], i
     if theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1:
         raise ValueError("pool_loss_difference: shapes disagree")
@@ -1358,9 +1539,9 @@ def pool_loss_difference(
             if capped:
                 gone = spent[i]
             if either or signs[i] > 0:
-                offer(loss, s[0], s[1], 1.0, i, &best[gone & 1])
+                offer(loss, s[0], s[1], 1.0, i, tie, &best[gone & 1])
             if either or signs[i] < 0:
-                offer(loss, s[0], s[1], -1.0, i, &best[(gone >> 1) & 1])
+                offer(loss, s[0], s[1], -1.0, i, tie, &best[(gone >> 1) & 1])
     return as_tuple(&best[0]), as_tuple(&best[1])
 
 
@@ -1371,6 +1552,7 @@ def pool_loss_difference_csr(
     const double[::1] data, const int[::1] indices, const int[::1] indptr,  # IN the candidates
     const double[::1] signs,         # IN (n,) or empty
     const unsigned char[::1] spent,  # IN (n,) or empty
+    double tie,                      # IN what a later row must be better by
 ):
     """:func:`pool_loss_difference` over the rows of a CSR matrix."""
     cdef Py_ssize_t n = indptr.shape[0] - 1, d = theta.shape[0] - 1, i, j
@@ -1394,9 +1576,9 @@ def pool_loss_difference_csr(
             if capped:
                 gone = spent[i]
             if either or signs[i] > 0:
-                offer(loss, s, t, 1.0, i, &best[gone & 1])
+                offer(loss, s, t, 1.0, i, tie, &best[gone & 1])
             if either or signs[i] < 0:
-                offer(loss, s, t, -1.0, i, &best[(gone >> 1) & 1])
+                offer(loss, s, t, -1.0, i, tie, &best[(gone >> 1) & 1])
     return as_tuple(&best[0]), as_tuple(&best[1])
 
 

@@ -195,7 +195,7 @@ class _Run:
     def __init__(self, X, y, weight, target, objective, feasible_set, eval_sets, theta0, resume):
         self.X, self.y, self.weight, self.target = X, y, weight, target
         self.objective, self.feasible_set, self.eval_sets = objective, feasible_set, eval_sets
-        self.supply = Supply(feasible_set)
+        self.supply = Supply(feasible_set, X, target)
         self.sequence, self.path = array("q"), Growing(target.shape)
         self.names = [*NAMES, *(f"accuracy_{name}" for name in eval_sets)]
         self.history = Growing((len(self.names),))  # a row for every model of the path

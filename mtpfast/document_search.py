@@ -50,12 +50,12 @@ def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, kn
     problem = _Problem(theta, theta_target, region, y, loss)
     outline = _Outline(problem, known)
     counts, value, tried = None, -math.inf, set()
-    for _, start in sorted(_candidates(problem, outline), key=lambda pair: -pair[0]):
+    for _, start in sorted(_candidates(problem, outline), key=_by_value):
         if start.tobytes() in tried:
             continue
         tried.add(start.tobytes())
         better, reached = _improve(problem, outline, start)
-        if reached > value:
+        if counts is None or reached > value + problem.tie(value):
             counts, value = better, reached
         if len(tried) == STARTS or max(value, known) >= outline.upper - problem.tolerance(value):
             break
@@ -71,14 +71,19 @@ def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, kn
             every, rows = every
             nodes += len(every)
             values = problem.differences(rows @ problem.A + problem.a0, rows @ problem.P + problem.p0)
-            best = int(np.argmax(values))
-            counts, bound = every[best], float(values[best])
+            bound = float(np.max(values))
+            counts = every[int(np.argmax(values >= bound - problem.tie(bound)))]
     x = region.row(region.shortest(counts))
-    value = problem.difference(float(problem.A @ x) + problem.a0, float(problem.P @ x) + problem.p0)
+    value = problem.difference(*(y * (float(t[:-1] @ x) + t[-1]) for t in (theta, theta_target)))
     return x, value, max(bound, value) + problem.rounding(), nodes
 
 
 # -- a document near the maximum of the outline ---------------------------------------------------
+
+
+def _by_value(pair):
+    """The largest value first; of those that are equal to 11 digits, the first."""
+    return -float(f"{pair[0]:.11g}")
 
 
 def _candidates(problem, outline):
@@ -159,9 +164,10 @@ def _improve(problem, outline, counts):
         if length <= region.min_length:
             gain[:, 0] = -np.inf
         gain[0, 0] = -np.inf
-        i, j = np.unravel_index(int(np.argmax(gain)), gain.shape)
-        if not gain[i, j] > value + 1e-15 * abs(value):
+        best = float(np.max(gain))
+        if not best > value + problem.tie(value):
             break
+        i, j = np.unravel_index(int(np.argmax(gain >= best - problem.tie(value))), gain.shape)
         if j:
             counts[near[j - 1]] += 1.0
         if i:
@@ -330,7 +336,7 @@ class _WordSearch:
         if not len(u):
             return base, -math.inf
         values = problem.differences(u, v)
-        at = int(np.argmax(values))
+        at = int(np.argmax(values >= np.max(values) - problem.tie(np.max(values))))
         counts, value = base.copy(), float(values[at])
         for j, parent, step in reversed(parents):
             counts[j] += step[at]
@@ -347,14 +353,32 @@ class _Problem:
     def __init__(self, theta, theta_target, region, y, loss):
         self.region, self.loss, self.theta, self.theta_target = region, loss, theta, theta_target
         self.y = y
-        self.A, self.a0 = y * theta[:-1], y * theta[-1]  # u
-        self.P, self.p0 = y * theta_target[:-1], y * theta_target[-1]  # v
-        scale = region.idf if region.norm is None else 1.0
-        self.q_u, self.q_v = self.A * scale, self.P * scale  # per unit of what region.extreme returns
+        self.a0, self.p0 = y * theta[-1], y * theta_target[-1]
+        self.scale = region.idf if region.norm is None else np.ones(len(theta) - 1)
+        # per unit of what region.extreme returns; then per unit of a row
+        (self.q_u, lost_u), (self.q_v, lost_v) = (self._told_apart(t) for t in (theta, theta_target))
+        self.q_u, self.q_v, self.lost = y * self.q_u, y * self.q_v, (lost_u, lost_v)
+        self.A, self.P = self.q_u / self.scale, self.q_v / self.scale  # u and v
         self.phi = _SCALAR.get(loss) or (lambda m: float(loss.value(np.array(m))))
         self.edge = {HINGE: self._hinge_edge, LOG_LOSS: self._log_edge, SQUARED_HINGE: self._square_edge}.get(
             loss, self._any_edge
         )
+
+    def _told_apart(self, theta):
+        """The weights that rounding alone tells apart made equal, and what that can change a score by at most.
+
+        Words that move the score by no more than its rounding error do not move it at all; of equal ones
+        the first are used, whatever the last digits are.
+        """
+        region, values = self.region, theta[:-1] * self.scale
+        size = region.linear_maximum(np.abs(theta[:-1]), abs(theta[-1]))[0]
+        noise = (2 * len(theta) + 6) * 2.0 * UNIT * size / (region.max_length if region.norm is None else 1.0)
+        values[np.abs(values) <= noise] = 0.0
+        order = np.argsort(values, kind="stable")
+        apart = np.diff(values[order], prepend=-np.inf) > noise
+        values[order] = values[order][np.maximum.accumulate(np.where(apart, np.arange(len(order)), 0))]
+        lost = region.linear_maximum(np.abs(values / self.scale - theta[:-1]))[0]
+        return values, max(0.0, lost)
 
     def difference(self, u, v):
         return self.phi(u) - self.phi(v)
@@ -369,16 +393,21 @@ class _Problem:
     def tolerance(self, value):
         return 1e-10 * max(1.0, abs(value))
 
+    def tie(self, value):
+        """Values that differ by no more are equal."""
+        return 1e-12 * max(1.0, abs(value))
+
     def exact(self, x):
         return self.difference(float(self.A @ x) + self.a0, float(self.P @ x) + self.p0)
 
     def rounding(self):
         """What rounding may hide in the value and the bound: two scores, each a sum of d + 1 products."""
         error, total = (4 * len(self.A) + 64) * UNIT, 0.0
-        for t in (self.theta, self.theta_target):
+        for t, lost in zip((self.theta, self.theta_target), self.lost, strict=True):
             size = self.region.linear_maximum(np.abs(t[:-1]), abs(t[-1]))[0]
             steep = self.loss.lipschitz
-            total += error * size * (steep if math.isfinite(steep) else -float(self.loss.derivative(np.array(-size))))
+            steep = steep if math.isfinite(steep) else -float(self.loss.derivative(np.array(-size)))
+            total += (error * size + lost) * steep
         return total
 
     # -- the maximum along a segment, u and v rising from the first point to the second ---------

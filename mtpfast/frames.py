@@ -44,7 +44,7 @@ __all__ = [
 
 
 def library_of(X) -> str | None:
-    """"pandas", "polars" or "pyarrow" where X is a data frame of theirs; None for anything else."""
+    """ "pandas", "polars" or "pyarrow" where X is a data frame of theirs; None for anything else."""
     for kind in type(X).__mro__:
         if (kind.__module__.partition(".")[0], kind.__name__) in (("polars", "DataFrame"), ("pyarrow", "Table")):
             return kind.__module__.partition(".")[0]

@@ -205,7 +205,10 @@ def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_
     ``start``: [(x, label, count)]. Stops at ``limit`` points. Returns the nearest :class:`Attack` met.
     """
     X, y, weight = data
-    victim, supply = Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit), Supply(feasible_set)
+    victim, supply = (
+        Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit),
+        Supply(feasible_set, X, theta_target),
+    )
     if start:
         groups = list(zip(*start, strict=True))
         supply.use(*groups)

@@ -11,6 +11,11 @@ for every margin loss, without a solver and without restarts.
 Lattices and groups of columns (records that could exist) leave of that polygon some points only.
 Its own maximum, over the hull, is a bound; on its edges one coordinate or group at most is
 fractional, and a branch and bound closes the rest.
+
+What the last digits of the models must not decide is decided by rules (``_core.pyx`` states those of
+the frontier): a feature that moves neither score by more than their rounding error stays at its
+*resting value*; of labels and candidates that are equal to that error, the label +1 and the first
+candidate are taken. So the same attack takes the same way whatever the machine does to last digits.
 """
 
 from __future__ import annotations
@@ -34,6 +39,8 @@ __all__ = ["LossDifference", "max_loss_difference"]
 
 # The search over a box for every compiled loss: told apart here and not at every call.
 BOX_SEARCH = {kernel: _core.box_loss_difference[type(kernel).__name__] for kernel in map(kernel_of, LOSSES.values())}
+#: Of so many entries the most common one is counted, if there are more of evenly spaced rows.
+COUNTED = 2**24
 # Nodes of the branch and bound per label, about 10 ms; a custom loss has no compiled search.
 MAX_NODES, MAX_NODES_CUSTOM = 100_000, 1_000
 MAX_DOCUMENTS = 20_000  # that the search over words may look at, per label
@@ -105,8 +112,16 @@ def max_loss_difference(
 
     Notes
     -----
-    O(d log d) for a box, one read of the candidates for a pool. Ties go to the label +1 and to
-    the first row. Step 4 of Algorithm 1 in Suya et al., "Model-Targeted Poisoning Attacks with
+    O(d log d) for a box, one read of the candidates for a pool.
+
+    Ties do not depend on the last digit. A feature that moves both scores by less than their rounding
+    error stays at the allowed value nearest 0 (of a group: none is on, or the first level). Values that
+    differ by no more than the rounding error of the scores are equal, and among equals the label +1,
+    the candidate or word that comes first, and the place nearest the start of the frontier are taken;
+    edges of one slope are followed in the order of the features. For smooth losses the place on an edge
+    is the coarsest binary fraction that costs at most 1e-11 of the value.
+
+    Step 4 of Algorithm 1 in Suya et al., "Model-Targeted Poisoning Attacks with
     Provable Convergence", ICML 2021.
 
     A space with lattices or groups is a knapsack problem (for the hinge loss: the least u with v
@@ -141,10 +156,19 @@ def max_loss_difference(
 
 
 def find_point(
-    theta, theta_target, feasible_set, loss: Loss, max_nodes: int | None = None, regions=None, weights=None, effort=1
+    theta,
+    theta_target,
+    feasible_set,
+    loss: Loss,
+    max_nodes: int | None = None,
+    regions=None,
+    rest=None,
+    weights=None,
+    effort=1,
 ) -> LossDifference:
-    """:func:`max_loss_difference` for arguments that have been checked already, and ``feasible_set.regions`` where
-    it is known already. ``weights``: of the labels -1 and +1, None for 1. ``effort``: so many times the nodes."""
+    """:func:`max_loss_difference` for arguments that have been checked already, and ``feasible_set.regions`` and
+    :func:`resting_points` where they are known already. ``weights``: of the labels -1 and +1, None for 1. ``effort``:
+    so many times the nodes."""
     if hasattr(feasible_set, "regions"):
         regions = feasible_set.regions(theta.size - 1) if regions is None else regions
     if isinstance(feasible_set, DocumentSpace):
@@ -153,7 +177,7 @@ def find_point(
     if isinstance(feasible_set, FeatureSpace):
         if max_nodes is None:
             max_nodes = MAX_NODES if kernel_of(loss) is not None else MAX_NODES_CUSTOM
-        return _over_space(theta, theta_target, feasible_set, regions, loss, effort * max_nodes, weights)
+        return _over_space(theta, theta_target, feasible_set, regions, loss, effort * max_nodes, rest, weights)
     if isinstance(feasible_set, CandidatePool):
         feasible_set.check(theta.size - 1)
         return _over_pool(theta, theta_target, feasible_set, loss, weights)
@@ -170,33 +194,73 @@ def _above(bound, weight):
     return bound if weight == 1.0 else float(np.nextafter(weight * bound, np.inf))
 
 
-def _over_space(theta, theta_target, space, regions, loss, max_nodes, weights):
+def resting_points(regions, theta_target, X) -> dict[float, np.ndarray]:
+    """Where the features stay that move neither score, for every label: at the most common value of the clean rows X,
+    moved into the region.
+
+    A feature without weight in the target may turn out to be such a one; the others are not looked at. A group rests
+    at its most common level that is allowed. Of more than `COUNTED` entries, those of evenly spaced rows are counted.
+    """
+    weight = np.abs(theta_target[:-1])
+    j = np.flatnonzero(weight <= 1e-8 * np.max(weight, initial=0.0))
+    values = np.zeros(len(weight))
+    values[j] = [_most_common(column) for column in _columns(X, j)]
+    return {
+        y: region.resting(values, _columns(X, np.concatenate([group.columns for group in region.groups] or [j[:0]])))
+        for y, region in regions.items()
+    }
+
+
+def _columns(X, j):
+    """The columns j of X, each with all its entries, or those of evenly spaced rows where there are too many."""
+    rows = X[:: max(1, -(-X.shape[0] * len(j) // COUNTED))] if len(j) else X[:0]
+    rows = rows[:, j]
+    return (rows.toarray() if sp.issparse(rows) else np.asarray(rows)).T
+
+
+def _most_common(column) -> float:
+    """The value that occurs most often; of several, the least."""
+    values, counts = np.unique(column, return_counts=True)
+    return float(values[np.argmax(counts)]) if len(values) else 0.0
+
+
+def _better(value, known, theta, theta_target, region, loss, weight=1.0) -> bool:
+    """Whether a value is larger than the one known by more than rounding may make of equal ones."""
+    if not 0.0 < value - known <= 1e-6 * (1.0 + abs(known)):
+        return value > known
+    size = np.append(np.maximum(np.abs(region.lower), np.abs(region.upper)), 1.0)
+    return value - known > max(1.0, weight) * _rounding(theta, theta_target, size, loss, value) + 1e-14
+
+
+def _over_space(theta, theta_target, space, regions, loss, max_nodes, rest, weights):
     kernel = kernel_of(loss)
     best, known = None, -np.inf
     bound, nodes = -np.inf, 0
     for y, region in regions.items():
-        weight = _weight_of(weights, y)
+        weight, at_rest = _weight_of(weights, y), region.at_rest if rest is None else rest[y]
         if kernel is not None:
-            x, value, label_bound, n = _compiled(theta, theta_target, region, y, kernel, known / weight, max_nodes)
+            x, value, label_bound, n = _compiled(
+                theta, theta_target, region, at_rest, y, kernel, known / weight, max_nodes
+            )
         elif region.is_box:
-            x, value, label_bound = _along_frontier(theta, theta_target, region.lower, region.upper, y, loss)
+            x, value, label_bound = _along_frontier(theta, theta_target, region.lower, region.upper, at_rest, y, loss)
             n = 0
         else:
             x, value, label_bound, n = _branch_and_bound(
-                theta, theta_target, region, y, loss, known / weight, max_nodes
+                theta, theta_target, region, at_rest, y, loss, known / weight, max_nodes
             )
         value *= weight
         bound, nodes = max(bound, _above(label_bound, weight)), nodes + n
-        if best is None or value > known:
+        if best is None or _better(value, known, theta, theta_target, region, loss, weight):
             best, known = (x, y, value), value
     best = LossDifference(*best, bound, nodes)
     return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss, weights)
 
 
-def _compiled(theta, theta_target, region, y, kernel, known, max_nodes):
+def _compiled(theta, theta_target, region, rest, y, kernel, known, max_nodes):
     x = np.empty(theta.size - 1)
     if region.is_box:
-        value, bound = BOX_SEARCH[kernel](kernel, theta, theta_target, region.lower, region.upper, y, x)
+        value, bound = BOX_SEARCH[kernel](kernel, theta, theta_target, region.lower, region.upper, rest, y, x)
         return x, value, bound, 0
     groups = NO_GROUPS
     if region.groups:
@@ -211,6 +275,7 @@ def _compiled(theta, theta_target, region, y, kernel, known, max_nodes):
         region.origin,
         region.step,
         *groups,
+        rest,
         y,
         known,
         max_nodes,
@@ -237,7 +302,8 @@ def _over_documents(theta, theta_target, regions, loss, max_nodes, weights):
         x, value, label_bound, n = find_document(theta, theta_target, region, y, loss, known / weight, max_nodes)
         value *= weight
         bound, nodes = max(bound, _above(label_bound, weight)), nodes + n
-        if best is None or value > best.value:
+        # what rounding makes of equal documents is far below this
+        if best is None or value > best.value + 1e-12 * (1.0 + abs(best.value)):
             best = LossDifference(x, y, value, np.nan)
     return best._replace(upper_bound=bound, nodes=nodes)
 
@@ -251,19 +317,20 @@ def _scan_pool(theta, theta_target, pool, loss, spent=None, weights=None):
     """(row, label, LossDifference) of the largest loss difference in one read of the pool, or None: first of the
     candidates that are left, then of those that are used up (``spent``: 1 per row for +1, 2 for -1, 3 for both)."""
     signs = pool.signs()
-    kernel = kernel_of(loss)
+    kernel, size = kernel_of(loss), pool.largest()
+    heaviest = max(1.0, *(weights or (1.0,)))
+    tie = heaviest * _rounding(theta, theta_target, size, loss, 0.0)
     if weights is None and kernel is not None:
         labels = np.empty(0) if signs is None else signs
         spent = np.empty(0, np.uint8) if spent is None else spent
         if sp.issparse(pool.X):
             parts = _core.pool_loss_difference_csr(
-                kernel, theta, theta_target, pool.X.data, pool.X.indices, pool.X.indptr, labels, spent
+                kernel, theta, theta_target, pool.X.data, pool.X.indices, pool.X.indptr, labels, spent, tie
             )
         else:
-            parts = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels, spent)
+            parts = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels, spent, tie)
     else:
-        parts = _scan_by_array(theta, theta_target, pool.X, signs, loss, spent, weights)
-    size = pool.largest()
+        parts = _scan_by_array(theta, theta_target, pool.X, signs, loss, spent, tie, weights)
     found = []
     for row, y, value in parts:
         if value == -np.inf:
@@ -271,25 +338,29 @@ def _scan_pool(theta, theta_target, pool, loss, spent=None, weights=None):
             continue
         x = pool.X[row].toarray().ravel() if sp.issparse(pool.X) else pool.X[row].copy()
         value = float(value)
-        error = max(1.0, *(weights or (1.0,))) * _rounding(theta, theta_target, size, loss, value)
+        # a later row may be better by `tie`, once more for what rounding makes of either
+        error = tie + heaviest * _rounding(theta, theta_target, size, loss, value)
         found.append((row, y, LossDifference(x, y, value, value + error)))
     return found
 
 
-def _scan_by_array(theta, theta_target, X, signs, loss, spent, weights):
+def _scan_by_array(theta, theta_target, X, signs, loss, spent, tie, weights):
     """The scan for a loss that has no compiled twin, and for labels that weigh differently."""
     scores, target_scores = (X @ t[:-1] + t[-1] for t in (theta, theta_target))
-    best = [(-np.inf, 0, 1.0), (-np.inf, 0, 1.0)]
+    differences, left = [], []
     for y, bit in ((1.0, 1), (-1.0, 2)):
         difference = _weight_of(weights, y) * (loss.value(y * scores) - loss.value(y * target_scores))
         if signs is not None:
             difference[signs != y] = -np.inf
-        gone = np.zeros(len(scores), bool) if spent is None else (spent & bit) > 0
-        for k, mine in enumerate((~gone, gone)):
-            row = int(np.argmax(np.where(mine, difference, -np.inf)))
-            if mine[row]:
-                best[k] = max(best[k], (difference[row], -row, y))
-    return [(-row, y, value) for value, row, y in best]
+        differences.append(difference)
+        left.append(np.ones(len(scores), bool) if spent is None else (spent & bit) == 0)
+    differences, left = np.array(differences).T, np.array(left).T
+    best = []
+    for mine in (left, ~left):
+        here = np.where(mine, differences, -np.inf)
+        row, k = divmod(int(np.argmax(here.ravel() >= np.max(here) - tie)), 2)
+        best.append((row, (1.0, -1.0)[k], here[row, k]))
+    return best
 
 
 class Supply:
@@ -297,12 +368,17 @@ class Supply:
 
     The loss-based distance is a maximum over the feasible set, whatever has been used of it;
     ``max_repeats`` limits what may still be added. :meth:`find` says both, in one read of the pool.
+    The clean rows X and the target, if given, say where features rest that move no score.
     """
 
-    def __init__(self, feasible_set):
+    def __init__(self, feasible_set, X=None, theta_target=None):
         self.feasible_set = feasible_set
+        self.rest = None
         self.cap = getattr(feasible_set, "max_repeats", None)
         self._found = self._regions = None
+        if X is not None and isinstance(feasible_set, FeatureSpace) and not isinstance(feasible_set, DocumentSpace):
+            self._regions = feasible_set.regions(X.shape[1])
+            self.rest = resting_points(self._regions, theta_target, X)
         if self.cap is not None:
             self._used = {}  # (row, label) -> copies
             self._spent = np.zeros(feasible_set.X.shape[0], dtype=np.uint8)
@@ -316,7 +392,7 @@ class Supply:
         if self.cap is None:
             if self._regions is None and hasattr(self.feasible_set, "regions"):
                 self._regions = self.feasible_set.regions(theta.size - 1)
-            known = {"regions": self._regions, "weights": weights, "effort": effort}
+            known = {"regions": self._regions, "rest": self.rest, "weights": weights, "effort": effort}
             whole = find_point(theta, theta_target, self.feasible_set, loss, **known)
             return whole, whole
         self.feasible_set.check(theta.size - 1)
@@ -367,19 +443,25 @@ def _rounding(theta, theta_target, size, loss, value):
     return total + 8 * np.finfo(float).eps * abs(value)
 
 
-def _along_frontier(theta, theta_target, lower, upper, y, loss):
+def _along_frontier(theta, theta_target, lower, upper, rest, y, loss):
     """The search for a loss that has no compiled twin: intervals with a chord-and-tangent bound.
 
     On an edge u and v are linear in t, so phi(u) lies below its chord and phi(v) above its
     tangents; the intervals whose bound does not beat the best value are dropped, the rest halved.
     """
     a, p = y * theta[:-1], y * theta_target[:-1]
-    x = np.where(a > 0, lower, np.where(a < 0, upper, np.where(p > 0, upper, lower)))
-    flips = np.flatnonzero((np.sign(a) * np.sign(p) > 0) & (upper > lower))
-    flips = flips[np.lexsort((flips, -np.abs(p[flips]) / np.abs(a[flips])))]
-    width = upper[flips] - lower[flips]
-    u = np.cumsum(np.append(a @ x + y * theta[-1], np.abs(a[flips]) * width))
-    v = np.cumsum(np.append(p @ x + y * theta_target[-1], np.abs(p[flips]) * width))
+    size = np.append(np.maximum(np.abs(lower), np.abs(upper)) + (upper - lower), 1.0)
+    noise = [(2 * len(theta) + 6) * np.finfo(float).eps * float(np.abs(t) @ size) for t in (theta, theta_target)]
+    width = upper - lower
+    moves_u, moves_v = (np.abs(t[:-1]) * width > n for t, n in zip((theta, theta_target), noise, strict=True))
+    x = np.where(moves_u, np.where(a > 0, lower, upper), np.where(moves_v, np.where(p > 0, upper, lower), rest))
+    flips = np.flatnonzero(moves_u & moves_v & (np.sign(a) == np.sign(p)))
+    ratio = np.abs(p[flips]) / np.abs(a[flips])
+    order = np.lexsort((flips, -ratio))
+    flips, ratio = flips[order], ratio[order]
+    du, dv = np.abs(a[flips]) * width[flips], np.abs(p[flips]) * width[flips]
+    u = np.cumsum(np.append(a @ x + y * theta[-1], du))
+    v = np.cumsum(np.append(p @ x + y * theta_target[-1], dv))
     if len(flips) == 0:
         value = float(loss.value(u[0]) - loss.value(v[0]))
         best, bound, edge, t = value, value, 0, 0.0
@@ -389,14 +471,56 @@ def _along_frontier(theta, theta_target, lower, upper, y, loss):
         right = np.stack([u[1:], v[1:], edges, np.ones(len(flips))], axis=1)
         best, bound, edge, t = _bisect(left, right, loss)
     out = x.copy()
+    # edges of one slope are followed in the order of the features, as in _core.pyx
+    if len(flips):
+        tied = np.abs(ratio - ratio[edge]) <= (1e-11 + noise[0] / du + noise[1] / dv) * ratio[edge]
+        first, last = edge, edge + 1
+        while first > 0 and tied[first - 1]:
+            first -= 1
+        while last < len(flips) and tied[last]:
+            last += 1
+        way = float(np.sum(dv[first:edge])) + t * dv[edge]
+        here = first + np.argsort(flips[first:last], kind="stable")
+        flips[first:last], dv[first:last] = flips[here], dv[here]
+        edge = first
+        while edge < last - 1 and way > dv[edge] + noise[1]:
+            way, edge = way - dv[edge], edge + 1
+        if last - first > 1:
+            t = 0.0 if way <= noise[1] else (1.0 if way >= dv[edge] - noise[1] else way / dv[edge])
     crossed = flips[:edge]
     out[crossed] = np.where(x[crossed] == lower[crossed], upper[crossed], lower[crossed])
     if len(flips):
         j = flips[edge]
+        t = _settled(a @ out + y * theta[-1], p @ out + y * theta_target[-1], abs(a[j] * width[j]), dv[edge], t, loss)
         out[j] = np.clip(x[j] + t * (lower[j] + upper[j] - 2 * x[j]), lower[j], upper[j])
     value = float(loss.value(a @ out + y * theta[-1]) - loss.value(p @ out + y * theta_target[-1]))
-    size = np.append(np.maximum(np.abs(lower), np.abs(upper)) + (upper - lower), 1.0)
     return out, value, max(bound, value) + _rounding(theta, theta_target, size, loss, best)
+
+
+def _settled(u, v, du, dv, t, loss):
+    """The place on an edge that stands for a maximum near t: the coarsest binary fraction that costs nothing to speak
+    of."""
+
+    def value(t):
+        return float(loss.value(np.array(u + t * du)) - loss.value(np.array(v + t * dv)))
+
+    def uphill(t):
+        return float(loss.derivative(np.array(u + t * du)) * du - loss.derivative(np.array(v + t * dv)) * dv)
+
+    low, high = max(0.0, t - 1e-4), min(1.0, t + 1e-4)
+    if not 0.0 < t < 1.0 or not (uphill(low) > 0.0 > uphill(high)):
+        return t
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if uphill(middle) > 0.0 else (low, middle)
+    t = 0.5 * (low + high)
+    best = value(t)
+    least = best - 1e-11 * abs(best) - 1e-14 * float(loss.value(np.array(u + t * du)))
+    for bits in range(12, 41, 4):
+        place = round(t * 2**bits) / 2**bits
+        if value(place) >= least:
+            return place
+    return t
 
 
 def _bisect(left, right, loss):
@@ -437,7 +561,7 @@ def _bisect(left, right, loss):
     return best, max(bound, best), int(where[2]), float(where[3])
 
 
-def _branch_and_bound(theta, theta_target, region, y, loss, known, max_nodes):
+def _branch_and_bound(theta, theta_target, region, rest, y, loss, known, max_nodes):
     """A mixed space for a loss that has no compiled twin: split where the relaxation is fractional.
 
     Best bound first. A part of the region is a box (with its lattices) and a run of levels for
@@ -457,7 +581,8 @@ def _branch_and_bound(theta, theta_target, region, y, loss, known, max_nodes):
             heapq.heappush(parts, (-above, next(ties), halves))
             for point in points:
                 lower, upper = (np.where(pinned, point, end) for end in (region.lower, region.upper))
-                found, value, _ = _along_frontier(theta, theta_target, lower, upper, y, loss)
+                at_rest = np.clip(rest, lower, upper)
+                found, value, _ = _along_frontier(theta, theta_target, lower, upper, at_rest, y, loss)
                 if value > best:
                     best, x = value, found
         target = max(best, known)

@@ -160,6 +160,28 @@ class Region:
     def _nearest_zero(self) -> np.ndarray:
         return self._snap(np.zeros(len(self.lower)))
 
+    @cached_property
+    def at_rest(self) -> np.ndarray:
+        """Where features stay that move nothing, as far as no data say more: nearest 0, and groups at their first
+        level if one must be on."""
+        return self.resting(np.zeros(len(self.lower)), np.empty((sum(len(g.columns) for g in self.groups), 0)))
+
+    def resting(self, values, columns) -> np.ndarray:
+        """The values (d,) moved into the region; each group at the level that is on in most of the ``columns``, the
+        entries of all its columns, one group after the other; none, where that is allowed and as common."""
+        x = self._snap(values)
+        at = 0
+        for group in self.groups:
+            block = columns[at : at + len(group.columns)]
+            at += len(group.columns)
+            on = np.abs(block - group.on[:, None]) <= self.tolerance[group.columns][:, None]
+            counts = np.count_nonzero(on, axis=1)
+            x[group.columns] = group.off
+            best = int(np.argmax(counts))
+            if group.exactly or counts[best] > block.shape[1] - np.count_nonzero(np.any(on, axis=0)):
+                x[group.columns[best]] = group.on[best]
+        return x
+
     def _snap(self, x):
         """The nearest values within the bounds and on the lattices; groups are not looked at."""
         x = np.array(x, dtype=float)

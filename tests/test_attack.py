@@ -425,30 +425,29 @@ def test_bad_options_are_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("data", "loss", "alpha", "n_flips", "n_points", "bound", "n_orders"),
+    ("data", "loss", "alpha", "n_flips", "n_points", "spread", "bound"),
     [
-        (ref.digits_1_vs_7, "hinge", 0.09, 360, 1386, 71.9, 1),
-        (ref.breast_cancer, "hinge", 0.01, 570, 119, 29.1, 1),
-        # near D = 0.02 this path swings: rows in another order, or refits to another tolerance, give 394 to 480
-        (ref.breast_cancer, "log_loss", 0.01, 570, 434, 17.8, 9),
-        (ref.digits_1_vs_7, "log_loss", 0.09, 360, 214, 88.9, 1),
+        # Corners of the box and kinks of the hinge do not move with the last digits of a model, so the way does not.
+        (ref.digits_1_vs_7, "hinge", 0.09, 360, 1386, 0.03, 71.9),
+        (ref.breast_cancer, "hinge", 0.01, 570, 119, 0.03, 29.1),
+        # Smooth maxima do, and the way to D = 0.02 swings: refits that differ by 1e-9, or rows in another order, gave
+        # 394 to 480 and 204 to 240 points. The count is one of these, not a constant of the problem.
+        (ref.breast_cancer, "log_loss", 0.01, 570, 434, 0.15, 17.8),
+        (ref.digits_1_vs_7, "log_loss", 0.09, 360, 214, 0.15, 88.9),
     ],
     ids=["digits-hinge", "cancer-hinge", "cancer-log_loss", "digits-log_loss"],
 )
-def test_figures_of_the_prototype(data, loss, alpha, n_flips, n_points, bound, n_orders):
-    """Algorithm 1 to D <= 0.02 and the paper's bound on its path, within 3 %: the path depends on ties."""
+def test_figures_of_the_prototype(data, loss, alpha, n_flips, n_points, spread, bound):
+    """Algorithm 1 to D <= 0.02 within the spread of its ways, and the paper's bound, which hardly depends on the way,
+    within 3 %."""
     X, y = data()
     conv = ref.Convention(alpha=alpha)
     target, flips = ref.flip_target(loss, conv, X, y)
     assert flips == n_flips
-    sizes = []
-    for seed in range(n_orders):
-        order = np.arange(len(y)) if seed == 0 else np.random.default_rng(seed).permutation(len(y))
-        res = attack(loss, conv, X[order], y[order], target, tol=0.02)
-        assert res.status == "reached"
-        assert_allclose(res.lower_bound, np.ceil(bound), rtol=0.03)
-        sizes.append(res.n_points)
-    assert 0.97 * min(sizes) <= n_points <= 1.03 * max(sizes)
+    res = attack(loss, conv, X, y, target, tol=0.02)
+    assert res.status == "reached"
+    assert_allclose(res.lower_bound, np.ceil(bound), rtol=0.03)
+    assert_allclose(res.n_points, n_points, rtol=spread)
     paper = ref.path_bound(loss, conv, res.path[:: max(1, len(res.path) // 100)], target, X, y, 0.0, 1.0)
     assert 0.9 * bound <= paper <= res.lower_bound  # the same bound at a hundred of the models, by other means
 

@@ -458,8 +458,10 @@ def test_saving_is_known_before_the_attack(kind):
     frame, y = records()
     X = as_kind(frame, kind)
     values = [Odd()] * N
-    X = frame.assign(odd=pd.Series(values, dtype=object)) if kind == "pandas" else X.with_columns(
-        odd=pl.Series(values, dtype=pl.Object)
+    X = (
+        frame.assign(odd=pd.Series(values, dtype=object))
+        if kind == "pandas"
+        else X.with_columns(odd=pl.Series(values, dtype=pl.Object))
     )
     own = ModelTargetedPoisoner.from_estimator(make_pipeline(first(), LinearSVC(loss="hinge")), max_points=3)
     with pytest.warns(UserWarning, match="columns 'odd' hold objects of which a file can only keep the text"):

@@ -506,7 +506,7 @@ def test_a_box_is_searched_as_before_bit_for_bit():
         for y in (1, -1):
             x = np.empty(20)
             kernel = _core.KERNELS[loss]
-            value, bound = _core.box_loss_difference(kernel, theta, target, lower[y], upper[y], float(y), x)
+            value, bound = _core.box_loss_difference(kernel, theta, target, lower[y], upper[y], lower[y], float(y), x)
             found[y] = value, bound, x
         assert diff.value == max(found[1][0], found[-1][0])
         assert diff.upper_bound == max(found[1][1], found[-1][1])
