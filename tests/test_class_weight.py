@@ -15,12 +15,16 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from mtpfast import (
     CandidatePool,
+    DocumentSpace,
     FeatureSpace,
     MinimumPoisoner,
     ModelTargetedPoisoner,
     PoisoningResult,
+    make_target,
     max_loss_difference,
+    minimum_poisoning,
 )
+from mtpfast.attack import poison
 from mtpfast.losses import make_objective
 from mtpfast.refit import Victim, refit
 
@@ -30,9 +34,9 @@ LOSSES = ["hinge", "squared_hinge", "log_loss"]
 def blobs(seed=0, n=60, d=3):
     """Two overlapping classes in [0, 1]^d, one of them rare, and sample weights."""
     rng = np.random.default_rng(seed)
-    y = np.where(rng.random(n) < 0.3, 1.0, -1.0)
+    y = np.where(rng.random(n) < 0.35, 1.0, -1.0)
     y[:2] = 1.0, -1.0
-    X = (0.5 + 0.12 * y[:, None] + 0.18 * rng.normal(size=(n, d))).clip(0.0, 1.0)
+    X = (0.5 + 0.2 * y[:, None] + 0.2 * rng.normal(size=(n, d))).clip(0.0, 1.0)
     return X, y, rng.choice([0.5, 1.0, 3.0], n)
 
 
@@ -183,3 +187,156 @@ def test_the_minimum_refuses_balanced_weights():
     attacker = MinimumPoisoner.from_estimator(LinearSVC(class_weight="balanced")).fit(X, y)
     with pytest.raises(ValueError, match=r"class_weight='balanced'.*ModelTargetedPoisoner"):
         attacker.attack((-attacker.coef_, -attacker.intercept_))
+
+
+# -- the fewest points ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("penalty", [{"C": 0.5}, {"alpha": 0.05}], ids=str)
+@pytest.mark.parametrize("label", [-1, 1])
+def test_a_class_weight_of_w_is_every_row_of_the_class_w_times(loss, penalty, label):
+    """Clean rows repeated, and points too: with points of one label the cost is that of the repeated table over w.
+
+    (k counts weights here. Where the points may carry either label a copy of one costs another share of a point.)
+    """
+    X, y, _ = blobs(9)
+    w = 3
+    repeats = np.where(y == label, w, 1)
+    X_long, y_long = np.repeat(X, repeats, axis=0), np.repeat(y, repeats)
+    weighted, plain = ({"loss": loss, **penalty} | more for more in ({"class_weight": {label: w}}, {}))
+    space = FeatureSpace(0.0, 1.0, labels=[label])
+    clean = refit(X, y, make_objective(**weighted))
+    assert_allclose(clean.theta, refit(X_long, y_long, make_objective(**plain)).theta, atol=1e-6)  # 1e-8 of |theta|
+    x = np.array([0.9, 0.1, 0.6]) if label < 0 else np.array([0.1, 0.9, 0.3])  # inside: a target is known to 1e-11
+    rows, labels = np.vstack([X, np.repeat(x[None], 4, axis=0)]), np.append(y, np.full(4, label))
+    target = refit(rows, labels, make_objective(**weighted), tol=1e-11).theta
+    one = minimum_poisoning(X, y, target, feasible_set=space, margin_tol=1e-7, **weighted)
+    other = minimum_poisoning(X_long, y_long, target, feasible_set=space, margin_tol=1e-7, integer=False, **plain)
+    assert_allclose(w * one.certificate.value, other.certificate.value, rtol=1e-6)  # the solver's tolerances
+    assert 0 < one.lower_bound <= min(4, one.n_points)
+    assert one.certificate.check(X, y).holds
+    if loss == "hinge":  # the true whole minimum; that of smooth losses is searched for
+        assert one.status == "reached"
+        assert one.n_points <= 4
+
+
+ROWS = {"alpha": 0.01, "count_rows": True}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("penalty", [{"C": 0.5}, {"alpha": 0.01}, ROWS], ids=str)
+@pytest.mark.parametrize("where", ["box", "records", "pool"])
+def test_no_bound_exceeds_what_was_planted(loss, penalty, where):
+    """Train on clean rows plus n points, each with the weight of its label: no bound exceeds n, in any space.
+
+    One heavy label and one light one, so that a weight forgotten on either side of the bound would show.
+    """
+    for seed in range(2):
+        X, y, weight = blobs(10 + seed)
+        heavy = 1 if seed else -1
+        kind = {"loss": loss, "class_weight": {heavy: 3.0, -heavy: 0.6}, **penalty}
+        points, labels = np.array([[0.0, 0.1, 0.9], [1.0, 0.9, 0.1]]), np.array([1.0, -1.0])
+        rows, signs = np.repeat(points, [3, 4], axis=0), np.repeat(labels, [3, 4])
+        target = refit(
+            np.vstack([X, rows]),
+            np.append(y, signs),
+            make_objective(**kind),
+            np.append(weight, np.ones(7)),
+            tol=1e-11,
+        ).theta
+        space = {
+            "box": FeatureSpace(0.0, 1.0),
+            "records": FeatureSpace(0.0, 1.0, integer=[0]),
+            "pool": CandidatePool(np.vstack([points, X[::4]])),
+        }[where]
+        data = X, y, target
+        found = minimum_poisoning(*data, feasible_set=space, sample_weight=weight, **kind)
+        path = poison(*data, feasible_set=space, sample_weight=weight, max_points=40, tol=1e-4, **kind)
+        assert max(found.lower_bound, path.lower_bound) <= 7
+        # the target is far away, so that both prove something
+        assert found.lower_bound > 0
+        assert path.lower_bound > 0
+        # what Theorem 2 proves along the path is never more than the best direction does
+        assert path.lower_bound <= found.lower_bound
+        for result in (found, path):
+            assert result.certificate.check(X, y, weight).holds
+            assert result.verify(X, y, sample_weight=weight).ok
+
+
+@pytest.mark.parametrize("estimator", EXACT[:3], ids=str)
+def test_the_victim_itself_reaches_the_target_with_the_points_found(estimator):
+    """class_weight of the estimator, no sample weights: its own fit on clean plus poison ends at the target.
+
+    Planted: 20 points of the heavy label. Weighing them like light rows would ask for 160.
+    """
+    X, y, _ = blobs(12, n=120)
+    estimator = type(estimator)(**(estimator.get_params() | {"class_weight": {1: 8.0}, "C": 0.2, "tol": 1e-7}))
+    attacker = MinimumPoisoner.from_estimator(estimator, feasible_set=FeatureSpace(0.0, 1.0)).fit(X, y)
+    x = np.array([[0.0, 0.1, 0.2]])
+    objective = make_objective(
+        attacker.loss, C=0.2, penalize_intercept=attacker.penalize_intercept, class_weight={1: 8}
+    )
+    target = refit(np.vstack([X, np.repeat(x, 20, axis=0)]), np.append(y, np.ones(20)), objective, tol=1e-11).theta
+    result = attacker.attack((target[:-1], target[-1]))
+    assert result.status == "reached"
+    assert 0 < result.lower_bound <= min(20, result.n_points)
+    assert result.n_points <= 20 + (attacker.loss != "hinge")  # whole counts of a smooth loss are searched for
+    own = estimator.fit(*result.poisoned(X, y)[:2])
+    assert_allclose(np.append(own.coef_, own.intercept_), target, atol=1e-4)  # its stopping rule
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_within_a_tolerance_labels_weigh_too(loss):
+    """A model in the ball that 8 points induce: the bound for the whole ball is at most 8."""
+    X, y, _ = blobs(13)
+    kind = {"loss": loss, "class_weight": {-1: 2.0, 1: 0.5}, **ROWS}
+    rows, labels = np.repeat([[0.9, 0.8, 0.9]], 8, axis=0), np.full(8, -1.0)
+    induced = refit(np.vstack([X, rows]), np.append(y, labels), make_objective(**kind), tol=1e-11).theta
+    shift = np.array([0.5, -0.5, 0.5, 0.5])
+    target = induced + 0.999 * 0.05 * shift
+    result = minimum_poisoning(X, y, target, feasible_set=FeatureSpace(0.0, 1.0), tol=0.05, max_points=8, **kind)
+    assert 0 < result.lower_bound <= 8
+    assert result.certificate.check(X, y).holds
+
+
+def test_documents_weigh_what_their_label_does():
+    """Texts under an l2 norm, where the program is an ascent: the bound is at most the planted number."""
+    rng = np.random.default_rng(14)
+    counts = rng.poisson(0.8, (50, 6)) + np.eye(6)[rng.integers(0, 6, 50)]
+    y = np.where(counts[:, 0] + counts[:, 1] > counts[:, 2] + counts[:, 3], 1.0, -1.0)
+    rows = np.array([[1.0, 1.0, 0, 0, 0, 2.0], [0, 0, 2.0, 1.0, 1.0, 0]])
+    X, points = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (counts, rows))
+    space = DocumentSpace(max_length=8, max_count=np.full(6, 4.0), norm="l2")
+    for loss in ("hinge", "log_loss"):
+        kind = {"loss": loss, "C": 1.0, "class_weight": {-1: 0.5, 1: 4.0}}
+        planted = np.repeat(points, [6, 4], axis=0), np.repeat([-1.0, 1.0], [6, 4])
+        objective = make_objective(**kind)
+        target = refit(np.vstack([X, planted[0]]), np.append(y, planted[1]), objective, tol=1e-11).theta
+        found = minimum_poisoning(X, y, target, feasible_set=space, **kind)
+        assert 0 < found.lower_bound <= 10
+        assert found.certificate.check(X, y).holds
+        path = poison(X, y, target, feasible_set=space, max_points=15, tol=1e-3, **kind)
+        assert path.lower_bound <= found.lower_bound
+
+
+@pytest.mark.parametrize("class_weight", [None, {"no": 0.5, "yes": 3}, "balanced"], ids=str)
+@pytest.mark.parametrize("count_rows", [False, True])
+def test_a_flipped_row_weighs_what_its_new_label_does(class_weight, count_rows):
+    """make_target trains on the expanded table as the victim would."""
+    X, y, weight = blobs(15)
+    labels = np.where(y > 0, "yes", "no")
+    kind = {"loss": "log_loss", "alpha": 0.05, "count_rows": count_rows}
+    target = make_target(X, labels, quantiles=[0.3], repeats=[3], goal=0.0, sample_weight=weight,
+                         class_weight=class_weight, **kind)  # fmt: skip
+    signs = {"no": -1, "yes": 1}
+    if isinstance(class_weight, dict):
+        class_weight = {signs[label]: value for label, value in class_weight.items()}
+    objective = make_objective(class_weight=class_weight, **kind)
+    clean = refit(X, y, objective, weight).theta
+    margin = objective.margins(clean, X, y)
+    low = np.repeat(np.flatnonzero(margin < np.quantile(margin, 0.3)), 3)
+    X_all, y_all = np.vstack([X, X[low]]), np.append(y, -y[low])
+    again = refit(X_all, y_all, objective, np.append(weight, np.ones(len(low)))).theta
+    assert target.n_flips == len(low)
+    assert_allclose(np.append(target.coef_, target.intercept_), again, atol=1e-6)  # tol 1e-8 each, |theta| about 5
