@@ -24,8 +24,12 @@ from mtpfast import (
     max_loss_difference,
     minimum_poisoning,
 )
+from mtpfast.ascent import RoundProgram
 from mtpfast.attack import poison
+from mtpfast.certificate import clean_gradient
 from mtpfast.losses import make_objective
+from mtpfast.programs import Setting
+from mtpfast.records import residual
 from mtpfast.refit import Victim, refit
 
 LOSSES = ["hinge", "squared_hinge", "log_loss"]
@@ -340,3 +344,56 @@ def test_a_flipped_row_weighs_what_its_new_label_does(class_weight, count_rows):
     again = refit(X_all, y_all, objective, np.append(weight, np.ones(len(low)))).theta
     assert target.n_flips == len(low)
     assert_allclose(np.append(target.coef_, target.intercept_), again, atol=1e-6)  # tol 1e-8 each, |theta| about 5
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_ascent_over_documents_follows_its_gradient(loss):
+    """The smoothed bound of the round program: its gradient is the difference quotient, class weights and all."""
+    rng = np.random.default_rng(16)
+    X = rng.random((30, 4))
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    y = np.where(rng.random(30) < 0.5, 1.0, -1.0)
+    objective = make_objective(loss, alpha=0.02, class_weight={-1: 4.0, 1: 0.5})
+    theta = refit(X, y, objective).theta + 0.3 * rng.normal(size=5)
+    space = DocumentSpace(max_length=8, max_count=np.full(4, 4.0), norm="l2")
+    setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, space.regions(4))
+    program = RoundProgram(setting)
+    p = np.append(-setting.clean.gradient, [0.3, 0.4])
+    value, gradient = program._cost(p, 0.1)
+    assert value < 1e6  # the direction proves something
+    step = 1e-6
+    for i in range(len(p)):
+        ends = [program._cost(p + side * step * np.eye(len(p))[i], 0.1)[0] for side in (1.0, -1.0)]
+        assert_allclose((ends[0] - ends[1]) / (2 * step), gradient[i], rtol=1e-5, atol=1e-6)  # of order step^2
+
+
+@pytest.mark.parametrize("count_rows", [False, True])
+@pytest.mark.parametrize("loss", ["squared_hinge", "log_loss"])
+def test_what_records_leave_over_is_the_gradient_of_the_objective(loss, count_rows):
+    """Stationarity: the residual of whole records is the gradient of the summed objective on clean plus poison."""
+    X, y, _ = blobs(17)
+    rng = np.random.default_rng(17)
+    objective = make_objective(loss, alpha=0.02, class_weight={-1: 4.0, 1: 0.5}, count_rows=count_rows)
+    theta = rng.normal(size=4)
+    space = FeatureSpace(0.0, 1.0, integer=[0])
+    setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, space.regions(3))
+    rows, signs = rng.random((9, 3)), np.where(rng.random(9) < 0.5, 1.0, -1.0)
+    rho, _ = residual(setting, rows, signs)
+    X_all, y_all = np.vstack([X, rows]), np.append(y, signs)
+    step = 1e-6
+    for i in range(4):
+        ends = [objective.value(theta + side * step * np.eye(4)[i], X_all, y_all) for side in (1.0, -1.0)]
+        assert_allclose((ends[0] - ends[1]) / (2 * step), rho[i], rtol=1e-6, atol=1e-6)  # of order step^2
+
+
+def test_records_are_moved_by_their_weighted_pull():
+    """With a continuous coordinate the records of a smooth loss hit the target of planted ones, whatever they weigh."""
+    X, y, _ = blobs(18)
+    kind = {"loss": "log_loss", "C": 0.5, "class_weight": {-1: 3.0, 1: 0.6}}
+    rng = np.random.default_rng(18)
+    rows = np.column_stack([rng.integers(0, 2, 14).astype(float), 0.2 + 0.6 * rng.random((14, 2))])
+    signs = np.repeat([1.0, -1.0], 7)
+    target = refit(np.vstack([X, rows]), np.append(y, signs), make_objective(**kind), tol=1e-11).theta
+    result = minimum_poisoning(X, y, target, feasible_set=FeatureSpace(0.0, 1.0, integer=[0]), **kind)
+    assert result.status == "reached"
+    assert 0 < result.lower_bound <= 14
