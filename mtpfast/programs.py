@@ -45,7 +45,9 @@ __all__ = [
 
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 SPAN = 12.0  # margins further out than this hardly pay: ``s`` is 1 to 1e-5 below, or 1e-5 above
-EXACT_MILP = {"mip_rel_gap": 0.0, "time_limit": 10.0}
+EXACT_MILP = {"mip_rel_gap": 0.0, "node_limit": 10_000}  # nodes, not seconds: the same call, the same answer
+MOST_SOLVED = 400  # linear programs of one search for many whole numbers
+MOST_READ = 4 * 10**6  # entries of their rows, all together
 SMALL_POOL = 300  # columns up to which whole counts are looked for by branch and bound
 KINK = 1e-12  # a candidate of a pool this near to margin 1 lies on the kink of the hinge
 
@@ -181,6 +183,40 @@ def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
     return res
 
 
+def whole_numbers(cost, A_ub, b_ub, A_eq, b_eq, top, whole, at_most):
+    """x >= 0, whole where ``whole`` says so, of the least ``cost @ x`` found, at most ``at_most``, or None.
+
+    ``cost`` is 1 on some of the whole numbers and 0 elsewhere. Branch and bound, depth first, towards the nearer whole
+    number of what is furthest from one. It ends by a count of linear programs (:data:`MOST_SOLVED`, fewer where they
+    are large), never by the clock: the same call has the same answer on every machine. (HiGHS's own search may stay in
+    its first node for minutes where no whole numbers meet the equations, whatever its limit of nodes.)
+    """
+    entries = A_eq.nnz + (0 if A_ub is None else A_ub.nnz) + len(cost)
+    best, least = None, at_most + 1
+    stack = [(0.0, np.zeros_like(top), np.where(cost > 0.0, np.minimum(top, at_most), top))]
+    dive = True
+    for _ in range(min(MOST_SOLVED, MOST_READ // entries)):
+        if not stack:
+            break
+        # down one branch to its end, then on from the least bound that is open
+        at = -1 if dive else min(range(len(stack)), key=lambda i: stack[i][0])
+        _, low, high = stack.pop(at)
+        dive = False
+        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=np.column_stack([low, high]), method="highs-ds")
+        if res.status != 0 or math.ceil(res.fun - 1e-6) >= least:
+            continue
+        off = np.where(whole, np.abs(res.x - np.round(res.x)), 0.0)
+        j = int(np.argmax(off))
+        if off[j] <= 1e-6:
+            best, least = np.where(whole, np.round(res.x), res.x), round(res.fun)
+            continue
+        below, above = high.copy(), low.copy()
+        below[j], above[j] = math.floor(res.x[j]), math.ceil(res.x[j])
+        dive, parts = True, [(res.fun, low, below), (res.fun, above, high)]
+        stack += parts if res.x[j] - below[j] > 0.5 else parts[::-1]  # the nearer one is looked at first
+    return best
+
+
 def _inside(setting: Setting):
     """``(A_ub, A_eq)`` over ``(zeta+, zeta-, E+, E-)``: with ``A_ub . <= 0`` and ``A_eq . = 0`` the points lie in
     their hulls."""
@@ -239,6 +275,12 @@ def _margins(setting: Setting):
     return rows
 
 
+def _count_columns(pulls, start, n):
+    """``pulls`` in the three columns from ``start``, those of the counts: n columns, zero elsewhere."""
+    rows, after = pulls.shape[0], n - start - 3
+    return sp.hstack([sp.csr_matrix((rows, start)), sp.csr_matrix(pulls), sp.csr_matrix((rows, after))]).tocsr()
+
+
 def widen(A, n):
     """A with zero columns appended, n in all."""
     return sp.hstack([A, sp.csr_matrix((A.shape[0], n - A.shape[1]))]).tocsr()
@@ -264,13 +306,12 @@ class HingeProgram:
         heavy = sp.diags(np.append(np.repeat(setting.weights, d), setting.weights))
         stationarity = widen(_stationarity(setting) @ heavy, 2 * d + 3)
         self.n_stationarity = rows = stationarity.shape[0]
-        weights = np.zeros((rows, 2 * d + 3))
-        weights[:, 2 * d :] = setting.pulls[:rows]
+        weights = _count_columns(setting.pulls[:rows], 2 * d, 2 * d + 3)
         margins = _margins(setting)
         margins[0, 2 * d] -= 1.0 - below[0]
         margins[1, 2 * d + 1] -= 1.0 - below[1]
         n = 2 * d + 3 + m
-        top_rows = sp.hstack([stationarity + sp.csr_matrix(weights), self.free[:rows]])
+        top_rows = sp.hstack([stationarity + weights, self.free[:rows]])
         self.A_eq = sp.vstack([top_rows, widen(A_eq, n)]).tocsr()
         self.b_eq = np.concatenate([-clean.gradient[:rows], np.zeros(A_eq.shape[0])])
         self.A_ub = sp.vstack([widen(A_ub, n), widen(sp.csr_matrix(margins), n)]).tocsr()
@@ -320,7 +361,7 @@ class HingeProgram:
     def whole(self, total):
         """``((n+, n-, n0), complete)``: the least sum, at most ``total``, for which the target is hit exactly.
 
-        None in place of the counts if there is none; ``complete`` is False where the time ran out first.
+        None in place of the counts if there is none; ``complete`` is False where the nodes ran out first.
         """
         if not self._may_be_whole(total):
             return None, True
@@ -341,10 +382,10 @@ class HingeProgram:
         counts = None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
         return counts, res.status in (0, 2)
 
-    def whole_levels(self, total, time_limit=1.0):
+    def whole_levels(self, total):
         """``((n+, n-, n0), (z+, z-))``: the fewest records, at most ``total``, whose levels add up to an exact hit.
 
-        None if there are none or the time ran out. Columns of a lattice or a group count in steps from their lower
+        None if none are found (:func:`whole_numbers`). Columns of a lattice or a group count in steps from their lower
         bound; that records with these sums exist, all of them with loss, is for the dealing out to show.
         """
         if not self._may_be_whole(total):
@@ -359,20 +400,10 @@ class HingeProgram:
             scale[whole], integrality[whole] = step[whole - y * d], 1
         integrality[2 * d : 2 * d + 3] = 1
         to_columns = sp.diags(scale)
-        res = milp(
-            self.cost,
-            integrality=integrality,
-            bounds=Bounds(np.zeros_like(self.top), self.top),
-            constraints=[
-                LinearConstraint(self.A_eq @ to_columns, self.b_eq, self.b_eq),
-                LinearConstraint(self.A_ub @ to_columns, -np.inf, self.b_ub),
-                LinearConstraint(self.cost[None, :], -np.inf, total),
-            ],
-            options={**EXACT_MILP, "time_limit": time_limit},
-        )
-        if res.x is None:
+        A_ub, A_eq = (self.A_ub @ to_columns).tocsr(), (self.A_eq @ to_columns).tocsr()
+        x = whole_numbers(self.cost, A_ub, self.b_ub, A_eq, self.b_eq, self.top, integrality > 0, total)
+        if x is None:
             return None
-        x = np.where(integrality > 0, np.round(res.x), res.x)
         counts = x[2 * d : 2 * d + 3].astype(int)
         x = scale * x
         return counts, [x[y * d : (y + 1) * d] + region.lower * counts[y] for y, region in enumerate(self.setting.both)]
@@ -719,12 +750,9 @@ class SmoothHullProgram:
         n = 2 * d + 7
         stationarity = widen(_stationarity(setting), n)
         self.n_stationarity = rows = stationarity.shape[0]
-        weights = np.zeros((rows, n))
-        weights[:, 2 * d + 2 : 2 * d + 5] = setting.pulls[:rows]
+        weights = _count_columns(setting.pulls[:rows], 2 * d + 2, n)
         products = np.hstack([_margins(setting), np.zeros((2, 3)), -np.identity(2)])
-        self.A_eq = sp.vstack(
-            [stationarity + sp.csr_matrix(weights), widen(exactly, n), sp.csr_matrix(products)]
-        ).tocsr()
+        self.A_eq = sp.vstack([stationarity + weights, widen(exactly, n), sp.csr_matrix(products)]).tocsr()
         self.b_eq = np.concatenate([-setting.clean.gradient[:rows], np.zeros(exactly.shape[0] + 2)])
         self.inside = widen(inside, n)
         self.cuts = []
@@ -977,7 +1005,7 @@ class PoolProgram:
         v = res.eqlin.marginals[:size] if self.one else np.append(res.eqlin.marginals[:size], 0.0)
         return res, v, 0.0 if cost is None else float(res.x[k + m : k + m + 2 * size].sum())
 
-    def whole(self, at_most, seconds=0.5):
+    def whole(self, at_most):
         """Whole counts, one per column, that hit the target with the fewest points found; None if none are found.
 
         Branch and bound over all columns, for small pools only: the stationarity rows are as many equations, which
@@ -989,20 +1017,11 @@ class PoolProgram:
         keep = slice(None) if self.objective.fit_intercept else slice(0, self.d)
         A, b = sp.hstack([self.columns(np.arange(n)), self.free]).tocsr()[keep], -self.clean.gradient[keep]
         top = np.concatenate([self.top, np.ones(m)])
-        cost = np.concatenate([np.ones(n), np.zeros(m)])
-        rows = [LinearConstraint(A, b, b), LinearConstraint(cost[None, :], 0.0, at_most)]
-        if len(self.twins):
-            rows.append(LinearConstraint(self._shared(np.arange(n), n + m)[0], -np.inf, self.cap))
-        res = milp(
-            cost,
-            integrality=np.repeat([1, 0], [n, m]),
-            bounds=Bounds(np.zeros(n + m), top),
-            constraints=rows,
-            options=EXACT_MILP | {"time_limit": seconds},
-        )
-        if res.x is None:
+        cost, whole = np.repeat([1.0, 0.0], [n, m]), np.repeat([True, False], [n, m])
+        x = whole_numbers(cost, *self._shared(np.arange(n), n + m), A, b, top, whole, at_most)
+        if x is None:
             return None
-        counts = np.rint(res.x[:n]).astype(int)
+        counts = np.rint(x[:n]).astype(int)
         hit = np.linalg.norm(self.residual(counts)[keep]) <= 1e-7 * (1.0 + np.linalg.norm(b))
         return counts if hit else None
 
