@@ -444,7 +444,7 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
     if gains is not None:
         value = _least_number(gains, cap, proved)
         if math.isinf(value):
-            doubt = clean.k * NEAR * max(1.0, float(np.linalg.norm(theta))) * float(np.linalg.norm(v))
+            doubt = clean.k * NEAR * float(np.linalg.norm(theta)) * float(np.linalg.norm(v))
             value = _least_number(gains, cap, proved - doubt)
         return value, rounding
     return float(proved / most * (1.0 - 4 * UNIT)), rounding

@@ -25,6 +25,7 @@ import scipy.sparse as sp
 
 from . import document_records, records
 from .ascent import RoundProgram
+from .blockwise import Measured, Training, measure
 from .certificate import NEAR, Certificate, CleanGradient, bound, clean_gradient
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
@@ -122,14 +123,15 @@ def minimum_poisoning(
         Row weights; weight 2 is the row twice.
     retrain : bool, optional
         Train the victim on clean plus poison, to measure what was reached. By default yes, unless X is a
-        memory map or would take more than 2 GiB as float64; then ``theta`` is the target itself where the
-        stationarity condition holds to rounding.
+        memory map or would take more than 2 GiB as float64; then passes over blocks of rows tell where training
+        ends (:mod:`mtpfast.blockwise`), and the status is ``"unverified"`` (``theta`` NaN) where they cannot.
 
     Returns
     -------
     PoisoningResult
         ``status``: ``"reached"``; ``"budget"`` (the closest for ``max_points``); ``"stalled"`` (no whole
-        counts were found that hit the target: ``distance`` says how near the result is); ``"unattainable"``
+        counts were found that hit the target: ``distance`` says how near the result is); ``"unverified"`` (the
+        victim was not retrained, and it is not proved where it ends); ``"unattainable"``
         (no number of points suffices; ``certificate`` proves it, and ``lower_bound`` is ``2**63 - 1``).
         ``lower_bound`` is what ``certificate.check`` makes of the dual direction.
 
@@ -189,7 +191,7 @@ def minimum_poisoning(
     result = _result(problem, found, tol, max_points, curve)
     rounded = problem.of_records or (isinstance(problem.feasible_set, CandidatePool) and not found.exact)
     hinge = objective.loss.name == "hinge"
-    if margin_tol is None and tol == 0.0 and result.status == "stalled" and hinge and not rounded:
+    if margin_tol is None and tol == 0.0 and result.status in ("stalled", "unverified") and hinge and not rounded:
         problem = _at(problem, problem.theta, margin_tol=MARGIN_TOLS[1])
         sharper = _result(problem, _exact(problem, integer), tol, max_points, curve)
         if sharper.status == "reached":
@@ -214,6 +216,11 @@ class Problem:
     @property
     def setting(self) -> Setting:
         return Setting(self.clean, self.theta, self.objective, self.feasible_set.regions(len(self.theta) - 1))
+
+    @property
+    def scales(self) -> np.ndarray:
+        """The largest size of every feature in the clean data; 1 for the intercept."""
+        return np.append(np.maximum(np.abs(self.clean.lower), np.abs(self.clean.upper)), 1.0)
 
     @property
     def of_records(self) -> bool:
@@ -1048,39 +1055,62 @@ def _train(problem, points, labels, counts):
     return refit(X, y, objective, weight, amount, tol=1e-9)
 
 
+def _measure(problem, found) -> Measured | None:
+    """Where training ends on clean plus poison, from passes over blocks of rows; None where that is not known."""
+    objective, labels, counts = problem.objective, np.asarray(found.labels, float), np.asarray(found.counts, float)
+    amount = objective.amount(problem.y, problem.sample_weight)
+    amount += sum(n * objective.per_point(label) for label, n in zip(labels, counts, strict=True))
+    points = _matrix(problem, found.points)
+    training = Training(problem.X, problem.y, problem.sample_weight, points, labels, counts, objective, amount)
+    return measure(training, problem.theta, problem.margin_tol)
+
+
+def _size(problem: Problem, theta) -> float:
+    """How large a model is, in its own units: a distance is small or large beside this."""
+    return float(np.linalg.norm(theta))
+
+
+def _is_hit(problem: Problem, theta, error=0.0) -> bool:
+    """Whether a model is the target, to :data:`NEAR`: of the target's size, and of its scores.
+
+    The scores are what decides where features have other units than the intercept: with ``s_j`` the largest size of
+    feature j in the data, the change of a score is at most ``sum_j s_j |dw_j| + |db|``. A change of 1e-10 of the unit
+    margin is rounding.
+    """
+    target, scales = problem.theta, problem.scales
+    change = float(np.linalg.norm(scales * (theta - target))) + error * float(np.max(scales))
+    near = float(np.linalg.norm(theta - target)) + error <= NEAR * _size(problem, target)
+    return change <= 1e-10 or (near and change <= NEAR * float(np.linalg.norm(scales * target)))
+
+
 def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None) -> PoisoningResult:
     """Retrain, measure, and say what happened."""
     theta_p, objective = problem.theta, problem.objective
     certificate = found.certificate
     farkas = certificate is not None and certificate.kind == "farkas"
     fit = found.attack or _train(problem, found.points, found.labels, found.counts)
-    message = found.message
+    message, error = found.message, 0.0
+    theta, gap = np.full_like(theta_p, math.nan), math.nan
     if fit is not None:
         theta, gap = fit.theta, fit.gap
-    elif found.exact:
-        theta, gap = theta_p.copy(), math.nan
-        message += "; not retrained: the stationarity condition holds to rounding"
-    elif found.residual is not None and (objective.r or not objective.fit_intercept):
-        # The objective is k-strongly convex: the induced model is within |residual| / k of the target.
-        k = problem.clean.k + sum(
-            n * objective.k_of_point(label) for label, n in zip(found.labels, found.counts, strict=True)
-        )
-        theta = theta_p - found.residual / k
-        gap = math.nan
-        message += "; not retrained: distance is a bound by strong convexity, and theta a model that far away"
-    else:
-        theta, gap = np.full_like(theta_p, math.nan), math.nan
-        message += "; not retrained"
+    elif not farkas:
+        measured = _measure(problem, found)
+        if measured is not None and measured.error <= NEAR * _size(problem, theta_p):
+            theta, error = measured
+            message += f"; not retrained: the victim's model is proved to be within {error:.2g} of this one"
+    unknown = not np.all(np.isfinite(theta))
     distance = float(np.linalg.norm(theta - theta_p))
     difference = highest = math.nan
-    if np.all(np.isfinite(theta)):
+    if not unknown:
         weights = objective.class_weight
         worst = find_point(theta, theta_p, problem.feasible_set, objective.loss, weights=weights)
         difference, highest = worst.value, worst.upper_bound
-    near = max(tol, NEAR * max(1.0, float(np.linalg.norm(theta_p))))
     if farkas:
         status = "unattainable"
-    elif distance <= near:
+    elif unknown:
+        status = "unverified"
+        message += "; not retrained, and no proof of where training ends: pass retrain=True to measure it"
+    elif distance + error <= tol or _is_hit(problem, theta, error):
         status = "reached"
     else:
         status = "budget" if max_points is not None and found.n_points <= max_points else "stalled"

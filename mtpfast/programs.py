@@ -864,7 +864,7 @@ class PoolProgram:
         self.clean, self.theta, self.objective = clean, theta, objective
         self.d = d = len(theta) - 1
         self.one = 1.0 if objective.fit_intercept else 0.0
-        self.near = clean.k * NEAR * max(1.0, float(np.linalg.norm(theta)))  # residual of what counts as a hit
+        self.near = clean.k * NEAR * float(np.linalg.norm(theta))  # residual of what counts as a hit
         self.X = pool.X
         signs = pool.signs()
         n = self.X.shape[0]
@@ -946,7 +946,7 @@ class PoolProgram:
         keep = slice(None) if self.objective.fit_intercept else slice(0, self.d)
         b_eq = -self.clean.gradient[keep]
         chosen = np.arange(n) if n * (self.d + 1) <= 200_000 else np.unique(self.twins)
-        scale = max(1.0, float(np.max(np.abs(b_eq))))
+        scale = float(np.max(np.abs(b_eq))) or 1.0
         # First a residual is allowed, at a price of 1 per unit: against 0.1 per point, against less where some stays,
         # at last against nothing, which decides whether the target can be had. None: no residual.
         cost, nearly = 0.1, None

@@ -72,7 +72,7 @@ def refit(X, y, objective: Objective, sample_weight=None, total_weight=None, the
     theta0 : ndarray of shape (n_features + 1,), optional
         A warm start.
     tol : float
-        Stops when ``sqrt(2 gap / k) <= tol * max(1, |theta|)``.
+        Stops when ``sqrt(2 gap / k)`` is at most ``tol`` times the size of the model (:meth:`Victim.size`).
 
     Returns
     -------
@@ -127,6 +127,7 @@ class Victim:
         self.n_iter = 0
         self.n_audits = self.n_repairs = 0
         self._since_audit = 0
+        self.unit = _unit(X)
         self._index = {1.0: {}, -1.0: {}}  # per label: what stands for a point, and its row
         solver = _SmoothSolver if objective.loss.smooth else _HingeSolver
         self._rows = _Rows(self.n_features, self.sparse, may_be_dense=solver is _HingeSolver)
@@ -235,13 +236,23 @@ class Victim:
         """Summed loss of the clean rows at ``theta`` (without the penalty)."""
         return self._solver.clean_loss()
 
+    def size(self) -> float:
+        """How large a change of the model counts as 1: by its own size, and by what moves a margin by 1.
+
+        ``max(1 / max |x|, |w|)`` for the weights and ``max(1, |b|)`` for the intercept, the smaller of both: in other
+        units of the features the weights are larger or smaller, and so is this.
+        """
+        w, b = self.theta[:-1], float(self.theta[-1])
+        of_weights = max(self.unit, math.sqrt(w @ w))
+        return min(of_weights, max(1.0, abs(b))) if self.objective.fit_intercept else of_weights
+
     def is_tight(self) -> bool:
         """Whether the gap is as small as ``tol`` asks, or as float64 can tell."""
-        asked = 0.5 * self.k * (self.tol * max(1.0, math.sqrt(self.theta @ self.theta))) ** 2
+        asked = 0.5 * self.k * (self.tol * self.size()) ** 2
         return self.gap <= asked or self.gap <= self._solver.resolution()
 
     def warn_if_loose(self) -> None:
-        if not self.is_tight() and math.sqrt(2 * self.gap / self.k) > 1e-6 * max(1.0, np.linalg.norm(self.theta)):
+        if not self.is_tight() and math.sqrt(2 * self.gap / self.k) > 1e-6 * self.size():
             warnings.warn(
                 f"the refit stopped at a duality gap of {self.gap:.2g}: the model is proved to within "
                 f"{math.sqrt(2 * self.gap / self.k):.2g} of the optimum, tol asks for {self.tol:g}",
@@ -852,6 +863,12 @@ def _squares(X, axis):
 def _row_norms(X):
     """|x~| of every row."""
     return np.sqrt(np.concatenate([_squares(X[rows], axis=1) for rows in _slices(0, X.shape[0], SLICE)]) + 1.0)
+
+
+def _unit(X):
+    """``1 / max |x|`` over the rows, 1 if all are zero: weights of this length move a margin by 1."""
+    largest = max(float(np.max(_squares(X[rows], axis=1))) for rows in _slices(0, X.shape[0], SLICE))
+    return 1.0 / math.sqrt(largest) if largest > 0.0 else 1.0
 
 
 def _slices(start, stop, size):

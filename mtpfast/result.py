@@ -51,7 +51,8 @@ class PoisoningResult:
     objective : Objective
         What the victim minimises.
     status : str
-        ``"reached"``, ``"budget"``, ``"stalled"``, ``"interrupted"`` or ``"unattainable"``. With
+        ``"reached"``, ``"budget"``, ``"stalled"``, ``"interrupted"``, ``"unattainable"`` or ``"unverified"`` (not
+        retrained, the data being too large, and where training ends is not proved: ``theta`` is NaN). With
         ``stop="loss_difference"`` it is "reached" only if ``loss_difference_upper_bound <= tol``.
     lower_bound : int
         Proved by ``certificate``: no smaller set of points in the feasible set induces the target

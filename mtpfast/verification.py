@@ -204,6 +204,8 @@ def verify(
     audit = _Audit(result, X, y, sample_weight, refit_preprocessing, preprocessing)
     checks = []
     for claim in CLAIMS:
+        if result.status == "unverified" and claim in OF_THE_MODEL:
+            continue
         check = claim(audit)
         if check is None:  # the result does not claim it
             continue
@@ -212,10 +214,10 @@ def verify(
             sys.stderr.write(f"verify: {check.name}: {check.word}\n")
     refitted = _refit_pipeline(audit, y) if refit_preprocessing else None
     theta, solver = audit.retrained
-    distance = float(np.linalg.norm(result.theta - result.theta_target))
-    report = VerificationReport(
-        solver, theta, distance, audit.maximum.attained, int(audit.proved), tuple(checks), refitted
-    )
+    # A result that is "unverified" names no model: the report then speaks of the one that was retrained here.
+    model, worst = (theta, audit.largest(theta)) if result.status == "unverified" else (result.theta, audit.maximum)
+    distance = float(np.linalg.norm(model - result.theta_target))
+    report = VerificationReport(solver, theta, distance, worst.attained, int(audit.proved), tuple(checks), refitted)
     if report.failed:
         failures = "; ".join(
             f"{c.name}: claimed {c.claimed:.8g}, found {c.found:.8g} (allowance {c.allowance:.1e})"
@@ -299,7 +301,8 @@ class _Audit:
     def retrained(self) -> tuple[np.ndarray, str]:
         """``(theta, solver)``: that model, or the claimed one where the solver came to its limit."""
         theta, solver, finished = self.reference
-        return (theta, solver) if finished else (self.result.theta, f"nothing but the proof: {solver}")
+        known = not finished and self.result.status != "unverified"
+        return (theta, solver) if not known else (self.result.theta, f"nothing but the proof: {solver}")
 
     @cached_property
     def model_error(self) -> float:
@@ -485,6 +488,10 @@ CLAIMS = (
     _lower_bound,
     _unattainable,
 )
+
+
+#: What a result that is "unverified" does not claim.
+OF_THE_MODEL = (_objective, _model, _distance, _loss_difference)
 
 
 def _theorem_2(result, X, signs, weight, largest):

@@ -22,8 +22,10 @@ LAYERS = {
     | GROUND,
     "targets": {"refit", "steps", "frames"} | GROUND,
     "attack": {"oracle", "refit", "bounds", "result", "certificate", "feasible", "growing"} | GROUND,
+    "blockwise": {"certificate"} | GROUND,
     "minimum": {
         "ascent",
+        "blockwise",
         "document_records",
         "documents",
         "nearby",

@@ -10,11 +10,93 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import mtpfast
-from mtpfast import CandidatePool, minimum_poisoning
+from mtpfast import CandidatePool, FeatureSpace, minimum_poisoning
+from mtpfast.attack import poison
 from mtpfast.losses import make_objective
 from mtpfast.refit import refit
 
+loose_refits = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SOURCES = sorted(Path(mtpfast.__file__).parent.glob("*.py"))
+
+
+# -- "reached" is measured --------------------------------------------------------------------
+
+
+def planted(seed, loss, **kind):
+    """A table, a few points in the box [0, 1]^d, and the model that both induce: (X, y, theta)."""
+    rng = np.random.default_rng(seed)
+    n, d, k = int(rng.integers(4, 25)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    X, y = rng.random((n, d)), np.where(rng.random(n) < 0.5, 1.0, -1.0)
+    y[:2] = 1.0, -1.0
+    P, labels = rng.random((k, d)), rng.choice([-1.0, 1.0], k)
+    theta = refit(np.vstack([X, P]), np.r_[y, labels], make_objective(loss, **kind), tol=1e-12).theta
+    return X, y, theta
+
+
+@loose_refits
+@pytest.mark.parametrize("intercept", [{}, {"penalize_intercept": False}, {"fit_intercept": False}])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+def test_reached_without_retraining_is_what_retraining_finds(loss, intercept):
+    """Strong convexity (and Newton's method in blocks): a model called "reached" is where training ends."""
+    statuses = []
+    for seed in range(12):
+        kind = {"C": 10.0 ** np.random.default_rng(seed).uniform(-1, 1), **intercept}
+        X, y, theta = planted(seed, loss, **kind)
+        box = FeatureSpace(np.zeros(X.shape[1]), np.ones(X.shape[1]))
+        result = minimum_poisoning(X, y, theta, loss=loss, feasible_set=box, retrain=False, **kind)
+        statuses.append(result.status)
+        assert np.all(np.isnan(result.theta)) == (result.status == "unverified")
+        if result.status in ("unverified", "unattainable"):
+            continue
+        rows, labels = np.vstack([X, result.X_poison]), np.r_[y, result.y_poison]
+        fit = refit(rows, labels, make_objective(loss, **kind), tol=1e-12).theta
+        # what a proof may be off by, and the tolerance of the second training
+        assert np.linalg.norm(fit - result.theta) <= 2e-6 * np.linalg.norm(theta)
+        if result.status == "reached":
+            assert np.linalg.norm(fit - theta) <= 3e-6 * np.linalg.norm(theta)
+    free_hinge = loss == "hinge" and not intercept.get("penalize_intercept", True)
+    assert "unverified" in statuses if free_hinge else statuses.count("reached") >= 4
+
+
+def test_unverified_claims_nothing_of_the_model(tmp_path):
+    """Strong convexity does not cover a free intercept under the hinge: without retraining, nothing is said of it."""
+    X, y, theta = planted(3, "hinge", C=1.0, penalize_intercept=False)
+    stored = np.memmap(tmp_path / "X.dat", dtype=float, mode="w+", shape=X.shape)
+    stored[:] = X
+    result = minimum_poisoning(stored, y, theta, C=1.0, penalize_intercept=False)
+    assert result.status == "unverified"
+    assert "retrain=True" in result.message
+    assert np.isnan(result.distance)
+    report = result.verify(X, y)
+    assert not report.failed
+    assert np.all(np.isfinite(report.theta))
+
+
+@loose_refits  # where w is 1e8 times smaller than b, a gap proves less of w than of b
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+@pytest.mark.parametrize("convention", ["C", "alpha"])
+def test_the_unit_of_the_features_changes_no_answer(loss, convention):
+    """X in units c and w in units 1 / c, the penalty of w times c^2: the same problem, the same statuses and counts."""
+    rng = np.random.default_rng(1)
+    X = rng.random((40, 3))
+    y = np.where(X @ [1.0, -1.0, 0.5] + 0.3 * rng.normal(size=40) > 0.2, 1.0, -1.0)
+    rows = np.vstack([X, np.repeat([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], [4, 3], axis=0)])
+    labels = np.r_[y, np.repeat([-1.0, 1.0], [4, 3])]
+    answers = []
+    for c in (1.0, 1e-4, 1e-2, 1e4, 1e8):
+        kind = {"C": 1.0 / c**2} if convention == "C" else {"alpha": 0.02 * c**2}
+        kind |= {"loss": loss, "penalize_intercept": False, "feasible_set": FeatureSpace(np.zeros(3), np.full(3, c))}
+        penalty = {"C": 1.0} if convention == "C" else {"alpha": 0.02}
+        theta = refit(rows, labels, make_objective(loss, penalize_intercept=False, **penalty), tol=1e-12).theta
+        theta /= np.r_[c, c, c, 1.0]
+        least = minimum_poisoning(X * c, y, theta, **kind)
+        short = minimum_poisoning(X * c, y, theta, max_points=1, **kind)
+        online = poison(X * c, y, theta, tol=0.05, max_points=30, **kind)
+        answers.append([least.status, least.n_points, least.lower_bound, short.status, online.status, online.n_points])
+    assert answers[0][0] == "reached"
+    assert answers[0][3] == "budget"  # another model is not the target, however small its weights are
+    assert all(answer == answers[0] for answer in answers), answers
+
 
 # -- no clock decides -------------------------------------------------------------------------
 
