@@ -22,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize
+from scipy.sparse.linalg import LinearOperator, cg
 
 from .frames import column_names, is_frame
 from .losses import HINGE, LOG_LOSS, SQUARED_HINGE
@@ -840,33 +841,22 @@ def _balance(A, force, c):
 
 def _project(A, force, c, start, steps=60):
     """``clip(start + A u, 0, c)`` by Newton steps for ``A' clip(start + A u, 0, c) = force``, from u = 0."""
-    n, d = A.shape
-    z, alpha = start.copy(), start.copy()
+    z, alpha, u = start.copy(), start.copy(), np.zeros(A.shape[1])
     left = force - A.T @ alpha
-    u, merit = np.zeros(d), -math.inf
+    best, smallest, idle = alpha, float(np.linalg.norm(left)), 0
+    exact = 1e-15 * (float(np.linalg.norm(force)) + float(np.max(abs(A).T @ c)))
 
     def dual(u, z, alpha):
         """Its gradient is ``force - A' alpha``."""
         return float(force @ u) - float(np.sum(alpha * (z - start) - 0.5 * (alpha - start) ** 2))
 
-    best, smallest = alpha, float(np.linalg.norm(left))
     merit = dual(u, z, alpha)
     for _ in range(steps):
-        inner = (z > 0.0) & (z < c) if np.any((z > 0.0) & (z < c)) else np.ones(n, dtype=bool)
-        J = A[inner]
-        narrow = min(J.shape)
-        if narrow > 3000:
+        if smallest <= exact or idle == 4:
             break
-        gram = J.T @ J if J.shape[1] <= J.shape[0] else J @ J.T
-        gram = gram.toarray() if sp.issparse(gram) else gram
-        gram[np.diag_indices(narrow)] += 1e-13 * max(float(np.trace(gram)), 1e-300)
-        factor = cho_factor(gram)
-        if J.shape[1] <= J.shape[0]:
-            move = cho_solve(factor, left)
-        else:
-            move = J.T @ cho_solve(factor, cho_solve(factor, J @ left))
-        shift, t = A @ move, 1.0
-        rise = float(left @ move)
+        inner = (z > 0.0) & (z < c)
+        move = _newton(A[inner] if np.any(inner) else A, left)
+        shift, rise, t = A @ move, float(left @ move), 1.0
         for _ in range(30):
             z_new = z + t * shift
             alpha_new = np.clip(z_new, 0.0, c)
@@ -877,11 +867,24 @@ def _project(A, force, c, start, steps=60):
         z, alpha, u, merit = z_new, alpha_new, u + t * move, merit_new
         left = force - A.T @ alpha
         size = float(np.linalg.norm(left))
+        idle = 0 if size < 0.5 * smallest else idle + 1
         if size < smallest:
             best, smallest = alpha, size
-        elif t == 1.0 and size > 0.5 * smallest and size <= 1e-12 * (1.0 + float(np.linalg.norm(force))):
-            break
     return best
+
+
+def _newton(J, left):
+    """The least u with ``J' J u = left``, nearly: what is missing the next step makes up for."""
+    narrow = min(J.shape)
+    if sp.issparse(J) or narrow > 1000:
+        gram = LinearOperator((J.shape[1],) * 2, matvec=lambda u: J.T @ (J @ u), dtype=float)
+        return cg(gram, left, rtol=1e-8, maxiter=300)[0]
+    gram = J.T @ J if J.shape[1] <= J.shape[0] else J @ J.T
+    gram[np.diag_indices(narrow)] += 1e-13 * max(float(np.trace(gram)), 1e-300)
+    factor = cho_factor(gram)
+    if J.shape[1] <= J.shape[0]:
+        return cho_solve(factor, left)
+    return J.T @ cho_solve(factor, cho_solve(factor, J @ left))
 
 
 # -- retraining -------------------------------------------------------------------------------

@@ -539,7 +539,7 @@ def test_progress_is_told_claim_by_claim(cancer, result, capsys):
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
 def test_the_largest_difference_is_enclosed_where_lattices_are_long(loss):
-    """A lattice of a million steps beside levels: the oracle's interval and the check's own overlap; both are narrow."""
+    """A lattice of a million steps and levels: the oracle's interval and the check's own overlap; both are narrow."""
     rng, phi, classes = np.random.default_rng(2), get_loss(loss), np.array([-1.0, 1.0])
     for trial in range(12):
         d = int(rng.integers(6, 14))
