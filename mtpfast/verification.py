@@ -876,10 +876,13 @@ def _project(A, force, c, start, steps=60):
 def _newton(J, left):
     """The least u with ``J' J u = left``, nearly: what is missing the next step makes up for."""
     narrow = min(J.shape)
-    if sp.issparse(J) or narrow > 1000:
-        gram = LinearOperator((J.shape[1],) * 2, matvec=lambda u: J.T @ (J @ u), dtype=float)
-        return cg(gram, left, rtol=1e-8, maxiter=300)[0]
+    if narrow > 1000:
+        product = LinearOperator((J.shape[1],) * 2, matvec=lambda u: J.T @ (J @ u), dtype=float)
+        with np.errstate(all="ignore"):  # it divides by a residual of 0
+            u = cg(product, left, rtol=1e-8, maxiter=300)[0]
+        return u if np.all(np.isfinite(u)) else np.zeros(len(u))
     gram = J.T @ J if J.shape[1] <= J.shape[0] else J @ J.T
+    gram = gram.toarray() if sp.issparse(gram) else gram
     gram[np.diag_indices(narrow)] += 1e-13 * max(float(np.trace(gram)), 1e-300)
     factor = cho_factor(gram)
     if J.shape[1] <= J.shape[0]:
