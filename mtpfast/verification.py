@@ -687,12 +687,13 @@ def _prove(training, theta, target) -> _Proof:
 
 
 def _next_to(training, theta, target, near):
-    """theta, and for the hinge other models no further than ``near`` from it."""
-    yield theta
-    if training.objective.loss is not HINGE:
-        return
-    if 0.0 < np.linalg.norm(target - theta) <= near:
+    """theta, and for the hinge models within ``near`` of it: the target first, which may be exact."""
+    kinked = training.objective.loss is HINGE
+    if kinked and 0.0 < np.linalg.norm(target - theta) <= near:
         yield target
+    yield theta
+    if not kinked:
+        return
     rows, signs = training.X, training.y
     margin = training.objective.margins(theta, rows, signs)
     on = np.flatnonzero((np.abs(margin - 1.0) <= 1e-8) & (training.c > 0))
@@ -852,7 +853,7 @@ def _project(A, force, c, start, steps=60):
 
     merit = dual(u, z, alpha)
     for _ in range(steps):
-        if smallest <= exact or idle == 4:
+        if smallest <= exact or idle == 10:
             break
         inner = (z > 0.0) & (z < c)
         move = _newton(A[inner] if np.any(inner) else A, left)
