@@ -314,9 +314,9 @@ class _Audit:
         proof, b = self.proof, float(self.result.theta[-1])
         if not self.training.free:
             return proof.error
-        width = max(proof.high - b, b - proof.low)
-        optimal = self.value - proof.least <= 1e-12 * self.value and proof.low <= b <= proof.high
-        return math.hypot(proof.error, 0.0 if optimal else width)
+        optimal = self.value - proof.least <= 1e-12 * self.value
+        off = max(0.0, b - proof.high, proof.low - b) if optimal else max(proof.high - b, b - proof.low)
+        return math.hypot(proof.error, off)
 
     @cached_property
     def model_off(self) -> float:
@@ -831,7 +831,7 @@ def _balance(A, force, c):
         b_ub=np.concatenate([force, -force]),
         bounds=[*((0.0, top) for top in c), (0.0, None)],
         method="highs",
-        options={"maxiter": max(100, int(10 * WORK / max(1, B.nnz)))},
+        options={"maxiter": int(np.clip(10 * WORK / max(1, B.nnz), 100, 10**6))},
     )
     found = [alpha]
     if answer.x is not None and answer.status in (0, 1):

@@ -509,6 +509,20 @@ def test_the_proof_of_a_model_encloses_the_minimiser(loss, intercept):
         assert proof.least <= least + 1e-12 * least
 
 
+def test_an_intercept_at_the_end_of_the_optimal_ones_is_right():
+    """Hinge, free intercept: with every row below the margin and as many of each label b is not unique."""
+    X, y = np.array([[0.0], [1.0], [0.0], [1.0]]), np.array([1.0, 1.0, -1.0, -1.0])
+    victim = {"C": 0.01, "penalize_intercept": False}
+    found = poison(X, y, (np.array([0.5]), 0.2), feasible_set=BOX, max_points=0, **victim)
+    ends = (-1.0, np.nextafter(1.0, 0), 0.3)  # w = 0, and b in [-1, 1] are all optimal
+    for b in ends:
+        theta = np.array([0.0, b])
+        same = max_loss_difference(theta, found.theta_target, BOX, found.objective.loss, found.classes)
+        assert lie(found, theta=theta, loss_difference=same, certificate=None, lower_bound=0).verify(X, y).ok
+    with pytest.raises(VerificationError, match="l2 distance"):
+        lie(found, theta=np.array([0.0, 1.01])).verify(X, y)
+
+
 def test_a_solver_that_stops_early_makes_nothing_false(cancer, result, monkeypatch):
     """With no effort allowed to scikit-learn the model is proved all the same."""
     monkeypatch.setattr(verification, "WORK", 1.0)
