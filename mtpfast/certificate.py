@@ -48,6 +48,7 @@ import scipy.sparse as sp
 
 from .bounds import whole
 from .losses import Objective
+from .magnitude import LARGEST, check_magnitude
 
 __all__ = ["Certificate", "CertificateCheck", "CleanGradient", "Rounding", "bound", "clean_gradient"]
 
@@ -291,6 +292,8 @@ def clean_gradient(
         low, high = _extent(rows)
         if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
             raise ValueError("X must be finite, got NaN or infinity")
+        if max(float(np.max(high)), -float(np.min(low))) > LARGEST:
+            check_magnitude(np.append(low, high), "X")
         np.minimum(lower, low, out=lower)
         np.maximum(upper, high, out=upper)
         c = objective.weights(labels, own)

@@ -31,6 +31,8 @@ from numbers import Real
 
 import numpy as np
 
+from .magnitude import check_magnitude
+
 __all__ = [
     "HINGE",
     "LOG_LOSS",
@@ -437,6 +439,7 @@ def make_objective(
             raise TypeError(f"{name} must be a positive number, got {value!r}")
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be positive and finite, got {value!r}")
+        check_magnitude(value, name)
     return Objective(
         get_loss(loss),
         None if alpha is None else float(alpha),

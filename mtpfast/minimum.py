@@ -30,6 +30,7 @@ from .certificate import NEAR, Certificate, CleanGradient, bound, clean_gradient
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
+from .magnitude import check_magnitude
 from .nearby import Attack, BallProgram, ball_direction, descend, improve, relaxed_points
 from .oracle import find_point
 from .programs import (
@@ -290,6 +291,7 @@ def _read(X, y, target, objective, feasible_set, sample_weight, margin_tol, retr
                 f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(feasible_set).__name__}"
             )
     clean = clean_gradient(X, y, theta, objective, sample_weight, margin_tol=margin_tol)
+    check_magnitude(np.append(clean.lower, clean.upper), "X")
     if feasible_set is None:
         feasible_set = FeatureSpace(clean.lower, clean.upper)
     if retrain is None:

@@ -14,6 +14,7 @@ from numbers import Integral
 
 import numpy as np
 
+from .magnitude import check_magnitude
 from .region import LATTICE_TOL, Group, Region, lattice_tolerance
 
 __all__ = [
@@ -149,6 +150,7 @@ def read_bound(value, argument):
             f"{argument} must be finite (the maximum over an unbounded set is infinite), "
             f"got {bound.ravel()[bad][0]:g}{at}"
         )
+    check_magnitude(bound, argument)
     return float(bound) if bound.ndim == 0 else _read_only(bound)
 
 

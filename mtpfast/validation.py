@@ -14,6 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
 
+from .magnitude import check_magnitude
+
 __all__ = ["as_theta", "check_count", "check_flag", "check_labels", "check_number", "check_sample_weight", "check_X"]
 
 
@@ -48,6 +50,7 @@ def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1
             X.sum_duplicates()
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"{name} has {X.shape[1]} features, expected {n_features}")
+    check_magnitude(X, name)
     return X
 
 
@@ -83,6 +86,7 @@ def check_sample_weight(sample_weight, n_rows: int, name: str = "sample_weight")
         raise ValueError(f"{name} must be finite and non-negative")
     if not np.any(weight > 0):
         raise ValueError(f"{name} must not be zero everywhere")
+    check_magnitude(weight, name)
     return weight
 
 
@@ -108,6 +112,7 @@ def as_theta(model, n_features: int | None = None, name: str = "target") -> np.n
         raise TypeError(f"{name} must be a fitted linear model or a pair (coef, intercept), got {type(model).__name__}")
     if not np.all(np.isfinite(theta)):
         raise ValueError(f"{name} has NaN or infinite coefficients")
+    check_magnitude(theta, name)
     if n_features is not None and theta.shape != (n_features + 1,):
         raise ValueError(f"{name} has {theta.size - 1} features, expected {n_features}")
     return theta
@@ -119,6 +124,7 @@ def check_number(value, name: str, low: float = 0.0, strict: bool = False) -> fl
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not math.isfinite(value) or value < low or (strict and value == low):
         raise ValueError(f"{name} must be finite and {'above' if strict else 'at least'} {low:g}, got {value!r}")
+    check_magnitude(value, name)
     return float(value)
 
 

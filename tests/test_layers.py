@@ -14,7 +14,7 @@ PACKAGE = Path(mtpfast.__file__).parent
 
 # Each module imports only what stands to its right. validation.py (the checks of what users hand in) and
 # losses.py (the objective) are the ground that the others stand on.
-GROUND = {"losses", "validation"}
+GROUND = {"losses", "magnitude", "validation"}
 LAYERS = {
     "__init__": set(),
     "cli": {"__init__"},
@@ -60,13 +60,14 @@ LAYERS = {
     "steps": {"frames"},
     "stored": {"frames"},
     "frames": set(),
-    "certificate": {"losses", "bounds"},
+    "certificate": {"losses", "bounds", "magnitude"},
     "bounds": {"losses"},
     "feasible": {"rules", "region", "validation", "frames"},
-    "rules": {"region"},
+    "rules": {"region", "magnitude"},
     "region": set(),
-    "losses": set(),
-    "validation": set(),
+    "losses": {"magnitude"},
+    "validation": {"magnitude"},
+    "magnitude": set(),
 }
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 

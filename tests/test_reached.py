@@ -7,10 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
 import mtpfast
-from mtpfast import CandidatePool, FeatureSpace, minimum_poisoning
+from mtpfast import (
+    CandidatePool,
+    FeatureSpace,
+    MinimumPoisoner,
+    ModelTargetedPoisoner,
+    make_target,
+    max_loss_difference,
+    minimum_poisoning,
+)
 from mtpfast.attack import poison
 from mtpfast.losses import make_objective
 from mtpfast.refit import refit
@@ -157,3 +166,53 @@ def test_memory_is_of_the_order_of_the_features(loss):
     """300 sparse rows of 50,000 features within 3 GiB of addresses (a dense (d + 1, d) array takes 19 GiB)."""
     done = subprocess.run([sys.executable, "-c", SPARSE, loss], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# -- extremes ---------------------------------------------------------------------------------
+
+TABLE = np.random.default_rng(0).random((20, 2)), np.tile([1.0, -1.0], 10)
+MODEL = np.array([-1.0, 1.0, 0.5])
+CALLS = {
+    "X of poison": lambda s: poison(TABLE[0] * s, TABLE[1], MODEL),
+    "target of poison": lambda s: poison(*TABLE, MODEL * s),
+    "X of minimum_poisoning": lambda s: minimum_poisoning(TABLE[0] * s, TABLE[1], MODEL),
+    "target of minimum_poisoning": lambda s: minimum_poisoning(*TABLE, MODEL * s),
+    "X of fit": lambda s: ModelTargetedPoisoner().fit(TABLE[0] * s, TABLE[1]),
+    "X of fit, minimum": lambda s: MinimumPoisoner().fit(TABLE[0] * s, TABLE[1]),
+    "target of attack": lambda s: ModelTargetedPoisoner().fit(*TABLE).attack(MODEL * s),
+    "X of make_target": lambda s: make_target(TABLE[0] * s, TABLE[1], TABLE[0], TABLE[1]),
+    "upper of FeatureSpace": lambda s: FeatureSpace(0.0, s),
+    "X_cand of CandidatePool": lambda s: CandidatePool(TABLE[0] * s),
+    "target of max_loss_difference": lambda s: max_loss_difference(MODEL, MODEL * s, FeatureSpace(0.0, 1.0)),
+    "alpha of poison": lambda s: poison(*TABLE, MODEL, alpha=s),
+    "C of minimum_poisoning": lambda s: minimum_poisoning(*TABLE, MODEL, C=s),
+    "sample_weight of poison": lambda s: poison(*TABLE, MODEL, sample_weight=np.full(20, s)),
+    "X (sparse) of poison": lambda s: poison(sp.csr_matrix(TABLE[0] * s), TABLE[1], MODEL),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("size", [1e150, 1e-150])
+def test_numbers_out_of_range_are_named(call, size):
+    """The error says which argument is too large or too small, and how large it is; no overflow, no nonsense model."""
+    name, word = call.split()[0], "large" if size > 1.0 else "small"
+    with pytest.raises(ValueError, match=rf"{name}\b.* is too {word}: its largest absolute value is \d.*e[+-]1[45]\d"):
+        CALLS[call](size)
+
+
+@loose_refits
+def test_solvers_print_nothing(capfd, monkeypatch):
+    """Feasible and infeasible programs, whole numbers and fractions: nothing reaches the output streams."""
+    monkeypatch.setattr("mtpfast.programs.MOST_SOLVED", 20)
+    for seed in range(2):
+        for loss in ("hinge", "squared_hinge", "log_loss"):
+            X, y, theta = planted(seed, loss, C=1.0)
+            d = X.shape[1]
+            for space in (
+                FeatureSpace(np.zeros(d), np.ones(d)),
+                FeatureSpace(np.zeros(d), np.ones(d), integer=list(range(d))),
+                CandidatePool(np.random.default_rng(seed).random((12, d))),
+            ):
+                for model in (theta, 3.0 * theta):
+                    minimum_poisoning(X, y, model, loss=loss, C=1.0, feasible_set=space)
+    assert capfd.readouterr() == ("", "")
