@@ -27,6 +27,7 @@ from . import document_records, records
 from .ascent import RoundProgram
 from .blockwise import Measured, Training, measure
 from .certificate import NEAR, Certificate, CleanGradient, bound, clean_gradient
+from .distinct import close, search
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .losses import Objective, make_objective
@@ -54,6 +55,7 @@ MARGIN_TOLS = (1e-6, 1e-9)  # the first, and what is tried where it leaves the v
 FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
 MOST_TRIED = 2000  # columns of a pool among which copies are moved: that takes their number squared
 NEARLY_FREE = (50, 200, 800)  # columns of a pool, of least reduced cost, among which its weights are rounded
+FEW_POINTS = 64  # up to so many points of a smooth loss every number is tried; beyond, four from the rounded-up minimum
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
 
 
@@ -145,9 +147,9 @@ def minimum_poisoning(
     -----
     What is proved: ``lower_bound``, always, by the certificate alone. What is exact besides: the fractional
     minimum (``certificate.value``, to about 1e-9 relative), and for the hinge on a box the whole
-    minimum (branch and bound). What is searched: whole counts of smooth losses (at the rounded-up minimum
-    in most cases, else one or a few more), pools (small ones by branch and bound, others rounded), and attacks for
-    ``tol > 0`` or ``max_points``.
+    minimum (branch and bound). What is searched: whole counts of smooth losses (the first number from the
+    rounded-up minimum for which some points are found), pools (small ones by branch and bound, others rounded), and
+    attacks for ``tol > 0`` or ``max_points``.
 
     One pass over X, O(n d); after it a linear program with O(d) variables (hinge: plus one for each clean row
     on the margin), whose size does not depend on n.
@@ -216,7 +218,8 @@ class Problem:
 
     @property
     def setting(self) -> Setting:
-        return Setting(self.clean, self.theta, self.objective, self.feasible_set.regions(len(self.theta) - 1))
+        regions = self.feasible_set.regions(len(self.theta) - 1)
+        return Setting(self.clean, self.theta, self.objective, regions, self.margin_tol)
 
     @property
     def scales(self) -> np.ndarray:
@@ -380,37 +383,47 @@ def _store(found: Found, setting: Setting, groups, n_zero=0):
 
 
 def _whole_hinge(problem, program, found, x_fractional):
-    """The true integer minimum on a box."""
+    """The true integer minimum on a box; with a free intercept, of those that make the target the only minimiser."""
     setting = problem.setting
-    least = found.certificate.n_poison
+    free = problem.objective.fit_intercept and problem.objective.r == 0.0
+    for pinned in (True, False) if free else (False,):
+        total, proved, groups = _fewest_hinge(setting, program, found.certificate.n_poison, pinned)
+        if total is not None:
+            break
+    if groups is not None:
+        found.exact = True
+        least = ", the least whole number" + (" that makes it the only minimiser" if pinned else "")
+        found.message = f"{total} points for the exact target" + (least if proved else "")
+        _store(found, setting, groups)
+        return
+    _fractional(problem, program, found, x_fractional)
+    what = "no whole counts were found that hit the target; "
+    if total is not None:
+        what = f"{total} whole points were found, but not placed; "
+    found.message = what + found.message
+
+
+def _fewest_hinge(setting, program, least, pinned):
+    """``(number of points, proved to be the least, groups)``: the number None if there is none, groups None if they
+    could not be placed."""
     counts = total = groups = None
     proved = True
-    for limit in (least + 2, least + 20 + least // 50):
-        counts, complete = program.whole(limit)
+    for limit in (least + 2, least + 20 + least // 50, 2 * least + 200):
+        counts, complete = program.whole(limit, pinned)
         proved &= complete
         total = None if counts is None else int(counts.sum())
         while total is None or total > least:
             # Only points on the margin, which take any weight in [0, 1], could save one more.
-            x, complete = PartialHingeProgram(program).whole(limit if total is None else total - 1)
+            x, complete = PartialHingeProgram(program).whole(limit if total is None else total - 1, pinned)
             proved &= complete
             if x is None:
                 break
             groups, total = _partial_groups(setting, program.d, x)
         if total is not None:
             break
-    if total is None:
-        _fractional(problem, program, found, x_fractional)
-        found.message = "no whole counts were found that hit the target; " + found.message
-        return
-    found.exact = True
-    found.message = f"{total} points for the exact target" + (", the least whole number" if proved else "")
-    if groups is None:
+    if total is not None and groups is None:
         groups = _place_whole(setting, program, counts)
-    if groups is None:
-        _fractional(problem, program, found, x_fractional)
-        found.exact, found.message = False, f"{total} whole points were found, but not placed; " + found.message
-        return
-    _store(found, setting, groups)
+    return total, proved, groups
 
 
 def _place_whole(setting, program, counts):
@@ -437,8 +450,8 @@ def _partial_groups(setting, d, x):
         if count and weight > 1e-9:
             lower, upper = setting.region(sign).lower, setting.region(sign).upper
             groups.append((np.clip(lower + x[g * d : (g + 1) * d] / weight, lower, upper), sign, int(count)))
-        elif count:
-            groups.append((*setting.zero_loss_point(sign), int(count)))
+        elif count:  # of no weight at the target, but on the margin
+            groups.append((setting.point_on_margin(sign), sign, int(count)))
     if n[4]:
         groups.append((*setting.zero_loss_point(), int(n[4])))
     return groups, int(n.sum())
@@ -484,11 +497,11 @@ def _supplied(setting, found):
 
 
 def _whole_smooth(problem, program, found, x):
-    """Whole counts for a smooth loss: at the rounded-up minimum where that can be had, else a point or two more."""
+    """Whole counts for a smooth loss: the first number from the rounded-up minimum for which some are found."""
     setting = problem.setting
     share = x[2] / max(x[2] + x[3], 1e-300)
     least = max(1, math.ceil(found.value - 1e-7 * max(1.0, found.value)))
-    for total in range(least, least + 4):
+    for total in range(least, max(least + 4, min(least + 48, FEW_POINTS))):
         groups = _hit(program, setting, total, share, x[4] / found.value)
         if groups is not None:
             _store(found, setting, groups)
@@ -502,31 +515,53 @@ def _whole_smooth(problem, program, found, x):
 
 
 def _hit(program, setting, total, share, idle):
-    """Groups of ``total`` points that satisfy the stationarity condition, or None."""
+    """Groups of ``total`` points that satisfy the stationarity condition, or None.
+
+    First one point per label, then two, which have closed forms; then every copy with a margin of its own.
+    """
     heavy = setting.weights
-    n_zero = round(idle * total)
-    for zeros in dict.fromkeys((n_zero, math.floor(idle * total), math.ceil(idle * total))):
+    levels = []
+    for zeros in _idle_counts(setting, total, idle):
         active = total - zeros
         guess = share * active
         splits = sorted(range(active + 1), key=lambda n: abs(n - guess))[: 400 if active < 10_000 else 100]
         if setting.idle_labels:
             splits = [0 if 0 in setting.idle_labels else active]
+        levels.append((zeros, [(program.remainder((n, active - n, zeros)), n, active - n) for n in splits]))
+    near = [math.floor(idle * total), math.ceil(idle * total)]
+    for zeros, splits in levels:
+        if zeros not in near:
+            continue
         extra = [(*setting.zero_loss_point(), zeros)] if zeros else []
-        for n_plus in splits:
-            n_minus = active - n_plus
+        for r, n_plus, n_minus in splits:
             if n_plus == 0 or n_minus == 0:
                 continue
-            r = program.remainder((n_plus, n_minus, zeros))
             for E, F in balance(setting, r, heavy[0] * n_plus, heavy[1] * n_minus):
                 M = E * program.margin_of(heavy[0] * n_plus, E)
                 both = pair(setting, r, E, F, M)
-                if both is not None:
-                    return [(both[0], 1.0, n_plus), (both[1], -1.0, n_minus), *extra]
-        for n_plus in splits[:12]:
-            groups = _spread(program, setting, n_plus, active - n_plus, zeros)
+                if both is None:
+                    continue
+                groups = close(setting, r, [(both[0], 1.0, n_plus), (both[1], -1.0, n_minus), *extra])
+                if groups is not None:
+                    return groups
+        for r, n_plus, n_minus in splits[:12]:
+            groups = _spread(program, setting, n_plus, n_minus, zeros)
             if groups is not None:
-                return groups + extra
+                groups = close(setting, r, groups + extra)
+            if groups is not None:
+                return groups
+    for zeros, splits in levels:
+        groups = search(setting, splits)
+        if groups is not None:
+            return groups + ([(*setting.zero_loss_point(), zeros)] if zeros else [])
     return None
+
+
+def _idle_counts(setting, total, idle):
+    """How many of ``total`` points may have zero loss, the likeliest number first."""
+    if setting.a == 0.0 or not setting.has_zero_loss:
+        return [0]
+    return sorted(range(total + 1), key=lambda n: abs(n - idle * total))[:12]
 
 
 def _spread(program, setting, n_plus, n_minus, zeros):

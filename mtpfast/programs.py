@@ -50,6 +50,7 @@ MOST_SOLVED = 400  # linear programs of one search for many whole numbers
 MOST_READ = 4 * 10**6  # entries of their rows, all together
 SMALL_POOL = 300  # columns up to which whole counts are looked for by branch and bound
 KINK = 1e-12  # a candidate of a pool this near to margin 1 lies on the kink of the hinge
+PINNED = 1e-3  # slope on both sides of the target that makes a free intercept the only one that is optimal
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ class Setting:
     """One question: this target, after this much clean data, with points in these regions.
 
     ``regions``: one for each label that points may carry, as ``FeatureSpace.regions`` gives them.
+    ``margin_tol``: a point this near to margin 1 counts as on the kink of the hinge, as a clean row does.
     """
 
     clean: CleanGradient
     theta: np.ndarray
     objective: Objective
     regions: dict
+    margin_tol: float = KINK
 
     def region(self, sign: float):
         """The region of a label; of the other one where points may not carry this one (they then have weight 0)."""
@@ -130,13 +133,35 @@ class Setting:
         """Whether some point has zero loss, so that it adds nothing but weight."""
         if self.objective.loss.name == "log_loss":
             return False
-        return max(self.margin_range(sign)[1] for sign in self.regions) >= 1.0
+        return max(self.margin_range(sign)[1] for sign in self.regions) >= 1.0 - self._zero_loss_tol
+
+    @property
+    def _zero_loss_tol(self):
+        return self.margin_tol if self.objective.loss.name == "hinge" else KINK
+
+    def on_margin(self, sign: float) -> float | None:
+        """The margin nearest to 1 that a point of that label has, where it counts as 1; else None.
+
+        It is 1 itself but where the margins of a box end within rounding of it: at a support vector in a corner.
+        """
+        low, high = self.margin_range(sign)
+        nearest = min(max(1.0, low), high)
+        return nearest if abs(nearest - 1.0) <= self.margin_tol else None
+
+    def point_on_margin(self, sign: float):
+        """A point of that margin, on the way from the least to the largest."""
+        region, w = self.region(sign), sign * self.theta[:-1]
+        near, far = region.linear_argmax(-w), region.linear_argmax(w)
+        low, high = self.margin_range(sign)
+        share = (self.on_margin(sign) - low) / (high - low) if high > low else 0.0
+        return near + share * (far - near)
 
     @cached_property
     def zero_loss_label(self) -> float:
         """The label of points of zero loss: where N counts weights, the heavier of those that have one."""
         top = {sign: self.margin_range(sign)[1] for sign in self.regions}
-        return max(top, key=lambda sign: (self.objective.per_point(sign) * (top[sign] >= 1.0), top[sign]))
+        tol = self._zero_loss_tol
+        return max(top, key=lambda sign: (self.objective.per_point(sign) * (top[sign] >= 1.0 - tol), top[sign]))
 
     def zero_loss_point(self, sign=None):
         """The point of the largest margin (of a label, if one is given), and its label."""
@@ -308,8 +333,8 @@ class HingeProgram:
         self.n_stationarity = rows = stationarity.shape[0]
         weights = _count_columns(setting.pulls[:rows], 2 * d, 2 * d + 3)
         margins = _margins(setting)
-        margins[0, 2 * d] -= 1.0 - below[0]
-        margins[1, 2 * d + 1] -= 1.0 - below[1]
+        for y, sign in enumerate((1.0, -1.0)):
+            margins[y, 2 * d + y] -= max(1.0, setting.on_margin(sign) or 1.0) - below[y]
         n = 2 * d + 3 + m
         top_rows = sp.hstack([stationarity + weights, self.free[:rows]])
         self.A_eq = sp.vstack([top_rows, widen(A_eq, n)]).tocsr()
@@ -358,10 +383,11 @@ class HingeProgram:
         v = res.eqlin.marginals[: self.n_stationarity]
         return v if self.one else np.append(v, 0.0)
 
-    def whole(self, total):
+    def whole(self, total, pinned=False):
         """``((n+, n-, n0), complete)``: the least sum, at most ``total``, for which the target is hit exactly.
 
-        None in place of the counts if there is none; ``complete`` is False where the nodes ran out first.
+        None in place of the counts if there is none; ``complete`` is False where the nodes ran out first. ``pinned``:
+        the target is the only minimiser (see :meth:`slopes`).
         """
         if not self._may_be_whole(total):
             return None, True
@@ -370,6 +396,11 @@ class HingeProgram:
             LinearConstraint(self.A_ub, -np.inf, self.b_ub),
             LinearConstraint(self.cost[None, :], -np.inf, total),
         ]
+        if pinned:
+            left, right = self.slopes()
+            counts = np.zeros((1, len(self.cost)))
+            counts[0, 2 * self.d : 2 * self.d + 2] = self.setting.weights * [1.0, -1.0]
+            constraints.append(LinearConstraint(counts, left + PINNED, right - PINNED))
         integrality = np.zeros(len(self.cost))
         integrality[2 * self.d : 2 * self.d + 3] = 1
         res = milp(
@@ -381,6 +412,18 @@ class HingeProgram:
         )
         counts = None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
         return counts, res.status in (0, 2)
+
+    def slopes(self):
+        """``(a, c)``: a free intercept is the only optimal one for the target's w if and only if, besides stationarity,
+        ``a - M+ < N+ - N- < c + M-`` with points on the margin that weigh M+ and M-, and others that weigh N+ and N-.
+
+        In the intercept alone the objective is piecewise linear: where points and clean rows on the margin take all of
+        ``t`` in [0, 1], its slopes on both sides of the target's are ``c + M- - (N+ - N-)`` and ``a - M+ - (N+ - N-)``.
+        """
+        clean = self.setting.clean
+        labels, weights = np.asarray(clean.free_labels), np.asarray(clean.free_weights)
+        slope = float(clean.gradient[-1])
+        return slope - float(weights[labels > 0].sum()), slope + float(weights[labels < 0].sum())
 
     def whole_levels(self, total):
         """``((n+, n-, n0), (z+, z-))``: the fewest records, at most ``total``, whose levels add up to an exact hit.
@@ -511,9 +554,11 @@ class PartialHingeProgram:
             width[g * d : (g + 1) * d, g] = region.lower - region.upper
         inside = sp.hstack([sp.identity(4 * d), sp.csr_matrix(width), sp.csr_matrix((4 * d, m))])
         rest = np.zeros((6, 4 * d + 7 + m))
+        self.kinks = [setting.on_margin(sign) if sign in setting.regions else None for sign in signs[:2]]
         for g, (sign, region) in enumerate(zip(signs, regions, strict=True)):
             rest[g, g * d : (g + 1) * d] = sign * theta[:-1]
-            rest[g, 4 * d + g] = sign * (theta[:-1] @ region.lower + theta[-1]) - 1.0
+            kink = self.kinks[g % 2] or 1.0
+            rest[g, 4 * d + g] = sign * (theta[:-1] @ region.lower + theta[-1]) - (kink if g > 1 else max(1.0, kink))
         for g in (2, 3):
             rest[2 + g, 4 * d + g], rest[2 + g, 4 * d + 2 + g] = 1.0, -1.0
         self.A_ub = sp.vstack([inside, sp.csr_matrix(rest)]).tocsr()
@@ -522,29 +567,37 @@ class PartialHingeProgram:
         self.top = np.concatenate([np.full(4 * d + 4, np.inf), np.ones(2), [program.top[2 * d + 2]], np.ones(m)])
         for y in setting.idle_labels:
             self.top[4 * d + np.array([y, 2 + y, 4 + y])] = 0.0
-        for y, sign in enumerate((1.0, -1.0)):
-            low, high = setting.margin_range(sign)
-            if not low <= 1.0 <= high:
+        for y, kink in enumerate(self.kinks):
+            if kink is None:
                 self.top[4 * d + np.array([2 + y, 4 + y])] = 0.0
 
-    def whole(self, total):
+    def whole(self, total, pinned=False):
         """``(columns or None, complete)`` with at most ``total`` points: see :meth:`HingeProgram.whole`."""
         d = self.program.d
-        setting = self.program.setting
-        ranges = [setting.margin_range(sign) for sign in setting.regions]
-        if not any(low <= 1.0 <= high for low, high in ranges):
+        if self.kinks == [None, None]:
             return None, True  # no point of the box lies on the margin
+        constraints = [
+            LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
+            LinearConstraint(self.A_ub, self.low, 0.0),
+            LinearConstraint(self.cost[None, :], -np.inf, total),
+        ]
+        top = self.top.copy()
+        if pinned:
+            left, right = self.program.slopes()
+            counts = np.zeros((2, len(self.cost)))
+            plus, minus = self.program.setting.weights
+            counts[:, 4 * d : 4 * d + 2] = plus, -minus
+            counts[0, 4 * d + 4], counts[1, 4 * d + 5] = plus, -minus
+            constraints.append(LinearConstraint(counts, [left + PINNED, -np.inf], [np.inf, right - PINNED]))
+            many = 4 * d + np.array([4, 5])
+            top[many[top[many] > 0.0]] = np.inf  # one more on the margin is enough for stationarity, not to pin
         integrality = np.zeros(len(self.cost))
         integrality[4 * d + np.array([0, 1, 4, 5, 6])] = 1
         res = milp(
             self.cost,
             integrality=integrality,
-            bounds=Bounds(np.zeros_like(self.top), self.top),
-            constraints=[
-                LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
-                LinearConstraint(self.A_ub, self.low, 0.0),
-                LinearConstraint(self.cost[None, :], -np.inf, total),
-            ],
+            bounds=Bounds(np.zeros_like(top), top),
+            constraints=constraints,
             options=EXACT_MILP,
         )
         return res.x, res.status in (0, 2)

@@ -26,6 +26,7 @@ LAYERS = {
     "minimum": {
         "ascent",
         "blockwise",
+        "distinct",
         "document_records",
         "documents",
         "nearby",
@@ -43,6 +44,7 @@ LAYERS = {
     | GROUND,
     "nearby": {"records", "recover", "programs", "oracle", "refit", "certificate", "feasible"} | GROUND,
     "records": {"recover", "programs"},
+    "distinct": {"recover", "programs"},
     "recover": {"programs", "oracle", "refit", "certificate", "feasible"} | GROUND,
     "programs": {"certificate", "feasible"} | GROUND,
     "oracle": {"document_search", "documents", "feasible", "kernels", "_core"} | GROUND,
