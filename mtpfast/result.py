@@ -320,6 +320,7 @@ class PoisoningResult:
             path=self.path[: last + 1],
             history=history,
             loss_difference=float(history["loss_difference"][last]),
+            loss_difference_upper_bound=upper,
             status="budget",
             message=f"the first {size} of {self.n_points} points",
         )

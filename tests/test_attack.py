@@ -534,6 +534,9 @@ def test_reached_goes_by_the_proved_side(monkeypatch):
     assert result.loss_difference <= 0.05 < result.loss_difference_upper_bound
     assert "at the best point found, at most" in result.message
     assert result.at_budget(sure.n_points).status == "budget"
+    prefix = result.at_budget(sure.n_points)
+    assert prefix.loss_difference_upper_bound == result.history["loss_difference_upper_bound"][sure.n_points]
+    assert sure.at_budget(2).loss_difference_upper_bound == sure.history["loss_difference_upper_bound"][2]
     assert_array_equal(result.history["loss_difference_upper_bound"][-1], result.loss_difference_upper_bound)
     near = poison(**attack, stop="distance", max_points=500)
     assert (near.status == "reached") == (near.distance <= 0.05)

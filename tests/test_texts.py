@@ -1,5 +1,6 @@
 """Texts in, texts out: what the vectorizers make of a point's words is the point, bit for bit."""
 
+import dataclasses
 import io
 import itertools
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -22,10 +23,12 @@ from mtpfast import (
     MinimumPoisoner,
     ModelTargetedPoisoner,
     PoisoningResult,
+    VerificationError,
     max_loss_difference,
 )
 from mtpfast.losses import get_loss
 from mtpfast.texts import TextCodec, as_texts
+from mtpfast.verification import _attained_and_proved
 
 SPAM = "win a cheap prize now call free call cheap pills offer win cash Äpfel"
 HAM = "the meeting is moved to monday please call me about the report thanks"
@@ -281,3 +284,57 @@ def test_no_text_exceeds_what_is_proved_of_the_loss_difference(vectorizer):
             assert found.value <= brute + room
             assert brute <= found.upper_bound + room
         assert max_loss_difference(theta, target, codec.space, loss).value >= brute - 1e-9 * max(1.0, abs(brute))
+        attained, proved = _attained_and_proved(theta, target, codec.space, get_loss(loss))
+        assert attained <= brute + room
+        assert brute <= proved + 1e-9 * max(1.0, abs(brute))  # what the check's own tolerance leaves
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_the_check_bounds_what_documents_reach_where_they_are_too_many_to_look_at(norm, monkeypatch):
+    """The hull alone: no document is above its bound, and the search for one comes as near as the product's."""
+    monkeypatch.setattr("mtpfast.verification._all_documents", lambda region: None)
+    rng = np.random.default_rng(7)
+    for _ in range(25):
+        d = int(rng.integers(2, 6))
+        space = DocumentSpace(4, rng.integers(1, 4, d), min_length=1, idf=1.0 + 2.0 * rng.random(d), norm=norm)
+        limit = space.regions(d)[1.0].max_count.astype(int)
+        every = np.array(
+            [c for c in itertools.product(*(range(k + 1) for k in limit)) if 1 <= sum(c) <= 4], dtype=float
+        )
+        rows = space.rows(every)
+        theta, target = 2.0 * rng.normal(size=(2, d + 1))
+        for loss in ("hinge", "log_loss"):
+            phi = get_loss(loss).value
+            u, v = (rows @ t[:-1] + t[-1] for t in (theta, target))
+            brute = max(np.max(phi(y * u) - phi(y * v)) for y in (1.0, -1.0))
+            attained, proved = _attained_and_proved(theta, target, space, get_loss(loss))
+            assert attained <= brute + 1e-12 * max(1.0, abs(brute))
+            assert brute <= proved + 1e-9 * max(1.0, abs(brute))
+            short = max_loss_difference(theta, target, space, loss, max_nodes=0)
+            assert_allclose(proved, short.upper_bound, rtol=1e-6, atol=1e-9)
+
+
+def test_verify_believes_no_maximum_that_is_short():
+    """A loss difference below that of an allowed text, claimed to be the largest: found out, as value and as bound."""
+    X, y = corpus()
+    attacker = ModelTargetedPoisoner.from_estimator(
+        make_pipeline(TfidfVectorizer(), LinearSVC(loss="hinge")), max_points=4, tol=0.01
+    ).fit(X, y)
+    result = attacker.attack((-attacker.coef_, -attacker.intercept_))
+    assert result.loss_difference <= result.loss_difference_upper_bound
+    assert result.verify(X, y).ok
+    less = 0.8 * result.loss_difference
+    for change in (
+        {"loss_difference": less, "loss_difference_upper_bound": less},
+        {"loss_difference_upper_bound": 1.01 * less},
+        {"loss_difference": 2.0 * result.loss_difference_upper_bound},
+        {"loss_difference": less, "loss_difference_upper_bound": less, "tol": less, "status": "reached"},
+    ):
+        with pytest.raises(VerificationError, match="loss difference"):
+            dataclasses.replace(result, **change).verify(X, y)
+    file = io.BytesIO()
+    result.save(file)
+    file.seek(0)
+    again = PoisoningResult.load(file)
+    assert again.loss_difference_upper_bound == result.loss_difference_upper_bound
+    assert_array_equal(again.history["loss_difference_upper_bound"], result.history["loss_difference_upper_bound"])
