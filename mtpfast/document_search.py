@@ -24,8 +24,9 @@ __all__ = ["find_document"]
 
 MAX_CALLS = 200  # supporting lines per label
 NEAR = 48  # words that a local search adds or takes away
-ROUNDS = 30  # of it, at most
-STARTS = 2  # documents that it starts from, at most
+FEW = 24  # more, that pay most on their own
+ROUNDS = 60  # of it, at most
+STARTS = 2  # documents that it starts from, at most; without a norm another search follows, and one suffices
 UNIT = 2.0**-53
 
 
@@ -50,14 +51,17 @@ def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, kn
     problem = _Problem(theta, theta_target, region, y, loss)
     outline = _Outline(problem, known)
     counts, value, tried = None, -math.inf, set()
-    for _, start in sorted(_candidates(problem, outline), key=_by_value):
+    for start in _starts(problem, outline):
         if start.tobytes() in tried:
             continue
         tried.add(start.tobytes())
-        better, reached = _improve(problem, outline, start)
+        beaten = outline.upper <= known  # whatever this label has, the other has more
+        better, reached = (start, problem.value_of(start)) if beaten else _improve(problem, outline, start)
         if counts is None or reached > value + problem.tie(value):
             counts, value = better, reached
-        if len(tried) == STARTS or max(value, known) >= outline.upper - problem.tolerance(value):
+        if len(tried) == (1 if region.norm is None else STARTS) or max(
+            value, known
+        ) >= outline.upper - problem.tolerance(value):
             break
     outline.refine(max(value, known))
     bound, nodes = outline.upper, 0
@@ -84,6 +88,13 @@ def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, kn
 def _by_value(pair):
     """The largest value first; of those that are equal to 11 digits, the first."""
     return -float(f"{pair[0]:.11g}")
+
+
+def _starts(problem, outline):
+    """Documents to start from: the best known, then the two ends of the chord below the maximum of the outline."""
+    cell = max(outline.cells, key=lambda cell: cell.above)
+    yield min(_candidates(problem, outline), key=_by_value)[1]
+    yield from (cell.left.counts, cell.right.counts)
 
 
 def _candidates(problem, outline):
@@ -124,60 +135,84 @@ def _two_words(region, mixture):
 
 
 def _improve(problem, outline, counts):
-    """Add, take away or exchange one word at a time while that pays: ``(counts, value)``."""
-    region = problem.region
-    near = _near_words(problem, outline, counts)
-    idf, limit = region.idf[near], region.max_count[near]
-    a, p = problem.A[near] * idf, problem.P[near] * idf
-    counts = counts.copy()
-    length = counts.sum()
-    own = counts * region.idf
-    u, v = float(problem.A @ own), float(problem.P @ own)
-    size = float(own.sum()) if region.norm == "l1" else float(own @ own)
+    """Add, take away or exchange one word at a time while that pays: ``(counts, value)``.
+
+    Looked at are the words that matter least for the supporting line, and those that pay most on their own.
+    """
+    region, counts = problem.region, counts.copy()
+    is_near = np.zeros(len(counts), dtype=bool)
+    is_near[_near_words(problem, outline, counts)] = True
+    idf, limit = region.idf, region.max_count
+    a, p = problem.A * idf, problem.P * idf
     value = problem.value_of(counts)
-    # Row and column 0 stand for no word: (i, j) takes away word i and adds word j.
-    du, dv = (np.append(0.0, q)[None, :] - np.append(0.0, q)[:, None] for q in (a, p))
     for _ in range(ROUNDS):
-        here = counts[near]
-        can_add, can_take = here < limit, here > 0.0
-        if region.norm is None:
-            new_u, new_v = u + du + problem.a0, v + dv + problem.p0
-        else:
-            if region.norm == "l1":
-                change = np.append(0.0, idf)[None, :] - np.append(0.0, idf)[:, None]
-                norm = size + change
-            else:
-                # |x + e_j - e_i|^2; a word exchanged for itself is no change.
-                more = np.append(0.0, 2.0 * here * idf * idf + idf * idf)
-                less = np.append(0.0, -2.0 * here * idf * idf + idf * idf)
-                norm = np.sqrt(np.maximum(size + more[None, :] + less[:, None], 0.0))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                new_u, new_v = (u + du) / norm + problem.a0, (v + dv) / norm + problem.p0
-            empty = norm <= 1e-12 * (1.0 + size)
-            new_u[empty], new_v[empty] = problem.a0, problem.p0
-        gain = problem.differences(new_u, new_v)
-        gain[np.arange(1, len(gain)), np.arange(1, len(gain))] = -np.inf
-        gain[1:][~can_take] = -np.inf
-        gain[:, 1:][:, ~can_add] = -np.inf
-        if length >= region.max_length:
-            gain[0] = -np.inf
-        if length <= region.min_length:
-            gain[:, 0] = -np.inf
-        gain[0, 0] = -np.inf
-        best = float(np.max(gain))
-        if not best > value + problem.tie(value):
-            break
-        i, j = np.unravel_index(int(np.argmax(gain >= best - problem.tie(value))), gain.shape)
-        if j:
-            counts[near[j - 1]] += 1.0
-        if i:
-            counts[near[i - 1]] -= 1.0
-        length += float(j > 0) - float(i > 0)
-        own = counts * region.idf
+        length, own = counts.sum(), counts * idf
         u, v = float(problem.A @ own), float(problem.P @ own)
-        size = float(own.sum()) if region.norm == "l1" else float(own @ own)
+        used = np.flatnonzero(counts > 0.0)
+        room = np.flatnonzero(counts < limit)
+        # What one use more, or one less, adds to u and v, and to the sum or the square that the norm is of.
+        more, less = (a[room], p[room]), (-a[used], -p[used])
+        size = more_size = less_size = None
+        if region.norm == "l1":
+            size, more_size, less_size = float(own.sum()), idf[room], -idf[used]
+        elif region.norm == "l2":
+            size, square = float(own @ own), idf * idf
+            more_size, less_size = (
+                square[room] * (2.0 * counts[room] + 1.0),
+                square[used] * (1.0 - 2.0 * counts[used]),
+            )
+        alone = _changed(problem, u, v, size, *more, more_size), _changed(problem, u, v, size, *less, less_size)
+        adds, takes = (
+            np.union1d(np.flatnonzero(is_near[words]), _largest(gain, FEW, problem.tie(value)))
+            for words, gain in zip((room, used), alone, strict=True)
+        )
+        both = _changed(
+            problem,
+            u,
+            v,
+            size,
+            less[0][takes, None] + more[0][adds],
+            less[1][takes, None] + more[1][adds],
+            None if size is None else less_size[takes, None] + more_size[adds],
+        )
+        # A word exchanged for itself is no change.
+        both[used[takes][:, None] == room[adds]] = -np.inf
+        add, take = alone
+        add = add if length < region.max_length else add[:0]
+        take = take if length > region.min_length else take[:0]
+        tie = problem.tie(value)
+        best = max(float(np.max(part, initial=-np.inf)) for part in (add, take, both))
+        if not best > value + tie:
+            break
+        if np.any(add >= best - tie):
+            counts[room[np.argmax(add >= best - tie)]] += 1.0
+        elif np.any(take >= best - tie):
+            counts[used[np.argmax(take >= best - tie)]] -= 1.0
+        else:
+            i, j = np.unravel_index(int(np.argmax(both >= best - tie)), both.shape)
+            counts[used[takes[i]]] -= 1.0
+            counts[room[adds[j]]] += 1.0
         value = problem.value_of(counts)
     return counts, value
+
+
+def _changed(problem, u, v, size, du, dv, more):
+    """The loss difference of documents whose scores (without the intercept and before the norm) and size change so."""
+    if size is None:
+        return problem.differences(u + du + problem.a0, v + dv + problem.p0)
+    norm = size + more if problem.region.norm == "l1" else np.sqrt(np.maximum(size + more, 0.0))
+    empty = norm <= 1e-12 * (1.0 + size)
+    norm = np.where(empty, 1.0, norm)
+    new_u, new_v = np.where(empty, 0.0, (u + du) / norm), np.where(empty, 0.0, (v + dv) / norm)
+    return problem.differences(new_u + problem.a0, new_v + problem.p0)
+
+
+def _largest(values, some, tie):
+    """The places of so many values, of those that are equal (up to ties) at the limit the first."""
+    if some >= len(values):
+        return np.arange(len(values))
+    limit = np.partition(values, len(values) - some)[len(values) - some]
+    return np.append(np.flatnonzero(values > limit + tie), np.flatnonzero(np.abs(values - limit) <= tie)[:some])
 
 
 def _near_words(problem, outline, counts):
