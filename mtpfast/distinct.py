@@ -31,7 +31,8 @@ ALONE = 48  # up to so many copies each is a point of its own
 CORNERS = 14  # corners of a box among which copies are dealt for a start, besides the two of extreme margin
 BETWEEN = 6  # and so many points between two of them
 DIRECT = 64  # equations up to which a step is solved directly, beyond by conjugate gradients
-FIRST, LATER, KEPT = 3, 24, 4  # starts for every split of the copies; then for the splits that came nearest
+FIRST = 3  # starts for every split of the copies
+KEPT, LATER, MOVED = 4, 24, 16  # then for the splits that came nearest: new starts, and some next to the nearest miss
 SPLITS = 24  # splits that are tried
 WORK = 40_000  # starts times unknowns for one number of points; 6 starts at least
 
@@ -214,18 +215,23 @@ def search(setting: Setting, splits):
         return None
     unknowns = len(setting.theta) * max(min(sum(split[1:]), ALONE) for split in splits)
     left = max(6, WORK // unknowns)
-    nearest = {}
+    best = {}
     order = [(i, turn) for i in range(len(splits)) for turn in range(FIRST)]
     while order and left > 0:
         i, turn = order.pop(0)
         left -= 1
-        groups, residual = _from_start(setting, *splits[i], turn, rng)
-        if groups is not None:
-            return groups
-        nearest[i] = min(residual, nearest.get(i, np.inf))
+        start = _start(setting, *splits[i], turn, rng)
+        if turn >= FIRST + LATER:
+            start = _moved(best[i], start, rng)
+        equations, X = start
+        X, residual = solve(equations, X)
+        if residual <= HIT * equations.scale:
+            return merge(X, equations.labels, equations.copies)
+        if i not in best or residual < best[i][2]:
+            best[i] = equations, X, residual
         if not order and turn < FIRST:
-            best = sorted(nearest, key=nearest.get)[:KEPT]
-            order = [(i, FIRST + turn) for i in best for turn in range(LATER)]
+            nearest = sorted(best, key=lambda i: best[i][2])[:KEPT]
+            order = [(i, FIRST + turn) for i in nearest for turn in range(LATER + MOVED)]
     return None
 
 
@@ -254,8 +260,19 @@ def _may_supply(setting, r, n_plus, n_minus):
     return bool(np.all((low - room <= wanted) & (wanted <= high + room)))
 
 
-def _from_start(setting, r, n_plus, n_minus, turn, rng):
-    """``(groups or None, residual)`` from one start."""
+def _moved(nearest, other, rng):
+    """The nearest miss so far with one point moved to where some point of another start is."""
+    equations, X, _ = nearest
+    i = rng.integers(len(X))
+    places = other[1][other[0].labels == equations.labels[i]]
+    X = X.copy()
+    if len(places):
+        X[i] = places[rng.integers(len(places))]
+    return equations, X
+
+
+def _start(setting, r, n_plus, n_minus, turn, rng):
+    """``(equations, X)``: one start."""
     if turn % 3 == 2:
         X, labels, copies = _at_corners(setting, r, n_plus, n_minus, rng)
         equations = Equations(setting, r, labels, copies)
@@ -271,9 +288,7 @@ def _from_start(setting, r, n_plus, n_minus, turn, rng):
             X = equations.least + share * (equations.most - equations.least)
         else:
             X = equations.lower + rng.random(equations.lower.shape) * (equations.upper - equations.lower)
-    X, residual = solve(equations, X)
-    residual /= equations.scale
-    return (merge(X, equations.labels, equations.copies) if residual <= HIT else None), residual
+    return equations, X
 
 
 def _portions(n, turn):

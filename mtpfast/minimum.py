@@ -326,7 +326,10 @@ def _exact_space(problem: Problem, integer) -> Found:
     program = _program(problem.setting)
     value, v, x = program.solve()
     if value is None:
-        return _unattainable(problem, program.farkas())
+        found = _unattainable(problem, program.farkas())
+        if integer and not hinge and program.setting.is_box:
+            _at_the_edge(problem, program, found)
+        return found
     found = Found(certificate=problem.prove(v), value=value)
     if value <= 1e-9 * max(1.0, problem.clean.weight):
         found.exact, found.message = True, "the clean data alone induce the target"
@@ -380,6 +383,23 @@ def _store(found: Found, setting: Setting, groups, n_zero=0):
         groups = [*groups, (*setting.zero_loss_point(), n_zero)]
     groups = [g for g in groups if g[2] > 0]
     found.points, found.labels, found.counts = ([g[i] for g in groups] for i in range(3))
+
+
+def _at_the_edge(problem, program, found):
+    """A few points for a target that its last digits put beyond what can be had: no program holds them, a residual may.
+
+    Such is a target that was made with points of one label on a face of their box.
+    """
+    certificate = found.certificate
+    if certificate is None or certificate.kind == "farkas":
+        return
+    least = max(1, certificate.n_poison)
+    for total in range(least, min(least + 8, FEW_POINTS)):
+        groups = _hit(program, problem.setting, total, 0.5, 0.0)
+        if groups is not None:
+            _store(found, problem.setting, groups)
+            found.exact, found.message = True, f"{total} points for the exact target"
+            return
 
 
 def _whole_hinge(problem, program, found, x_fractional):
