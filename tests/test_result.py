@@ -518,7 +518,8 @@ def test_an_intercept_at_the_end_of_the_optimal_ones_is_right():
     for b in ends:
         theta = np.array([0.0, b])
         same = max_loss_difference(theta, found.theta_target, BOX, found.objective.loss, found.classes)
-        assert lie(found, theta=theta, loss_difference=same, certificate=None, lower_bound=0).verify(X, y).ok
+        right = {"loss_difference": same, "loss_difference_upper_bound": same, "certificate": None, "lower_bound": 0}
+        assert lie(found, theta=theta, **right).verify(X, y).ok
     with pytest.raises(VerificationError, match="l2 distance"):
         lie(found, theta=np.array([0.0, 1.01])).verify(X, y)
 
