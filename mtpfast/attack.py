@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
 import time
@@ -11,11 +10,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .bounds import LARGEST, lower_bound, whole
-from .certificate import Certificate
+from .bounds import LARGEST, lower_bound
+from .certificate import bound_along_path, clean_gradient
 from .feasible import FeatureSpace
+from .goal import Goal, hit_radius, trained_margin_tol
 from .growing import Growing
-from .losses import LOSSES, make_objective
+from .losses import HINGE, make_objective
 from .oracle import Supply, find_point
 from .refit import Victim
 from .result import PoisoningResult
@@ -51,6 +51,7 @@ def poison(
     callback: Callable[[dict], bool | None] | None = None,
     resume: PoisoningResult | None = None,
     theta0=None,
+    margin_tol: float | None = None,
     verbose: int = 0,
 ) -> PoisoningResult:
     r"""Add points to the training set until the victim comes close to the target.
@@ -102,6 +103,10 @@ def poison(
         Go on from this attack on the same data and target.
     theta0 : ndarray of shape (n_features + 1,), optional
         Where to start training the clean victim from.
+    margin_tol : float, optional
+        Hinge: rows (clean, candidates, poison) with ``|margin - 1| <= margin_tol`` under the target may count as on the
+        margin, where trainers leave them to their accuracy. It only lowers the bound. By default 1e-6, or twice the
+        ``tol`` of the fitted estimator that is the target, if that is more.
     verbose : int
         1 prints a line a second to the standard error stream.
 
@@ -113,8 +118,9 @@ def poison(
         will not, or no feasible point pushes towards the target, or every candidate of a pool has
         been used ``max_repeats`` times); or "interrupted" (Ctrl-C: what was found so far).
         ``lower_bound`` is Theorem 2 of the paper, the best over the models visited: no poisoning
-        with fewer points induces the target **exactly**. For a pool with ``max_repeats`` it also
-        counts how often each candidate can be used (the entries of the history do not).
+        with fewer points induces the target, to 1e-6 of its norm (what counts as a hit; ``goal`` of the result). For a
+        pool with ``max_repeats`` it also counts how often each candidate can be used (the entries of the history
+        know neither the 1e-6 nor ``max_repeats``).
 
     Raises
     ------
@@ -147,6 +153,7 @@ def poison(
     X = check_X(X)
     y = check_labels(y, X.shape[0])
     weight = check_sample_weight(sample_weight, X.shape[0])
+    margin_tol = trained_margin_tol(target) if margin_tol is None else check_number(margin_tol, "margin_tol")
     target = as_theta(target, X.shape[1])
     if not fit_intercept and target[-1] != 0.0:
         raise ValueError(f"target must have intercept 0 when fit_intercept=False, got {target[-1]:g}")
@@ -163,7 +170,8 @@ def poison(
     if resume is not None and not isinstance(resume, PoisoningResult):
         raise TypeError(f"resume must be a PoisoningResult, got {type(resume).__name__}")
     find_point(target, target, feasible_set, objective.loss)  # a feasible set that does not fit fails here
-    run = _Run(X, y, weight, target, objective, feasible_set, eval_sets, theta0, resume)
+    goal = Goal(target, objective, feasible_set, hit_radius(target, feasible_set), margin_tol)
+    run = _Run(X, y, weight, goal, eval_sets, theta0, resume)
     try:
         status, message = run.go(stop, tol, max_points, repeats, callback, verbose)
     except KeyboardInterrupt:
@@ -192,8 +200,9 @@ def _evaluation_sets(eval_sets, n_features):
 class _Run:
     """The state of one attack: the victim, the points in order, and a record of every model."""
 
-    def __init__(self, X, y, weight, target, objective, feasible_set, eval_sets, theta0, resume):
-        self.X, self.y, self.weight, self.target = X, y, weight, target
+    def __init__(self, X, y, weight, goal: Goal, eval_sets, theta0, resume):
+        target, objective, feasible_set = goal.theta_target, goal.objective, goal.feasible_set
+        self.X, self.y, self.weight, self.goal, self.target = X, y, weight, goal, target
         self.objective, self.feasible_set, self.eval_sets = objective, feasible_set, eval_sets
         self.supply = Supply(feasible_set, X, target)
         self.sequence, self.path = array("q"), Growing(target.shape)
@@ -203,11 +212,27 @@ class _Run:
         self.clean_weight = float(X.shape[0]) if c is None else float(c.sum())
         self.target_value = objective.value(target, X, y, weight)
         self.target_penalty = objective.penalty(target)
+        self.beside = 0.0  # by how much a poison row near the kink may be off, times what it weighs
+        if objective.loss is HINGE and not objective.is_balanced:
+            self.beside = goal.margin_tol * max(objective.weight_of(label) for label in (-1.0, 1.0))
+        self.kink_gap = self._kink_gap(c)
         self.half_k = 0.5 * objective.k(objective.amount(y, weight))
         self.k_per_point = sorted(objective.k_of_point(label) for label in (-1.0, 1.0))
         self.victim = Victim(X, y, objective, sample_weight=weight, theta0=theta0)
         if resume is not None:
             self._resume(resume)
+
+    def _kink_gap(self, weights):
+        """By how much the clean loss at the target may be off where rows near the kink count with any slope.
+
+        A row of margin m with slope s in [0, 1] obeys ``phi(m') >= phi(m) + s (m - m') - |m - 1|``.
+        """
+        if not self.beside:
+            return 0.0
+        margin_tol = self.goal.margin_tol
+        off = np.abs(self.objective.margins(self.target, self.X, self.y) - 1.0)
+        near = np.flatnonzero(off <= margin_tol)
+        return float(off[near].sum() if weights is None else off[near] @ weights[near])
 
     def _resume(self, earlier: PoisoningResult):
         same = (
@@ -306,10 +331,11 @@ class _Run:
             bound = lower_bound(
                 self.target_value,
                 clean_loss + self.half_k * penalty,
-                diff.upper_bound,
+                diff.upper_bound + self.beside,
                 penalty,
                 self.target_penalty,
                 self.k_per_point[penalty > self.target_penalty],  # the label that costs more
+                gap=self.kink_gap,
                 n_terms=self.X.shape[0],
             ).value
         away = theta - self.target
@@ -334,7 +360,8 @@ class _Run:
         sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
         used = int(sequence.max()) + 1 if len(sequence) else 0
         points, labels = self.victim.hand_over(used)  # and its own arrays are free
-        certificate, bound = self._certify(path, history)
+        clean = self._clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
+        certificate, bound = bound_along_path(self.goal, clean, path, history["lower_bound"])
         if bound == LARGEST and status != "reached":
             message += "; no number of points induces the target exactly, as the certificate proves"
         victim = self.victim
@@ -362,30 +389,23 @@ class _Run:
             clean_weight=self.clean_weight,
             path=path,
             certificate=certificate,
+            goal=self.goal,
+            clean=clean,
             message=message,
         )
 
-    def _certify(self, path, history):
-        """The best bound along the path, and the model that proves it, checked without the kernels."""
-        best = int(np.argmax(history["lower_bound"]))
-        value = float(history["lower_bound"][best])
-        if value <= 0:
-            return None, 0
-        if self.objective.loss.name not in LOSSES:
-            return None, whole(value)  # the arithmetic holds for every loss, the check does not
-
-        def prove(model, claim):
-            """The certificate of a model of the path: for ``claim``, or what the check makes of it if that is less."""
-            made = Certificate("model", self.target, self.objective, self.feasible_set, theta=path[model], value=claim)
-            checked = made.check(self.X, self.y, self.weight).value
-            return made if checked >= claim else dataclasses.replace(made, value=checked)
-
-        certificate = prove(best, value)
-        if self.supply.cap is not None:
-            # Theorem 2 knows no max_repeats, the check does; which model proves most is for it to say.
-            for model in {best, *np.linspace(0, len(path) - 1, 9).astype(int).tolist()}:
-                certificate = max(certificate, prove(model, math.inf), key=lambda made: made.value)
-        return certificate, certificate.n_poison
+    def _clean_gradient(self):
+        """The clean rows at the target, in one pass: what every certificate along the path is made of."""
+        return clean_gradient(
+            self.X,
+            self.y,
+            self.target,
+            self.objective,
+            self.weight,
+            margin_tol=self.goal.margin_tol,
+            tol=self.goal.tol,
+            compact=True,
+        )
 
 
 def _stalled(measures, window: int = 500) -> bool:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from .attack import poison
 from .feasible import CandidatePool, FeatureSpace
 from .frames import emptied, is_frame, take_records
+from .goal import MARGIN_TOL, trained_margin_tol
 from .losses import class_weights, make_objective
 from .minimum import minimum_poisoning
 from .refit import refit
@@ -238,6 +239,11 @@ class _Poisoner(ClassifierMixin, BaseEstimator):
         }
         return (self._X, self._signs, theta), shared
 
+    def _kink_width(self, target):
+        """``margin_tol``: what was given, else what the estimator that is the target was trained to, if not closely."""
+        trained = trained_margin_tol(self._after_preprocessing(target))
+        return self.margin_tol if self.margin_tol is not None or trained <= MARGIN_TOL else trained
+
     def _after_preprocessing(self, target):
         """The last step of a target that is a Pipeline with the victim's own preprocessing; others as they are."""
         if self.preprocessing_ is None or not hasattr(target, "steps"):
@@ -406,6 +412,9 @@ class ModelTargetedPoisoner(_Poisoner):
         Stop, with status "budget", after so many points.
     repeats : int, default=1
         Copies of the point added in each step.
+    margin_tol : float, optional
+        Hinge: rows whose margin under the target is this near to 1 may count as on the margin, in the bound; by default
+        1e-6, or twice the ``tol`` of the fitted estimator that is the target, if that is more.
     verbose : int, default=0
     preprocessing : transformer, optional
         What the victim does to raw records before it is trained: a ColumnTransformer, a Pipeline or
@@ -465,6 +474,7 @@ class ModelTargetedPoisoner(_Poisoner):
         tol=0.01,
         max_points=None,
         repeats=1,
+        margin_tol=None,
         verbose=0,
         preprocessing=None,
     ):
@@ -480,6 +490,7 @@ class ModelTargetedPoisoner(_Poisoner):
         self.tol = tol
         self.max_points = max_points
         self.repeats = repeats
+        self.margin_tol = margin_tol
         self.verbose = verbose
         self.preprocessing = preprocessing
 
@@ -521,6 +532,7 @@ class ModelTargetedPoisoner(_Poisoner):
             tol=self.tol,
             max_points=self.max_points,
             repeats=self.repeats,
+            margin_tol=self._kink_width(target),
             eval_sets=self._evaluation_sets(eval_sets),
             callback=callback,
             resume=None if resume is None else self._in_signs(resume),
@@ -653,7 +665,7 @@ class MinimumPoisoner(_Poisoner):
             tol=tol,
             max_points=self.max_points,
             rescale=self.rescale,
-            margin_tol=self.margin_tol,
+            margin_tol=self._kink_width(target),
         )
         return self._in_user_terms(result)
 

@@ -321,6 +321,11 @@ class Objective:
 
     def __post_init__(self):
         _no_impostor(self.loss)
+        if (self.alpha is None) == (self.C is None):
+            raise ValueError(f"one of alpha and C must be given, got alpha={self.alpha!r} and C={self.C!r}")
+        for name, value in (("alpha", self.alpha), ("C", self.C)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be positive and finite, got {value!r}")
 
     @property
     def r(self) -> float:
@@ -437,8 +442,6 @@ def make_objective(
             continue
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.number)):
             raise TypeError(f"{name} must be a positive number, got {value!r}")
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}")
         check_magnitude(value, name)
     return Objective(
         get_loss(loss),

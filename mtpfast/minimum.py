@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,11 +27,12 @@ import scipy.sparse as sp
 from . import document_records, records
 from .ascent import RoundProgram
 from .blockwise import Measured, Training, measure
-from .certificate import NEAR, Certificate, CleanGradient, bound, clean_gradient
+from .certificate import Certificate, CleanGradient, clean_gradient, extent, prove
 from .distinct import close, search
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
-from .losses import Objective, make_objective
+from .goal import NEAR, Goal, hit_radius, trained_margin_tol
+from .losses import HINGE, Objective, make_objective
 from .magnitude import check_magnitude
 from .nearby import Attack, BallProgram, ball_direction, descend, improve, relaxed_points
 from .oracle import find_point
@@ -51,7 +53,9 @@ from .validation import as_theta, check_count, check_flag, check_labels, check_n
 __all__ = ["minimum_poisoning"]
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
-MARGIN_TOLS = (1e-6, 1e-9)  # the first, and what is tried where it leaves the victim short of the target
+SHARPER = 1e-9  # the margin_tol of a second search, where the first leaves the victim short of the target
+COARSE = 1e-3  # of the target's norm, and of a margin: "unattainable" is said where this does not decide
+BEYOND = 1e9  # points: a bound above it says that the target cannot be had
 FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
 MOST_TRIED = 2000  # columns of a pool among which copies are moved: that takes their number squared
 NEARLY_FREE = (50, 200, 800)  # columns of a pool, of least reduced cost, among which its weights are rounded
@@ -117,11 +121,12 @@ def minimum_poisoning(
         ``theta_target`` is that model; ``history["scale"]`` and ``history["cost"]`` hold the curve of
         fractional minima (``inf``: not attainable).
     margin_tol : float, optional
-        Hinge: clean rows with ``|margin - 1| <= margin_tol`` under the target count as on the margin. A target
-        whose solver stopped early needs a larger one; the bound stays valid, as more rows on the margin only
-        lower it, and the distance reached is of the same order. By default 1e-6, and 1e-9 where that leaves the
-        victim short of the target: rows that are nearly on the margin do not help to hold it exactly.
-        ``certificate.margin_tol`` says which was used.
+        Hinge: every row, clean, candidate or poison, with ``|margin - 1| <= margin_tol`` under the target counts as
+        on the margin. A target whose solver stopped early needs a larger one; the bound stays valid, as more rows
+        on the margin only lower it. By default what :func:`mtpfast.goal.trained_margin_tol` says of the target: 1e-6,
+        or twice the ``tol`` of the estimator that it is, if that is more. Where that leaves the victim short of the
+        target, points are looked for once more with 1e-9: rows that are nearly on the margin do not help to hold it
+        exactly. The bound is for ``result.goal.margin_tol`` all the same.
     sample_weight : array-like of shape (n_samples,), optional
         Row weights; weight 2 is the row twice.
     retrain : bool, optional
@@ -145,11 +150,12 @@ def minimum_poisoning(
 
     Notes
     -----
-    What is proved: ``lower_bound``, always, by the certificate alone. What is exact besides: the fractional
-    minimum (``certificate.value``, to about 1e-9 relative), and for the hinge on a box the whole
-    minimum (branch and bound). What is searched: whole counts of smooth losses (the first number from the
-    rounded-up minimum for which some points are found), pools (small ones by branch and bound, others rounded), and
-    attacks for ``tol > 0`` or ``max_points``.
+    What is proved: ``lower_bound``, always, by the certificate alone, for every model that counts as a hit
+    (``result.goal``: within 1e-6 of the target's norm). What is exact besides: the fractional minimum for the target
+    itself (``history["minimum"]``, to about 1e-9 relative; ``certificate.value`` is a little less), and for
+    the hinge on a box the whole minimum (branch and bound). What is searched: whole counts of smooth losses (the first
+    number from the rounded-up minimum for which some points are found), pools (small ones by branch and bound, others
+    rounded), and attacks for ``tol > 0`` or ``max_points``.
 
     One pass over X, O(n d); after it a linear program with O(d) variables (hinge: plus one for each clean row
     on the margin), whose size does not depend on n.
@@ -181,8 +187,8 @@ def minimum_poisoning(
             "or give the weights of the poisoned data as a dict"
         )
     integer, rescale = check_flag(integer, "integer"), check_flag(rescale, "rescale")
-    first_margin_tol = MARGIN_TOLS[0] if margin_tol is None else margin_tol
-    problem = _read(X, y, target, objective, feasible_set, sample_weight, first_margin_tol, retrain)
+    given = trained_margin_tol(target) if margin_tol is None else margin_tol
+    problem = _read(X, y, target, objective, feasible_set, sample_weight, given, retrain)
     curve = None
     if rescale:
         problem, curve = _cheapest_scale(problem)
@@ -195,8 +201,9 @@ def minimum_poisoning(
     rounded = problem.of_records or (isinstance(problem.feasible_set, CandidatePool) and not found.exact)
     hinge = objective.loss.name == "hinge"
     if margin_tol is None and tol == 0.0 and result.status in ("stalled", "unverified") and hinge and not rounded:
-        problem = _at(problem, problem.theta, margin_tol=MARGIN_TOLS[1])
-        sharper = _result(problem, _exact(problem, integer), tol, max_points, curve)
+        again = _exact(_at(problem, problem.theta, margin_tol=SHARPER), integer)
+        again.certificate = found.certificate  # other points, but the same claim
+        sharper = _result(problem, again, tol, max_points, curve)
         if sharper.status == "reached":
             return sharper
     return result
@@ -212,7 +219,8 @@ class Problem:
     theta: np.ndarray
     objective: Objective
     feasible_set: object
-    clean: CleanGradient
+    clean: CleanGradient  # at the target itself: what the programs are made of
+    proof: CleanGradient  # for the ball of models that count as hits: what a certificate is made of
     margin_tol: float
     retrain: bool
 
@@ -220,6 +228,16 @@ class Problem:
     def setting(self) -> Setting:
         regions = self.feasible_set.regions(len(self.theta) - 1)
         return Setting(self.clean, self.theta, self.objective, regions, self.margin_tol)
+
+    @property
+    def radius(self) -> float:
+        """Within which distance a model counts as the target."""
+        return hit_radius(self.theta, self.feasible_set)
+
+    @property
+    def goal(self) -> Goal:
+        """What a certificate for the target speaks of."""
+        return Goal(self.theta, self.objective, self.feasible_set, self.radius, self.margin_tol)
 
     @property
     def scales(self) -> np.ndarray:
@@ -236,19 +254,27 @@ class Problem:
         function = getattr(self.feasible_set, "canonical", None)
         return list(points) if function is None or not len(points) else list(function(np.array(points)))
 
-    def prove(self, direction, kind="direction") -> Certificate:
-        """The certificate of a direction for the exact target."""
-        value, rounding = bound(self.clean, direction, self.theta, self.objective, self.feasible_set)
-        return Certificate(
-            kind,
-            self.theta,
-            self.objective,
-            self.feasible_set,
-            direction=direction,
-            value=value,
-            margin_tol=self.margin_tol,
-            rounding=rounding,
-        )
+    def prove(self, direction, kind="direction", sharply=True) -> Certificate:
+        """The certificate of a direction for the target, to the distance within which it counts as hit."""
+        proof = self.proof
+        if sharply and self.objective.loss is not HINGE:  # one more pass, for this direction
+            data = self.X, self.y, self.theta, self.objective, self.sample_weight
+            proof = clean_gradient(*data, tol=self.goal.tol, direction=np.asarray(direction, dtype=float), compact=True)
+        return _certificate(kind, self.goal, direction, *prove(proof, direction, self.goal))
+
+
+def _certificate(kind, goal: Goal, direction, value, rounding) -> Certificate:
+    return Certificate(
+        kind,
+        goal.theta_target,
+        goal.objective,
+        goal.feasible_set,
+        direction=direction,
+        value=value,
+        tol=goal.tol,
+        margin_tol=goal.margin_tol,
+        rounding=rounding,
+    )
 
 
 @dataclass
@@ -293,13 +319,22 @@ def _read(X, y, target, objective, feasible_set, sample_weight, margin_tol, retr
             raise TypeError(
                 f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(feasible_set).__name__}"
             )
-    clean = clean_gradient(X, y, theta, objective, sample_weight, margin_tol=margin_tol)
-    check_magnitude(np.append(clean.lower, clean.upper), "X")
     if feasible_set is None:
-        feasible_set = FeatureSpace(clean.lower, clean.upper)
+        low, high = extent(X)
+        if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
+            raise ValueError("X must be finite, got NaN or infinity")
+        check_magnitude(np.append(low, high), "X")
+        feasible_set = FeatureSpace(low, high)
+    proof = _clean(X, y, theta, objective, sample_weight, margin_tol, hit_radius(theta, feasible_set))
+    check_magnitude(np.append(proof.lower, proof.upper), "X")
     if retrain is None:
         retrain = not isinstance(X, np.memmap) and (sp.issparse(X) or 8 * n * d <= RETRAIN_BYTES)
-    return Problem(X, y, sample_weight, theta, objective, feasible_set, clean, margin_tol, retrain)
+    return Problem(X, y, sample_weight, theta, objective, feasible_set, proof.centre(), proof, margin_tol, retrain)
+
+
+def _clean(X, y, theta, objective, sample_weight, margin_tol, radius) -> CleanGradient:
+    """One pass over the data, for the ball of models that count as hits."""
+    return clean_gradient(X, y, theta, objective, sample_weight, margin_tol=margin_tol, tol=radius, compact=True)
 
 
 def _rows(X):
@@ -359,22 +394,44 @@ def _program(setting: Setting):
 
 def _unattainable(problem, directions) -> Found:
     """The proof that no number of points suffices, or the largest number that is proved not to."""
-    best = None
-    for v in directions:
+    best = coarse = None
+    for v in chain(directions, [-problem.theta]):  # the last: nothing pulls a model beyond a certain length
         top = float(np.max(np.abs(v)))
         for candidate in (v, np.where(np.abs(v) > 1e-9 * top, v, 0.0)):
             if not np.any(candidate):
                 continue
-            certificate = problem.prove(candidate)
+            certificate = problem.prove(candidate, sharply=False)
             if best is None or certificate.value > best.value:
                 best = certificate
-        if best is not None and math.isinf(best.value):
-            best = replace(best, kind="farkas")
-            return Found(certificate=best, message="no poisoning in the feasible set induces the target")
+        if best is not None and best.value > BEYOND:
+            certificate = _coarsely(problem, best.direction)
+            if math.isinf(certificate.value):
+                best = certificate if not math.isinf(best.value) else best
+                best = replace(best, kind="farkas")
+                return Found(certificate=best, message="no poisoning in the feasible set induces the target")
+            if coarse is None or certificate.value > coarse.value:
+                coarse = certificate
+            best = None
+    if coarse is not None:
+        message = (
+            f"the target is beyond what any number of points induces, by less than a trainer may have left it off; "
+            f"the bound is for distance {coarse.tol:.3g}"
+        )
+        return Found(certificate=coarse, message=message)
     message = "the target appears not to be attainable (or its program is too ill-conditioned for the solver)"
     if best is not None:
         message += f"; proved is only that {best.value:.6g} points do not suffice"
     return Found(certificate=best, message=message)
+
+
+def _coarsely(problem: Problem, v) -> Certificate:
+    """What a direction proves for all that a trainer with its usual tolerance may have meant."""
+    theta = problem.theta
+    tol = COARSE * float(np.linalg.norm(theta))
+    goal = replace(problem.goal, tol=tol, margin_tol=max(COARSE, problem.margin_tol))
+    data = problem.X, problem.y, theta, problem.objective, problem.sample_weight
+    clean = clean_gradient(*data, margin_tol=goal.margin_tol, tol=tol, direction=v)
+    return _certificate("direction", goal, v, *prove(clean, v, goal))
 
 
 def _store(found: Found, setting: Setting, groups, n_zero=0):
@@ -510,8 +567,10 @@ def _supplied(setting, found):
     one = 1.0 if setting.objective.fit_intercept else 0.0
     for x, sign, n in zip(found.points, found.labels, found.counts, strict=True):
         margin = sign * float(x @ setting.theta[:-1] + setting.theta[-1])
-        # A point of the hinge's own kink counts in full, up to the rounding of its margin.
-        s = setting.objective.weight_of(sign) * effective_weight(setting.objective.loss, margin - 1e-9)
+        # A point of the hinge's own kink counts in full.
+        s = setting.objective.weight_of(sign) * effective_weight(
+            setting.objective.loss, margin - max(1e-9, setting.margin_tol)
+        )
         total += n * s * sign * np.append(x, one)
     return total
 
@@ -745,9 +804,13 @@ def _means(program, x):
     ]
 
 
+def _pool_program(problem: Problem):
+    return PoolProgram(problem.clean, problem.theta, problem.objective, problem.feasible_set, problem.margin_tol)
+
+
 def _exact_pool(problem: Problem, integer=True) -> Found:
     """A finite pool: the fractional minimum, and whole counts near it."""
-    program = PoolProgram(problem.clean, problem.theta, problem.objective, problem.feasible_set)
+    program = _pool_program(problem)
     value, v, chosen, weights, _ = program.solve()
     if value is None:
         return _unattainable(problem, [v])
@@ -808,16 +871,19 @@ def _round_pool(program: PoolProgram, v, chosen, weights, total):
 def _at(problem: Problem, theta, tol=0.0, margin_tol=None) -> Problem:
     """The same question for another model, or with the clean rows seen from a whole ball."""
     margin_tol = problem.margin_tol if margin_tol is None else margin_tol
-    clean = clean_gradient(
-        problem.X, problem.y, theta, problem.objective, problem.sample_weight, margin_tol=margin_tol, tol=tol
-    )
-    return replace(problem, theta=theta, clean=clean, margin_tol=margin_tol)
+    data = problem.X, problem.y, theta, problem.objective, problem.sample_weight
+    if tol > 0.0:
+        clean = proof = clean_gradient(*data, margin_tol=margin_tol, tol=tol)
+    else:
+        proof = _clean(*data, margin_tol, hit_radius(theta, problem.feasible_set))
+        clean = proof.centre()
+    return replace(problem, theta=theta, clean=clean, proof=proof, margin_tol=margin_tol)
 
 
 def _cost(problem: Problem) -> float:
     """The fractional minimum; inf where the target is not attainable."""
     if isinstance(problem.feasible_set, CandidatePool):
-        value = PoolProgram(problem.clean, problem.theta, problem.objective, problem.feasible_set).solve()[0]
+        value = _pool_program(problem).solve()[0]
     else:
         value = _program(problem.setting).solve()[0]
     return math.inf if value is None else value
@@ -857,6 +923,8 @@ def _data(problem: Problem):
 def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     """The best bound found for every model within ``tol``."""
     theta, objective = problem.theta, problem.objective
+    tol = max(tol, problem.radius)  # what counts as a hit of any tolerance
+    goal = replace(problem.goal, tol=tol)
     starts = []
     if exact.certificate is not None:
         starts.append(exact.certificate.direction)
@@ -889,21 +957,11 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
             )
 
     starts = [v for v in starts if np.any(v)]
-    _, v = ball_direction(clean_at, theta, objective, problem.feasible_set, tol, starts)
+    _, v = ball_direction(clean_at, goal, starts)
     if v is None:
         v = np.ones_like(theta)
-    value, rounding = bound(clean_at(v), v, theta, objective, problem.feasible_set, tol)
-    return Certificate(
-        "farkas" if math.isinf(value) else "direction",
-        theta,
-        objective,
-        problem.feasible_set,
-        direction=v,
-        value=value,
-        tol=tol,
-        margin_tol=problem.margin_tol,
-        rounding=rounding,
-    )
+    value, rounding = prove(clean_at(v), v, goal)
+    return _certificate("farkas" if math.isinf(value) else "direction", goal, v, value, rounding)
 
 
 def _take(found: Found, attack: Attack, message) -> Found:
@@ -1183,6 +1241,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         "loss_difference_upper_bound": np.array([highest]),
         "distance": np.array([distance]),
         "lower_bound": np.array([math.nan if certificate is None else certificate.value]),
+        "minimum": np.array([math.nan if found.value is None else found.value]),
         "gap": np.array([gap]),
     }
     history.update(curve or {})
@@ -1205,5 +1264,6 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         n_clean=problem.X.shape[0],
         clean_weight=problem.clean.weight,
         certificate=certificate,
+        goal=problem.goal if certificate is None else certificate.goal,
         message=message,
     )

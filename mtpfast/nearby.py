@@ -21,7 +21,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from . import records
-from .certificate import bound
+from .certificate import prove
+from .goal import Goal
 from .oracle import Supply
 from .programs import HingeProgram, Setting, solve_lp, widen
 from .refit import Victim
@@ -135,8 +136,8 @@ def _matrix_of(rows, n):
     return sp.csr_matrix((value, (i, j)), shape=(len(rows), n))
 
 
-def ball_direction(clean_at, theta, objective, feasible_set, tol, starts):
-    """A direction with a large bound for the ball, by ascent from each start; (value, v).
+def ball_direction(clean_at, goal: Goal, starts):
+    """A direction with a large bound for the ball of a goal, by ascent from each start; (value, v).
 
     ``clean_at(v)`` passes over the data with the free rows reduced against v. The bound is a quotient of a concave and
     a convex function of v, so it is quasi-concave: one hill. The ascent is a search; each value is a proof.
@@ -145,7 +146,7 @@ def ball_direction(clean_at, theta, objective, feasible_set, tol, starts):
 
     def value(v):
         nonlocal best
-        found = bound(clean_at(v), v, theta, objective, feasible_set, tol)[0]
+        found = prove(clean_at(v), v, goal)[0]
         if best[1] is None or found > best[0]:
             best = (found, v.copy())
         return found

@@ -29,7 +29,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, lsq_linear, milp
 
-from .certificate import NEAR, CleanGradient
+from .certificate import CleanGradient
+from .goal import hit_radius
 from .losses import Objective
 
 __all__ = [
@@ -907,17 +908,18 @@ class PoolProgram:
     """A finite pool: a linear program with one column per candidate and label, priced in as needed.
 
     ``nu_k <= max_repeats`` where the pool has that. Candidates of zero loss only add weight: they share one column (two
-    where points of either label do not add the same to N), the last of ``index``. A candidate on the kink of the hinge
-    counts with any s in [0, 1]: where its copies are limited and weight matters it has a second column with s = 0, and
-    a row ``nu + nu' <= max_repeats``. A target that nothing hits to its last bit, though something comes so near that
-    it counts as hit (one that was made with every copy there is, and rounded), is taken for attained.
+    where points of either label do not add the same to N), the last of ``index``. A candidate within ``margin_tol`` of
+    the kink of the hinge counts with any s in [0, 1]: where its copies are limited and weight matters it has a second
+    column with s = 0, and a row ``nu + nu' <= max_repeats``. A target that nothing hits to its last bit, though
+    something comes so near that it counts as hit (one that was made with every copy there is, and rounded), is taken
+    for attained.
     """
 
-    def __init__(self, clean: CleanGradient, theta, objective: Objective, pool):
+    def __init__(self, clean: CleanGradient, theta, objective: Objective, pool, margin_tol=0.0):
         self.clean, self.theta, self.objective = clean, theta, objective
         self.d = d = len(theta) - 1
         self.one = 1.0 if objective.fit_intercept else 0.0
-        self.near = clean.k * NEAR * float(np.linalg.norm(theta))  # residual of what counts as a hit
+        self.near = clean.k * hit_radius(theta, pool)  # residual of what counts as a hit
         self.X = pool.X
         signs = pool.signs()
         n = self.X.shape[0]
@@ -927,7 +929,9 @@ class PoolProgram:
             index, label = index[allowed], label[allowed]
         margin = label * (self.X @ theta[:-1] + theta[-1])[index]
         loss, hinge = objective.loss, objective.loss.name == "hinge"
-        s = np.where(margin <= 1.0 + KINK, 1.0, 0.0) if hinge else -loss.derivative(margin)
+        # the rounding of the margin itself, as the certificate counts it
+        blur = margin_tol + (self.d + 4) * np.finfo(float).eps * float(pool.largest() @ np.abs(theta))
+        s = np.where(margin <= 1.0 + blur, 1.0, 0.0) if hinge else -loss.derivative(margin)
         R = np.ones(d + 1)
         R[-1] = objective.r
         self.pull = objective.k_per_point * R * theta  # of one more unit of N
@@ -939,7 +943,7 @@ class PoolProgram:
         self.twins = np.empty((0, 2), dtype=np.intp)  # pairs of columns that share the copies of one candidate
         self.idle = {}  # column -> (rows, labels) of the candidates of zero loss, the largest margin first
         if objective.k_per_point > 0.0 and loss.name != "log_loss":
-            kink = np.flatnonzero(np.abs(margin - 1.0) <= KINK) if hinge else np.empty(0, dtype=np.intp)
+            kink = np.flatnonzero(np.abs(margin - 1.0) <= blur) if hinge else np.empty(0, dtype=np.intp)
             zero = s <= 0.0
             if math.isinf(self.cap):
                 zero[kink] = True

@@ -6,24 +6,27 @@ import dataclasses
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 import scipy.sparse as sp
 
-from .bounds import whole
-from .certificate import Certificate
+from .certificate import Certificate, CleanGradient, bound_along_path
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
 from .frames import append, append_labels, column_names, is_frame, reordered, take_records
+from .goal import Goal, hit_radius
 from .losses import LOSSES, Loss, Objective
 from .stored import decode_table, encode_table
 from .verification import NEVER, VerificationReport, verify
 
 __all__ = ["PoisoningResult"]
 
-_FORMAT = 1  # of the saved files
+_FORMAT = 2  # of the saved files
+STATUSES = ("reached", "budget", "stalled", "interrupted", "unattainable", "unverified")
+STOPS = ("loss_difference", "distance", "exact")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -77,6 +80,11 @@ class PoisoningResult:
         ``theta`` of every model visited, the clean model first.
     certificate : Certificate or None
         What proves ``lower_bound`` (or that the target cannot be attained).
+    goal : Goal or None
+        What ``lower_bound`` speaks of: target, objective, feasible set, and the tolerances within which a model and a
+        margin count as the target's. ``certificate`` must be of the same one.
+    clean : CleanGradient or None
+        What one pass over the clean rows left behind: with it every prefix of an attack proves its own bound.
     feasible_set : FeatureSpace or CandidatePool
         Where the points may lie.
     classes : ndarray of shape (2,)
@@ -132,6 +140,8 @@ class PoisoningResult:
     clean_weight: float
     path: np.ndarray | None = None
     certificate: Any = None
+    goal: Goal | None = None
+    clean: CleanGradient | None = None
     feature_names: np.ndarray | None = None
     table: Any = None
     records: Any = None
@@ -287,7 +297,8 @@ class PoisoningResult:
         Returns
         -------
         PoisoningResult
-            Its ``lower_bound`` is the one that was known at that size.
+            Its ``lower_bound`` is what the models up to that size prove, with the certificate for it: that of the
+            attack run to that size.
         """
         if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, np.integer)):
             raise TypeError(f"k must be an integer, got {k!r}")
@@ -327,7 +338,7 @@ class PoisoningResult:
         measure = upper if self.stop == "loss_difference" else prefix.distance
         if measure <= self.tol:
             object.__setattr__(prefix, "status", "reached")
-        _bound_of_prefix(prefix, self)
+        _bound_of_prefix(prefix)
         return prefix
 
     # -- checks -------------------------------------------------------------------------------
@@ -418,18 +429,28 @@ class PoisoningResult:
         path : path or binary file
         loss : Loss, optional
             The custom loss of the attack, if it had one.
+
+        Raises
+        ------
+        ValueError
+            For a file that is not whole, is of another version or kind, or holds what no result can: the message names
+            the file and the field. Whether what it claims is true is for :meth:`verify`.
+        OSError
+            If there is no such file, or it cannot be read.
         """
         try:
-            file = np.load(path, allow_pickle=False)
-        except ValueError:  # not an .npz at all; NumPy would advise to unpickle it
-            file = None
-        if "json" not in getattr(file, "files", ()):
-            raise ValueError(f"path must name a file written by PoisoningResult.save, got {path!r}")
-        with file:
-            document = json.loads(str(file["json"]))
-            if document.get("format") != _FORMAT:
-                raise ValueError(f"path holds format {document.get('format')!r}, expected {_FORMAT}")
-            values = {name: _decode(value, file, loss) for name, value in document["result"].items()}
+            tree, arrays = _read_file(path)
+            fields = dataclasses.fields(cls)
+            known = {field.name for field in fields} - {"preprocessing"}
+            if odd := sorted(known.symmetric_difference(tree)):
+                raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in known else 'not one of a result'}")
+            values = {name: _decode_field(name, value, arrays, loss) for name, value in tree.items()}
+            for name, problem in _problems(values):
+                raise ValueError(f"field {name!r}: {problem}")
+        except ValueError as error:
+            raise ValueError(
+                f"path must name a file written by PoisoningResult.save, whole and as it was; {path!r}: {error}"
+            ) from None
         return cls(**values)
 
     # -- pictures -----------------------------------------------------------------------------
@@ -476,7 +497,8 @@ class PoisoningResult:
     def __repr__(self) -> str:
         goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"
         radius = getattr(self.certificate, "tol", 0.0)  # the bound may be for another goal than the attack
-        proved = f"distance <= {radius:g}" if radius > 0 else "exactly the target"
+        exact = radius <= hit_radius(self.theta_target, self.certificate.feasible_set) if radius > 0.0 else True
+        proved = "exactly the target" if exact else f"distance <= {radius:g}"
         bound = f"lower bound {self.lower_bound}" if self.lower_bound < NEVER else "no number of points suffices"
         return (
             f"<PoisoningResult: {self.status}, {self.n_points} points for {goal} ({self.points.shape[0]} distinct), "
@@ -484,22 +506,13 @@ class PoisoningResult:
         )
 
 
-def _bound_of_prefix(prefix, attack):
-    """Give the prefix the bound that was known at its size, with the model that proves it."""
-    certificate = attack.certificate
+def _bound_of_prefix(prefix):
+    """Give the prefix the bound that its own models prove."""
     known = prefix.history.get("lower_bound")
-    if known is None or getattr(certificate, "kind", None) != "model":
+    if known is None or prefix.goal is None or getattr(prefix.certificate, "kind", "model") != "model":
         return  # a bound that was proved apart from the path holds for the target as it is
-    known = np.where(np.isfinite(known), known, 0.0)
-    best = int(np.argmax(known))
-    hull = not getattr(attack.feasible_set, "is_box", True)
-    if known[best] <= 0 or (hull and not np.array_equal(prefix.path[best], certificate.theta)):
-        # A certificate is checked over the hull of whole records, which may prove less than the search over the
-        # records did when the attack ran: what it proves at another model is not known here.
-        certificate = None
-    else:
-        certificate = dataclasses.replace(certificate, theta=prefix.path[best], value=float(known[best]), rounding=None)
-    object.__setattr__(prefix, "lower_bound", whole(float(known[best])))
+    certificate, number = bound_along_path(prefix.goal, prefix.clean, prefix.path, known)
+    object.__setattr__(prefix, "lower_bound", number)
     object.__setattr__(prefix, "certificate", certificate)
 
 
@@ -511,6 +524,117 @@ def _dealt(n, m, random_state):
     order = rng.permutation(n + m)
     order[order < n] = np.arange(n)
     return order
+
+
+def _read_file(path):
+    """(fields as JSON, arrays by name) of a saved result; ValueError for any other file."""
+    if not hasattr(path, "read"):
+        with open(path, "rb"):  # no such file, no right to read it: an OSError that says so
+            pass
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        document = json.loads(str(arrays.pop("json")))
+        version, tree = document["format"], document["result"]
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a broken archive makes NumPy, zipfile, zlib and json say
+        raise ValueError(f"it cannot be read as one ({type(error).__name__}: {str(error)[:80]})") from None
+    if version != _FORMAT:
+        raise ValueError(f"field 'format' is {version!r}, expected {_FORMAT}")
+    if not isinstance(tree, dict):
+        raise ValueError(f"field 'result' is a {type(tree).__name__}, expected the fields of a result")
+    return tree, arrays
+
+
+def _decode_field(name, value, arrays, loss):
+    try:
+        return _decode(value, arrays, loss)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the classes that are part of a result say of what they cannot be made of
+        said = error if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"field {name!r}: {said}") from None
+
+
+def _problems(values):
+    """(field, what is wrong with it) for whatever no result can hold; first those that others are measured by."""
+    size = getattr(values["theta_target"], "size", 0)
+    rows = values["points"].shape[0] if getattr(values["points"], "ndim", 0) == 2 else 0
+    models = len(values["path"]) if isinstance(values["path"], np.ndarray) else 0
+    missing = isinstance(values["theta"], np.ndarray) and np.all(np.isnan(values["theta"]))  # not retrained
+    faults = {
+        "theta_target": _array_fault(values["theta_target"], (max(size, 2),)),
+        "points": _points_fault(values["points"], (rows, size - 1)),
+        "labels": _array_fault(values["labels"], (rows,), "fiubUSO"),
+        "classes": _array_fault(values["classes"], (2,), "fiubUSO"),
+        "sequence": _array_fault(values["sequence"], (np.size(values["sequence"]),), "iu"),
+        "theta": "" if missing and values["theta"].shape == (size,) else _array_fault(values["theta"], (size,)),
+        "path": "" if values["path"] is None else _array_fault(values["path"], (max(models, 1), size)),
+        "objective": _kind_fault(values["objective"], Objective),
+        "feasible_set": _kind_fault(values["feasible_set"], (FeatureSpace, CandidatePool)),
+        "certificate": _kind_fault(values["certificate"], (Certificate, type(None))),
+        "goal": _kind_fault(values["goal"], (Goal, type(None))),
+        "clean": _kind_fault(values["clean"], (CleanGradient, type(None))),
+        "message": _kind_fault(values["message"], str),
+        "history": _kind_fault(values["history"], dict),
+        "status": _choice_fault(values["status"], STATUSES),
+        "stop": _choice_fault(values["stop"], STOPS),
+        "lower_bound": _number_fault(values["lower_bound"], int, 0, NEVER),
+        "n_clean": _number_fault(values["n_clean"], int, 1, NEVER),
+        "clean_weight": _number_fault(values["clean_weight"], (int, float), 0.0, sys.float_info.max),
+        "tol": _number_fault(values["tol"], (int, float), 0.0, sys.float_info.max),
+        "loss_difference": _number_fault(values["loss_difference"], (int, float), -math.inf, math.inf, nan=True),
+    }
+    yield from ((name, fault) for name, fault in faults.items() if fault)
+    if np.any((values["sequence"] < 0) | (values["sequence"] >= rows)):
+        yield "sequence", f"must number the {rows} rows of points"
+    if not np.all(np.isin(values["labels"], values["classes"])):
+        yield "labels", f"must be among the classes {values['classes'].tolist()}"
+    steps = len(np.atleast_1d(values["history"].get("n_points", ())))
+    for name, column in values["history"].items():
+        own = np.size(column) if name in ("scale", "cost") else steps
+        if fault := _array_fault(column, (own,), "fiu", nan=True):
+            yield "history", f"{name!r} {fault}"
+    if values["path"] is not None and models != steps:
+        yield "path", f"must have a model for each of the {steps} entries of the history, got {models}"
+    if values["feature_names"] is not None and np.shape(values["feature_names"]) != (size - 1,):
+        yield "feature_names", f"must name {size - 1} features, got shape {np.shape(values['feature_names'])}"
+    if values["records"] is not None and len(values["records"]) != rows:
+        yield "records", f"must be {rows}, one for each row of points, got {len(values['records'])}"
+    if values["clean"] is not None and np.shape(values["clean"].gradient) != (size,):
+        yield "clean", f"its gradient must be of shape ({size},), got {np.shape(values['clean'].gradient)}"
+
+
+def _array_fault(value, shape, kinds="f", nan=False):
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or value.shape != shape:
+        got = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        return f"must be an array of shape {shape} and kind {kinds!r}, got {got}"
+    finite = nan or value.dtype.kind != "f" or np.all(np.isfinite(value))
+    return "" if finite else "must be finite, got NaN or infinity"
+
+
+def _points_fault(points, shape):
+    if not sp.issparse(points):
+        return _array_fault(points, shape)
+    return _array_fault(points.data, points.data.shape) if points.shape == shape else f"has shape {points.shape}"
+
+
+def _kind_fault(value, kinds):
+    return "" if isinstance(value, kinds) else f"must not be a {type(value).__name__}"
+
+
+def _choice_fault(value, known):
+    return "" if value in known else f"must be one of {', '.join(map(repr, known))}, got {value!r}"
+
+
+def _number_fault(value, kinds, least, most, nan=False):
+    fits = (
+        isinstance(value, kinds)
+        and not isinstance(value, bool)
+        and (least <= value <= most or (nan and value != value))
+    )
+    return "" if fits else f"must be a number between {least:.3g} and {most:.3g}, got {value!r}"
 
 
 def _read_only(array):
@@ -530,7 +654,8 @@ def _encode(value, arrays):
     if isinstance(value, np.ndarray):
         if value.dtype == object:
             return {"objects": [_encode(item, arrays) for item in value.tolist()]}
-        name = f"array_{len(arrays)}"
+        same = next((name for name, known in arrays.items() if known is value), None)
+        name = f"array_{len(arrays)}" if same is None else same
         arrays[name] = value
         return {"array": name}
     if sp.issparse(value):
@@ -567,9 +692,11 @@ def _decode(value, arrays, loss):
         return decode_table(_decode(value["table"], arrays, loss))
     if "csr" in value:
         parts = {part: _decode(item, arrays, loss) for part, item in value["csr"].items()}
-        return sp.csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=value["shape"])
+        matrix = sp.csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=value["shape"])
+        matrix.check_format(full_check=True)
+        return matrix
     if "loss" in value:
-        if value["loss"] in LOSSES and loss is None:
+        if value["loss"] in LOSSES:
             return LOSSES[value["loss"]]
         if loss is None or loss.name != value["loss"]:
             raise ValueError(f"the result was saved with loss {value['loss']!r}: hand it to load(path, loss=...)")
@@ -602,5 +729,7 @@ _PARTS = {
     ),
     DocumentSpace: ("max_length", "max_count", "min_length", "idf", "norm", "labels", "names"),
     CandidatePool: ("X", "y", "max_repeats"),
+    Goal: tuple(field.name for field in dataclasses.fields(Goal)),
+    CleanGradient: tuple(field.name for field in dataclasses.fields(CleanGradient)),
     Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),
 }

@@ -25,6 +25,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize
 from scipy.sparse.linalg import LinearOperator, cg
 
 from .frames import column_names, is_frame
+from .goal import Goal
 from .losses import HINGE, LOG_LOSS, SQUARED_HINGE
 from .steps import to_matrix
 from .texts import TextCodec, as_raw, codec_of
@@ -353,11 +354,16 @@ class _Audit:
         return _Maximum(attained, proved, blur * max(1.0, *(weights or (1.0,))))
 
     @cached_property
+    def checked(self):
+        """What the certificate proves on these data."""
+        return self.result.certificate.check(self.X, self.signs, sample_weight=self.weight)
+
+    @cached_property
     def proved(self) -> int:
         """The bound, recomputed: from the certificate alone, or from the paper's Theorem 2."""
         result = self.result
         if result.certificate is not None:
-            return result.certificate.check(self.X, self.signs, sample_weight=self.weight).n_poison
+            return self.checked.n_poison
         if result.lower_bound > 0 and result.path is not None:
             return _theorem_2(result, self.X, self.signs, self.weight, lambda model: self.largest(model).proved)
         return 0
@@ -462,6 +468,15 @@ def _certificate(audit):
     return Check("certificate of another problem", 0.0, float(foreign), 0.0, not foreign)
 
 
+def _certificate_holds(audit):
+    """The certificate claims no more than its own check finds."""
+    if audit.result.certificate is None:
+        return None
+    checked = audit.checked  # first: what cannot be a certificate claims nothing
+    claimed = float(audit.result.certificate.n_poison)
+    return Check("certificate: points claimed", claimed, float(checked.n_poison), 0.0, checked.holds)
+
+
 def _lower_bound(audit):
     """The certificate proves the claimed bound."""
     claimed, proved = float(audit.result.lower_bound), float(audit.proved)
@@ -489,6 +504,7 @@ CLAIMS = (
     _loss_difference,
     _reached,
     _certificate,
+    _certificate_holds,
     _lower_bound,
     _unattainable,
 )
@@ -574,23 +590,12 @@ def _refit_pipeline(audit, y):
 
 
 def _foreign(result):
-    """Whether the certificate is about another target, objective or feasible set than the result."""
-    certificate, own = result.certificate, result.feasible_set
-    space = certificate.feasible_set
-    if certificate.objective != result.objective or type(space) is not type(own):
+    """Whether the certificate answers another question than the result asks: see :class:`mtpfast.goal.Goal`."""
+    goal = result.goal
+    if goal is None or goal.differs(result.certificate.goal):
         return True
-    if not np.array_equal(certificate.theta_target, result.theta_target):
-        return True
-    if not hasattr(own, "X"):
-        d = result.theta.size - 1
-        return space.regions(d) != _bound(result).regions(d)
-    # Inside a certificate labels are -1. and +1., as below the estimators.
-    labels, own_labels = _pool_signs(space, np.array([-1.0, 1.0])), _pool_signs(own, result.classes)
-    if space.X.shape != own.X.shape or (labels is None) != (own_labels is None):
-        return True
-    if labels is not None and not np.array_equal(labels, own_labels):
-        return True
-    return bool(abs(space.X - own.X).max() > 0)
+    asked = Goal(result.theta_target, result.objective, _bound(result), goal.tol, goal.margin_tol)
+    return bool(goal.differs(asked))
 
 
 # -- how far a model is from the minimiser ----------------------------------------------------

@@ -33,18 +33,20 @@ def hinge_problem(seed, n=12):
 
 
 def exact_hinge_bound(X, y, theta, objective, lower, upper, v, margin_tol):
-    """Equation (1) in rational arithmetic; None if the left maximum is not positive."""
+    """Equation (1) in rational arithmetic, rows within margin_tol of the kink with any s in [0, 1].
+
+    None if the left maximum is not positive."""
     q = np.vectorize(Fraction, otypes=[object])
     X, y, theta, lower, upper, v = (q(a) for a in (X, y, theta, lower, upper, v))
     n, d = X.shape
-    one = Fraction(1)
+    one, beside = Fraction(1), Fraction(margin_tol)
     pull = sum(a * b for a, b in zip(v, theta, strict=True))
     weight = Fraction(objective.alpha) * n if objective.alpha is not None else 1 / Fraction(objective.C)
     numerator = -weight * pull
     for x, label in zip(X, y, strict=True):
         margin = label * (sum(x * theta[:-1]) + theta[-1])
         push = label * (sum(x * v[:-1]) + v[-1])
-        if abs(margin - one) <= Fraction(margin_tol):
+        if abs(margin - one) <= beside:
             numerator -= max(Fraction(0), -push)
         elif margin < one:
             numerator += push
@@ -54,7 +56,7 @@ def exact_hinge_bound(X, y, theta, objective, lower, upper, v, margin_tol):
         points = [corner]
         for j in range(d):
             if theta[j] != 0 and corner[j] == lower[j]:
-                for margin in (1, -1):
+                for margin in (one + beside, -one - beside):
                     t = (margin - sum(corner * theta[:-1]) - theta[-1]) / theta[j]
                     if 0 < t < upper[j] - lower[j]:
                         moved = corner.copy()
@@ -63,10 +65,10 @@ def exact_hinge_bound(X, y, theta, objective, lower, upper, v, margin_tol):
         for x in points:
             for label in (1, -1):
                 margin = label * (sum(x * theta[:-1]) + theta[-1])
-                if margin <= 1:
+                if margin <= one + beside:
                     value = -label * (sum(x * v[:-1]) + v[-1])
                     best = value if best is None else max(best, value)
-                if margin >= 1:
+                if margin >= one - beside:
                     best = Fraction(0) if best is None else max(best, Fraction(0))
     best += (Fraction(objective.alpha) if objective.alpha is not None else 0) * pull
     if numerator <= 0:

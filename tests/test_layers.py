@@ -18,10 +18,22 @@ GROUND = {"losses", "magnitude", "validation"}
 LAYERS = {
     "__init__": set(),
     "cli": {"__init__"},
-    "estimator": {"attack", "minimum", "targets", "feasible", "refit", "result", "texts", "steps", "frames", "stored"}
+    "estimator": {
+        "attack",
+        "minimum",
+        "targets",
+        "feasible",
+        "goal",
+        "refit",
+        "result",
+        "texts",
+        "steps",
+        "frames",
+        "stored",
+    }
     | GROUND,
     "targets": {"refit", "steps", "frames"} | GROUND,
-    "attack": {"oracle", "refit", "bounds", "result", "certificate", "feasible", "growing"} | GROUND,
+    "attack": {"oracle", "refit", "bounds", "result", "certificate", "goal", "feasible", "growing"} | GROUND,
     "blockwise": {"certificate"} | GROUND,
     "minimum": {
         "ascent",
@@ -37,16 +49,17 @@ LAYERS = {
         "refit",
         "result",
         "certificate",
+        "goal",
         "feasible",
         "attack",
         "bounds",
     }
     | GROUND,
-    "nearby": {"records", "recover", "programs", "oracle", "refit", "certificate", "feasible"} | GROUND,
+    "nearby": {"records", "recover", "programs", "oracle", "refit", "certificate", "goal", "feasible"} | GROUND,
     "records": {"recover", "programs"},
     "distinct": {"recover", "programs"},
     "recover": {"programs", "oracle", "refit", "certificate", "feasible"} | GROUND,
-    "programs": {"certificate", "feasible"} | GROUND,
+    "programs": {"certificate", "goal", "feasible"} | GROUND,
     "oracle": {"document_search", "documents", "feasible", "kernels", "_core"} | GROUND,
     "document_search": {"documents"} | GROUND,
     "document_records": {"documents"},
@@ -55,14 +68,15 @@ LAYERS = {
     "refit": {"_core", "growing", "kernels"} | GROUND,
     "kernels": {"_core", "losses"},
     "growing": set(),
-    "result": {"verification", "certificate", "bounds", "documents", "feasible", "frames", "stored"} | GROUND,
-    "verification": {"result", "texts", "steps", "frames"} | GROUND,  # result: for type hints only
+    "result": {"verification", "certificate", "goal", "documents", "feasible", "frames", "stored"} | GROUND,
+    "verification": {"result", "goal", "texts", "steps", "frames"} | GROUND,  # result: for type hints only
     "texts": {"tables", "documents", "feasible", "steps", "frames"},
     "tables": {"feasible", "rules", "steps", "frames"} | GROUND,
     "steps": {"frames"},
     "stored": {"frames"},
     "frames": set(),
-    "certificate": {"losses", "bounds", "magnitude"},
+    "certificate": {"losses", "bounds", "goal", "magnitude"},
+    "goal": {"losses"},
     "bounds": {"losses"},
     "feasible": {"rules", "region", "validation", "frames"},
     "rules": {"region", "magnitude"},
@@ -105,7 +119,7 @@ def test_each_module_imports_only_what_stands_below_it(module):
     assert imports_of(module) <= LAYERS[module]
 
 
-@pytest.mark.parametrize("module", ["bounds", "certificate", "verification"])
+@pytest.mark.parametrize("module", ["bounds", "certificate", "goal", "verification"])
 def test_proofs_and_checks_know_neither_search_nor_solver(module):
     """A certificate that leans on what it certifies proves nothing."""
     reached, new = set(), {module}

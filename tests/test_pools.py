@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import reference as ref
-from numpy.testing import assert_allclose
 from scipy.optimize import linprog
 
 from mtpfast import CandidatePool, MinimumPoisoner, ModelTargetedPoisoner, minimum_poisoning
@@ -78,8 +77,8 @@ def test_the_bound_with_caps_is_the_linear_program_with_caps(loss, cap):
     assert program.status == 0
     pool = CandidatePool.label_flips(X, y, max_repeats=cap)
     result = minimum_poisoning(X, y, target, loss=loss, alpha=ALPHA, feasible_set=pool, integer=False)
-    # the solver's tolerance of 1e-7, and the target's own of 1e-10 times k
-    assert_allclose(result.certificate.value, program.fun, rtol=1e-5)
+    # the bound is for every model within 1e-6 of the target, which takes a part in 1e5 here; never above the program
+    assert program.fun * (1.0 - 1e-4) <= result.certificate.value <= program.fun * (1.0 + 1e-7)
     assert result.lower_bound <= n_flips
     # any direction proves no more than the program's value
     clean = clean_gradient(X, y, target, objective)

@@ -208,6 +208,10 @@ def test_round_trip_is_exact(result, tmp_path, where):
     ids=lambda change: next(iter(change)),
 )
 def test_round_trip_of_every_kind(result, change):
+    if "labels" in change:  # a file holds a label for every point
+        change = {**change, "labels": np.resize(change["labels"], len(result.labels))}
+    if "points" in change:
+        change = {"points": sp.csr_matrix(result.points.shape)}
     changed, file = dataclasses.replace(result, **change), io.BytesIO()
     changed.save(file)
     file.seek(0)
