@@ -42,7 +42,9 @@ from .programs import (
     PoolProgram,
     Setting,
     SmoothHullProgram,
+    WideHingeProgram,
     effective_weight,
+    hinge_program,
     smooth_program,
 )
 from .recover import balance, pair, round_counts, settle, split
@@ -389,7 +391,7 @@ def _exact_space(problem: Problem, integer) -> Found:
 def _program(setting: Setting):
     if any(region.is_round for region in setting.regions.values()):
         return RoundProgram(setting)
-    return HingeProgram(setting) if setting.objective.loss.name == "hinge" else smooth_program(setting)
+    return (hinge_program if setting.objective.loss.name == "hinge" else smooth_program)(setting)
 
 
 def _unattainable(problem, directions) -> Found:
@@ -489,7 +491,7 @@ def _fewest_hinge(setting, program, least, pinned):
         counts, complete = program.whole(limit, pinned)
         proved &= complete
         total = None if counts is None else int(counts.sum())
-        while total is None or total > least:
+        while (total is None or total > least) and not isinstance(program, WideHingeProgram):
             # Only points on the margin, which take any weight in [0, 1], could save one more.
             x, complete = PartialHingeProgram(program).whole(limit if total is None else total - 1, pinned)
             proved &= complete
@@ -498,6 +500,8 @@ def _fewest_hinge(setting, program, least, pinned):
             groups, total = _partial_groups(setting, program.d, x)
         if total is not None:
             break
+    if isinstance(program, WideHingeProgram):  # which does not ask for points on the margin
+        proved &= total == least
     if total is not None and groups is None:
         groups = _place_whole(setting, program, counts)
     return total, proved, groups
@@ -510,6 +514,8 @@ def _place_whole(setting, program, counts):
         return None
     r = program.remainder(place[2]) + setting.load(counts)
     both = pair(setting, r, *map(float, setting.weights * counts[:2]))
+    if both is None and place[0] is None:
+        return None
     if both is None:
         means = zip(setting.both, place[:2], counts, strict=False)
         both = [np.clip(z / max(n, 1), region.lower, region.upper) for region, z, n in means]
@@ -548,7 +554,8 @@ def _fractional(problem, program, found, x):
             # The places for the rounded counts miss the intercept row only; else those for the weights.
             r = program.remainder(place[2]) + setting.load(counts)
             both = pair(setting, r, *map(float, setting.weights * counts[:2]))
-            both = both or [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
+            if both is None and place[0] is not None:
+                both = [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
     if both is not None:
         points = [np.clip(p, region.lower, region.upper) for p, region in zip(both, setting.both, strict=True)]
         groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]

@@ -21,7 +21,8 @@ from mtpfast import (
     minimum_poisoning,
 )
 from mtpfast.attack import poison
-from mtpfast.losses import make_objective
+from mtpfast.losses import LOSSES, make_objective
+from mtpfast.programs import inverse_slope
 from mtpfast.refit import refit
 
 loose_refits = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -143,6 +144,35 @@ def test_whole_counts_of_a_pool_are_found_without_a_clock(seed):
     assert first.lower_bound <= first.n_points <= planted
     assert_array_equal(first.X_poison, second.X_poison)
     assert_array_equal(first.theta, second.theta)
+
+
+@loose_refits
+@pytest.mark.parametrize("intercept", [{}, {"penalize_intercept": False}, {"fit_intercept": False}])
+def test_eliminating_the_coordinates_changes_no_minimum(monkeypatch, intercept):
+    """The hinge's program with and without the coordinates of its points: one value, one bound, and whole counts that
+    hit the target (without points of weight between 0 and 1 perhaps more of them)."""
+    for seed in range(12):
+        kind = {"alpha": 0.05, **intercept} if seed % 2 else {"C": 1.0, **intercept}
+        X, y, theta = planted(seed, "hinge", **kind)
+        d = X.shape[1]
+        box = FeatureSpace(np.zeros(d), np.ones(d))
+        full = minimum_poisoning(X, y, theta, feasible_set=box, **kind)
+        monkeypatch.setattr("mtpfast.programs.WIDE", 0)
+        wide = minimum_poisoning(X, y, theta, feasible_set=box, **kind)
+        monkeypatch.undo()
+        # two solvers' tolerances
+        assert abs(wide.certificate.value - full.certificate.value) <= 1e-7 * max(1.0, full.certificate.value)
+        assert wide.lower_bound == full.lower_bound
+        if not intercept.get("penalize_intercept", True):
+            continue  # which points pin a free intercept down differs between the two
+        assert wide.n_points >= full.n_points or wide.status != "reached"
+        if full.n_points == full.lower_bound and "least whole number" in wide.message:
+            assert wide.n_points == full.n_points
+
+
+def test_no_slope_is_beyond_the_steepest():
+    """The inverse of s = 1 / (1 + e^m) at s = 1, where rounding may put an effective weight: no margin is that low."""
+    assert inverse_slope(LOSSES["log_loss"], 1.0) == -np.inf
 
 
 # -- memory -----------------------------------------------------------------------------------
