@@ -8,6 +8,17 @@
 # repeated one, with no message. (For SGDClassifier the penalty differs too, so it is left out here.)
 # Why it matters: poison handed over as weights (three copies of a point) moves the class weights of
 # one victim and not those of the other. An audit by weights is exact for the first two alone.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#   LogisticRegression  class_weight=None: weights against repeated rows, relative distance 9.2e-12
+#   LogisticRegression  class_weight=balanced: weights against repeated rows, relative distance 2.5e-15
+#   LinearSVC           class_weight=None: weights against repeated rows, relative distance 1.6e-11
+#   LinearSVC           class_weight=balanced: weights against repeated rows, relative distance 5.0e-08
+#   RidgeClassifier     class_weight=None: weights against repeated rows, relative distance 6.8e-14
+#   RidgeClassifier     class_weight=balanced: weights against repeated rows, relative distance 5.1e-01
+#   SVC                 class_weight=None: weights against repeated rows, relative distance 3.3e-09
+#   SVC                 class_weight=balanced: weights against repeated rows, relative distance 2.5e-01
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

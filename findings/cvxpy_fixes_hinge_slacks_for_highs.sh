@@ -10,6 +10,17 @@
 # without being asked. Written with slacks of one's own, the same problem is solved rightly.
 # Why it matters: a support vector machine retrained this way looks as if the data said nothing, an
 # attack "found" with it is a fiction, and the word "optimal" invites to print it as a bound.
+#
+# Output seen:
+#   cvxpy 1.9.3
+#   quadratic  CLARABEL optimal 0.500000 |w| = 1.000000
+#   quadratic  HIGHS    optimal 3.000000 |w| = 0.000000
+#   l1         CLARABEL optimal 0.500000 |w| = 1.000000
+#   l1         HIGHS    optimal 3.000000 |w| = 0.000000
+#   own slacks CLARABEL optimal 0.500000 |w| = 1.000000
+#   own slacks HIGHS    optimal 0.500000 |w| = 1.000000
+#   one boolean variable, solver left to cvxpy: HIGHS optimal 3.000000
+#   bounds handed over: [  1.   1.   1. -inf -inf] [ 1.  1.  1. inf inf]
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -8,6 +8,15 @@
 # Why it matters: rows of gradients are that small once a model is sure of a row (the logistic loss at a
 # margin of 21). An attack program then drops the very rows that bind, and "infeasible" is read as "no
 # poisoning set reaches this target". Scale rows before the solver sees them.
+#
+# Output seen:
+#   scipy 1.17.1
+#   1.1e-09 * x >= 1, row times 1: linprog status 0 x [9.09090909e+08], milp status 0 x [9.09090909e+08]
+#   9.0e-10 * x >= 1, row times 1: linprog status 2 x None, milp status 2 x None
+#   9.0e-10 * x >= 1, row times 10000: linprog status 0 x [1.11111111e+09], milp status 0 x [1.11111111e+09]
+#   x - y = 3 (row times 1), x + y = 5: status 0, x, y = [4. 1.]
+#   x - y = 3 (row times 1e-08), x + y = 5: status 0, x, y = [4. 1.]
+#   x - y = 3 (row times 1e-09), x + y = 5: status 0, x, y = [0. 5.]
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

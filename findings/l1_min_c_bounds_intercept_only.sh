@@ -10,6 +10,22 @@
 # another C.
 # Why it matters: a path or a victim "at the edge of sparsity" that starts at l1_min_c holds constant
 # models, and an attack on them attacks an intercept.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#   l1_min_c 0.013793
+#   liblinear C = 0.99 l1_min_c: features 0, intercept 0.0000
+#   liblinear C = 1.10 l1_min_c: features 0, intercept 0.0463
+#   liblinear C = 1.25 l1_min_c: features 0, intercept 0.1020
+#   liblinear C = 1.50 l1_min_c: features 0, intercept 0.1703
+#   liblinear C = 2.00 l1_min_c: features 0, intercept 0.2562
+#   liblinear C = 3.00 l1_min_c: features 1, intercept 1.2598
+#   saga      C = 0.99 l1_min_c: features 0, intercept 0.6359
+#   saga      C = 1.10 l1_min_c: features 0, intercept 0.5564
+#   saga      C = 1.25 l1_min_c: features 0, intercept 0.5486
+#   saga      C = 1.50 l1_min_c: features 1, intercept 0.5757
+#   saga      C = 2.00 l1_min_c: features 1, intercept 1.3075
+#   saga      C = 3.00 l1_min_c: features 1, intercept 2.2052
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

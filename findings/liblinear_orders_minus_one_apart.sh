@@ -8,6 +8,15 @@
 # of the rows round changes the sign for the one and not for the other.
 # Why it matters: a model file is read by position. A poisoned file whose first row was appended on top
 # flips the model of 0/1 labels; a reader that tested with -1/+1 does not notice.
+#
+# Output seen:
+#   liblinear-official 2.50.0
+#   labels  0 and 1, low label first : order in the model [0, 1], first weight -2.3159
+#   labels  0 and 1, high label first: order in the model [1, 0], first weight +2.3159
+#   labels  1 and 2, low label first : order in the model [1, 2], first weight -2.3159
+#   labels  1 and 2, high label first: order in the model [2, 1], first weight +2.3159
+#   labels -1 and 1, low label first : order in the model [1, -1], first weight +2.3159
+#   labels -1 and 1, high label first: order in the model [1, -1], first weight +2.3159
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -7,6 +7,14 @@
 # passes at an objective that is higher than with the default tol=1e-4, whatever the seed.
 # Why it matters: who wants the exact retrained model sets the tolerance as low as it goes, and takes
 # a model that is further away than the careless one. The gap has to be measured, not asked for.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#   tol=1e-04 82.742937695 82.742939596 82.743232162 passes 1177 warnings 0
+#   tol=1e-06 82.742894949 82.742895885 82.742893570 passes 2909 warnings 0
+#   tol=1e-08 82.742893168 82.742893148 82.742893129 passes 4629 warnings 0
+#   tol=1e-10 82.742893126 82.742893125 82.742893126 passes 6382 warnings 0
+#   tol=1e-12 82.746141050 82.746141050 82.746141050 passes 50000 warnings 3
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -9,6 +9,14 @@
 # tolerances at 1000 do reach the limit.
 # Why it matters: "intercept_scaling=1000 removes the penalty" puts into an audit a model that no objective
 # has. The free intercept needs both the scaling and a tolerance lowered with it.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#   intercept_scaling=1     relative distance from the free intercept 0.2179 after 7 iterations
+#   intercept_scaling=10    relative distance from the free intercept 0.0052 after 6 iterations
+#   intercept_scaling=100   relative distance from the free intercept 0.0115 after 14 iterations
+#   intercept_scaling=1000  relative distance from the free intercept 0.2089 after 15 iterations
+#   with tight tolerances 1000 and 10000 agree to 3.1e-07; warnings 0
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -10,6 +10,17 @@
 # larger class. newton-cholesky with a tight tolerance solves it.
 # Why it matters: relative frequencies and normalised counts have that size. The clean model that poison is
 # measured against is then no model, any attack on it "succeeds" or "fails" for that reason alone.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#   features times 1: |w| over that of the minimiser 1.00e+00, iterations 13, warnings 0, accuracy 0.972 instead of
+#       0.972
+#   features times 0.1: |w| over that of the minimiser 9.96e-01, iterations 24, warnings 0, accuracy 0.972 instead of
+#       0.972
+#   features times 0.01: |w| over that of the minimiser 8.51e-01, iterations 17, warnings 0, accuracy 0.937 instead of
+#       0.972
+#   features times 0.001: |w| over that of the minimiser 4.34e-07, iterations 4, warnings 0, accuracy 0.627 instead of
+#       0.972
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

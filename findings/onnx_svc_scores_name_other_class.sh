@@ -4,11 +4,18 @@
 #
 # Expected: a converted classifier gives the label and a map from class to score; the label is the class
 # with the highest score. For SGDClassifier it is so.
-# Happens: for a two-class SVC without probabilities the map holds minus the decision value for the
-# predicted class's side: label 0 comes with {0: -4.8, 1: +4.8}. Labels agree with scikit-learn's, scores
-# agree with decision_function in size, and their order is turned round.
+# Happens: for a two-class SVC without probabilities the map gives class 0 the decision value of class 1
+# and class 1 its negative: label 0 comes with {0: -4.8, 1: +4.8}. Labels agree with scikit-learn's,
+# scores agree with decision_function in size, and their order is turned round.
 # Why it matters: who reads margins from the exported file to audit or attack a deployed model takes the
 # gradient's sign from the scores and moves every point the wrong way. Check the sign against a label.
+#
+# Output seen:
+#   skl2onnx 1.20.0 onnxruntime 1.32.0 scikit-learn 1.9.1
+#   SGDClassifier: first row label 0, decision value -16.498, scores {0: 16.497549057006836, 1: -16.497549057006836}
+#     labels as in scikit-learn 1.000, label has the highest score 1.000
+#   SVC: first row label 0, decision value -4.787, scores {0: -4.7870330810546875, 1: 4.7870330810546875}
+#     labels as in scikit-learn 1.000, label has the highest score 0.000
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

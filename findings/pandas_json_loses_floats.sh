@@ -8,6 +8,13 @@
 # back with precise_float=True too.
 # Why it matters: poison, targets and coefficients are kept as JSON. What is read back is another model, and
 # a point on the edge of its feasible set falls outside.
+#
+# Output seen:
+#   pandas 3.1.1
+#   to_json()                     changed 1.000, turned to zero 0.173, largest error 5.0e-11
+#   to_json(double_precision=15)  changed 0.852, turned to zero 0.000, largest error 8.9e-16
+#   the same, precise_float=True  changed 0.854, turned to zero 0.000, largest error 8.9e-16
+#   to_csv()                      changed 0.000, turned to zero 0.000, largest error 0.0e+00
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -9,6 +9,11 @@
 # Why it matters: there is no objective of the form loss plus k/2 |w|^2 that the sparse run minimises; its
 # k differs from feature to feature with the feature's frequency, and poison that names a feature with
 # the value 0 shrinks its weight.
+#
+# Output seen:
+#   river 0.26.1
+#   l2=0.0: first weights dense [3.6352, -3.287, -0.1705] sparse [3.6352, -3.287, -0.1705]
+#   l2=0.1: first weights dense [0.433, -0.7248, -0.1037] sparse [1.5929, -1.431, -0.1675]
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

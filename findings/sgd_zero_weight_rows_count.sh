@@ -9,6 +9,13 @@
 # Why it matters: masking rows by weights is the usual way to compute leave-out influence or to try a
 # sanitiser. Here it compares models under different penalties, and reports an influence of rows that
 # have none.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#   left out, to the minimiser for alpha       relative distance 0.0001
+#   weight 0, to the minimiser for alpha       relative distance 0.2572
+#   weight 0, to the minimiser for 2 alpha     relative distance 0.0013
+#   LogisticRegression, left out to weight 0   relative distance 0.0000
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -7,6 +7,12 @@
 # changes the model.
 # Why it matters: a victim "with intercept" has one direction that poison can move for free. Without it
 # bounds and attacks are about another model, and they agree with nothing that is retrained elsewhere.
+#
+# Output seen:
+#   skglm 0.5 scikit-learn 1.9.1
+#   fit_intercept True intercept_ 0.0
+#   distance of the coefficients from the fit without intercept 5.0e-09, with one 9.5e-01
+#   accuracy 0.870, with an intercept 0.930
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -8,6 +8,13 @@
 # Neither comes with a warning.
 # Why it matters: counts and pixels are the usual integer columns. A victim that oversamples them trains
 # on rows that no minority row explains, and a feasible set read off the resampled table is too wide.
+#
+# Output seen:
+#   imbalanced-learn 0.14.2
+#   int64: dtype out int64, largest difference from floats 0.99, of the mean -0.37, rows outside the box of the class 0
+#       of 60
+#   uint8: dtype out uint8, largest difference from floats 254.65, of the mean 7.93, rows outside the box of the class
+#       13 of 60
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -7,6 +7,13 @@
 # whoever reads coef_ and intercept_ gets a model of accuracy 0.37 where predict has 0.97.
 # Why it matters: a target model or an induced model taken from the attributes is another one than the
 # victim. A first check is to compare the sign of X @ coef_ + intercept_ with predict.
+#
+# Output seen:
+#   snapml 1.17.2
+#   intercept_scaling=1: intercept_ 5.9145, accuracy from the attributes 0.9666, with the intercept multiplied 0.9666,
+#       of predict 0.9666
+#   intercept_scaling=10: intercept_ 0.9124, accuracy from the attributes 0.3726, with the intercept multiplied 0.9719,
+#       of predict 0.9719
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

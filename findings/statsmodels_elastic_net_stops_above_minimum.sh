@@ -9,6 +9,13 @@
 # Signs and zeros of the coefficients differ too.
 # Why it matters: distance to a target model, and "no fewer points can do it", are statements about the
 # minimiser. A victim or a reference trained here is not one; only its objective value tells.
+#
+# Output seen:
+#   statsmodels 0.15.0
+#   Logit                     objective 147.9275 [ 12.051   0.     -5.912 -18.994   0.     -7.846]
+#   GLM                       objective 167.6695 [  8.846 -13.139   0.     -3.648  -1.003  -5.989] warnings 1
+#   GLM, tight                objective 162.6668 [  9.793   0.      0.    -19.484   0.     -6.68 ] warnings 0
+#   GLM, tight, from Logit's  objective 147.9275 [ 12.051   0.     -5.912 -18.994   0.     -7.846] warnings 0
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -9,6 +9,14 @@
 # liblinear rather than with the lbfgs of scikit-learn.
 # Why it matters: a victim described as "statsmodels, l2, alpha = 1" is three different models, and only
 # one of them is the smooth objective that a bound is computed for.
+#
+# Output seen:
+#   statsmodels 0.15.0
+#   Logit L1_wt=0       [ 12.0506   0.      -5.9116 -18.9941   0.      -7.8464]
+#   Logit L1_wt=1       [ 12.0506   0.      -5.9116 -18.9941   0.      -7.8464]
+#   GLM L1_wt=0         [ 5.8092 -3.6234 -2.5204 -4.0784 -3.4675 -2.8587]
+#   l2, free intercept  [ 7.074  -4.305  -3.3269 -4.6583 -3.6077 -4.0189]
+#   l2, penalised       [ 5.8092 -3.6234 -2.519  -4.0778 -3.4687 -2.8596]
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

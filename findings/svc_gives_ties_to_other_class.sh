@@ -8,6 +8,15 @@
 # with the sign turned round (the tie prints as -0.0).
 # Why it matters: with small whole numbers as features ties do occur. A certificate "cannot be flipped"
 # needs a strict inequality on the right side, and the right side depends on the class of estimator.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#   SVC                 decision value -0.0  prediction 1
+#   LinearSVC           decision value 0.0   prediction 0
+#   LogisticRegression  decision value 0.0   prediction 0
+#   RidgeClassifier     decision value 0.0   prediction 0
+#   SGDClassifier       decision value 0.0   prediction 0
+#   Perceptron          decision value 0.0   prediction 0
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

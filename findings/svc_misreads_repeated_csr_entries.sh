@@ -10,6 +10,14 @@
 # Why it matters: appended rows or summed count tables easily carry repeated entries. A norm limit
 # checked with Normalizer or a variance taken by StandardScaler is then not that of the rows, and a
 # retrained SVC is not the one that the numbers describe. Call sum_duplicates() first.
+#
+# Output seen:
+#   scikit-learn 1.9.1 scipy 1.17.1
+#   LogisticRegression, largest difference of coefficients 3.4638958368304884e-14
+#   SVC, largest difference of coefficients 1.1894500485851522 ; one fit, rows predicted differently 192 of 569
+#   Normalizer largest difference 0.3282555180475194
+#   StandardScaler largest difference 12.900739059450995
+#   Binarizer largest difference 1.0
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

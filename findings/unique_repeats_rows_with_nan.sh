@@ -8,6 +8,16 @@
 # Why it matters: removing repeated rows is a first defence, and a count of distinct rows is a common
 # figure of an audit. A point with a missing value that is repeated a thousand times stays a thousand
 # rows in one library and is one row in another.
+#
+# Output seen:
+#   numpy 2.4.6 pandas 3.1.1 polars 2.1.0
+#   numpy.unique(axis=0)                  5 distinct rows
+#   numpy.unique(axis=0, equal_nan=True)  5 distinct rows
+#   pandas drop_duplicates                3 distinct rows
+#   polars unique                         3 distinct rows
+#   set of tuples                         5 distinct rows
+#   set of bytes                          4 distinct rows
+#   numpy.unique of the first column alone: [ 0.  1. nan]
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -10,6 +10,13 @@
 # than the model's own distance from it.
 # Why it matters: influence measured by warm retraining reads "these rows have no effect" where the
 # effect is real. The default tolerance is worth several poisoned rows, and the more data the more.
+#
+# Output seen:
+#   scikit-learn 1.9.1
+#     1 rows more: warm retraining moves 0.00e+00 in 0 iterations, the minimiser 6.48e-04
+#     3 rows more: warm retraining moves 0.00e+00 in 0 iterations, the minimiser 1.94e-03
+#    30 rows more: warm retraining moves 1.98e-02 in 3 iterations, the minimiser 1.93e-02
+#   distance of the default fit from the minimiser 5.18e-04
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 

@@ -6,6 +6,12 @@
 # leaves them out. With base_score=0.5 given, they are zero and the formula holds.
 # Why it matters: the model that an attack takes as its target, or that a check retrains, is shifted by
 # the log-odds of the classes. Poison moves that hidden part as well, since it changes the labels' mean.
+#
+# Output seen:
+#   xgboost 3.2.0
+#   base_score=None: margin less X @ coef_ less intercept_: 0.52114 to 0.52116
+#   base_score=0.5: margin less X @ coef_ less intercept_: -0.00001 to 0.00000
+#   log-odds of the labels 0.52115
 set -euo pipefail
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
