@@ -221,7 +221,7 @@ def search(setting: Setting, splits):
         i, turn = order.pop(0)
         left -= 1
         start = _start(setting, *splits[i], turn, rng)
-        if turn >= FIRST + LATER:
+        if turn >= FIRST and (turn - FIRST) % (LATER + MOVED) >= LATER:
             start = _moved(best[i], start, rng)
         equations, X = start
         X, residual = solve(equations, X)
@@ -231,7 +231,8 @@ def search(setting: Setting, splits):
             best[i] = equations, X, residual
         if not order and turn < FIRST:
             nearest = sorted(best, key=lambda i: best[i][2])[:KEPT]
-            order = [(i, FIRST + turn) for i in nearest for turn in range(LATER + MOVED)]
+            later = (LATER + MOVED) * max(1, KEPT // len(nearest))
+            order = [(i, FIRST + turn) for turn in range(later) for i in nearest]
     return None
 
 
