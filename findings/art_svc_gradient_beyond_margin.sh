@@ -19,7 +19,7 @@ export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -qq --disable-pip-version-check adversarial-robustness-toolbox==1.20.1 scikit-learn==1.9.1 numpy==2.4.6 scipy==1.17.1 setuptools==65.5.0 six==1.17.0 tqdm==4.70.1
+"$folder/venv/bin/pip" install -qq --disable-pip-version-check adversarial-robustness-toolbox==1.20.1 scikit-learn==1.9.1 numpy==2.4.6 scipy==1.17.1 setuptools==65.5.0 six==1.17.0 tqdm==4.70.1 packaging==26.4
 "$folder/venv/bin/python" - <<'PYTHON'
 import sys
 import warnings
