@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from .bounds import LARGEST, lower_bound
-from .certificate import bound_along_path, clean_gradient
+from .certificate import bound_along_path, certify_coarsely, clean_gradient
 from .feasible import FeatureSpace
 from .goal import Goal, hit_radius, trained_margin_tol
 from .growing import Growing
@@ -362,6 +362,14 @@ class _Run:
         points, labels = self.victim.hand_over(used)  # and its own arrays are free
         clean = self._clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
         certificate, bound = bound_along_path(self.goal, clean, path, history["lower_bound"])
+        if bound == LARGEST:
+            coarse = certify_coarsely(self.goal, certificate.direction, self.X, self.y, self.weight)
+            if coarse.n_poison < LARGEST:
+                certificate, bound = coarse, coarse.n_poison
+                message += (
+                    "; the target is beyond what any number of points induces, by less than a trainer may have left it "
+                    f"off: the bound is for distance {coarse.tol:.3g}"
+                )
         if bound == LARGEST and status != "reached":
             message += "; no number of points induces the target exactly, as the certificate proves"
         victim = self.victim
@@ -389,7 +397,7 @@ class _Run:
             clean_weight=self.clean_weight,
             path=path,
             certificate=certificate,
-            goal=self.goal,
+            goal=self.goal if certificate is None else certificate.goal,
             clean=clean,
             message=message,
         )

@@ -71,6 +71,9 @@ __all__ = [
 
 UNIT = 2.0**-53  # unit roundoff of float64
 SMALL_DRIFT = 1e-3  # of the margins of poison in a ball: up to here one line bounds them well enough
+COARSE = (
+    1e-3  # of the target's norm, and of a margin: "no number of points suffices" is said where this does not decide
+)
 BLOCK_BYTES = 2**20  # a block of rows as float64, which a cache holds; a handful of such arrays live at a time
 
 
@@ -520,6 +523,42 @@ def prove(clean: CleanGradient, direction, goal: Goal):
     )
 
 
+def certificate_for(goal: Goal, kind, direction, value, rounding) -> Certificate:
+    """The certificate of a direction that answers ``goal``."""
+    return Certificate(
+        kind,
+        goal.theta_target,
+        goal.objective,
+        goal.feasible_set,
+        direction=direction,
+        value=value,
+        tol=goal.tol,
+        margin_tol=goal.margin_tol,
+        rounding=rounding,
+    )
+
+
+def certify_coarsely(goal: Goal, direction, X, y, sample_weight=None) -> Certificate:
+    """What a direction proves for all that a trainer with its usual tolerance may have meant by the target.
+
+    "No number of points suffices" is claimed where this says so too: a target made with every copy of a candidate, or
+    with points in the corner of a box, lies at the edge of what can be reached, and by its last digits beyond it.
+    """
+    tol = COARSE * float(np.linalg.norm(goal.theta_target))
+    goal = replace(goal, tol=tol, margin_tol=max(COARSE, goal.margin_tol))
+    clean = clean_gradient(
+        X,
+        y,
+        goal.theta_target,
+        goal.objective,
+        sample_weight,
+        margin_tol=goal.margin_tol,
+        tol=tol,
+        direction=direction,
+    )
+    return certificate_for(goal, "direction", direction, *prove(clean, direction, goal))
+
+
 def bound_along_path(goal: Goal, clean: CleanGradient | None, path, claims):
     """(certificate, whole number): the best that the models of a path prove, no more than Theorem 2 claims.
 
@@ -768,7 +807,7 @@ def _separate(loss, region, P, p0, A, a0, A_size, a0_size, wide, sharp):
         return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
     # A tangent of h = 1/s with slope kappa: h(m) >= constant + kappa m, whatever kappa > 0 is.
     if loss is LOG_LOSS:
-        kappa = math.exp(min(at, 700.0))
+        kappa = math.exp(min(max(at, -700.0), 700.0))
         constant = 1.0 + kappa * (1.0 - math.log(kappa))
         doubt = 16 * UNIT * (1.0 + kappa * (1.0 + abs(math.log(kappa))))
     else:

@@ -27,7 +27,15 @@ import scipy.sparse as sp
 from . import document_records, records
 from .ascent import RoundProgram
 from .blockwise import Measured, Training, measure
-from .certificate import Certificate, CleanGradient, clean_gradient, extent, prove
+from .certificate import (
+    Certificate,
+    CleanGradient,
+    certificate_for,
+    certify_coarsely,
+    clean_gradient,
+    extent,
+    prove,
+)
 from .distinct import close, search
 from .documents import DocumentSpace
 from .feasible import CandidatePool, FeatureSpace
@@ -56,7 +64,6 @@ __all__ = ["minimum_poisoning"]
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 SHARPER = 1e-9  # the margin_tol of a second search, where the first leaves the victim short of the target
-COARSE = 1e-3  # of the target's norm, and of a margin: "unattainable" is said where this does not decide
 BEYOND = 1e9  # points: a bound above it says that the target cannot be had
 FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
 MOST_TRIED = 2000  # columns of a pool among which copies are moved: that takes their number squared
@@ -262,21 +269,7 @@ class Problem:
         if sharply and self.objective.loss is not HINGE:  # one more pass, for this direction
             data = self.X, self.y, self.theta, self.objective, self.sample_weight
             proof = clean_gradient(*data, tol=self.goal.tol, direction=np.asarray(direction, dtype=float), compact=True)
-        return _certificate(kind, self.goal, direction, *prove(proof, direction, self.goal))
-
-
-def _certificate(kind, goal: Goal, direction, value, rounding) -> Certificate:
-    return Certificate(
-        kind,
-        goal.theta_target,
-        goal.objective,
-        goal.feasible_set,
-        direction=direction,
-        value=value,
-        tol=goal.tol,
-        margin_tol=goal.margin_tol,
-        rounding=rounding,
-    )
+        return certificate_for(self.goal, kind, direction, *prove(proof, direction, self.goal))
 
 
 @dataclass
@@ -406,7 +399,7 @@ def _unattainable(problem, directions) -> Found:
             if best is None or certificate.value > best.value:
                 best = certificate
         if best is not None and best.value > BEYOND:
-            certificate = _coarsely(problem, best.direction)
+            certificate = certify_coarsely(problem.goal, best.direction, problem.X, problem.y, problem.sample_weight)
             if math.isinf(certificate.value):
                 best = certificate if not math.isinf(best.value) else best
                 best = replace(best, kind="farkas")
@@ -424,16 +417,6 @@ def _unattainable(problem, directions) -> Found:
     if best is not None:
         message += f"; proved is only that {best.value:.6g} points do not suffice"
     return Found(certificate=best, message=message)
-
-
-def _coarsely(problem: Problem, v) -> Certificate:
-    """What a direction proves for all that a trainer with its usual tolerance may have meant."""
-    theta = problem.theta
-    tol = COARSE * float(np.linalg.norm(theta))
-    goal = replace(problem.goal, tol=tol, margin_tol=max(COARSE, problem.margin_tol))
-    data = problem.X, problem.y, theta, problem.objective, problem.sample_weight
-    clean = clean_gradient(*data, margin_tol=goal.margin_tol, tol=tol, direction=v)
-    return _certificate("direction", goal, v, *prove(clean, v, goal))
 
 
 def _store(found: Found, setting: Setting, groups, n_zero=0):
@@ -968,7 +951,7 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     if v is None:
         v = np.ones_like(theta)
     value, rounding = prove(clean_at(v), v, goal)
-    return _certificate("farkas" if math.isinf(value) else "direction", goal, v, value, rounding)
+    return certificate_for(goal, "farkas" if math.isinf(value) else "direction", v, value, rounding)
 
 
 def _take(found: Found, attack: Attack, message) -> Found:

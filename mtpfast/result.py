@@ -24,7 +24,7 @@ from .verification import NEVER, VerificationReport, verify
 
 __all__ = ["PoisoningResult"]
 
-_FORMAT = 2  # of the saved files
+_FORMAT = 2  # of the saved files; 1 was that of version 0.2
 STATUSES = ("reached", "budget", "stalled", "interrupted", "unattainable", "unverified")
 STOPS = ("loss_difference", "distance", "exact")
 
@@ -439,12 +439,16 @@ class PoisoningResult:
             If there is no such file, or it cannot be read.
         """
         try:
-            tree, arrays = _read_file(path)
-            fields = dataclasses.fields(cls)
-            known = {field.name for field in fields} - {"preprocessing"}
-            if odd := sorted(known.symmetric_difference(tree)):
-                raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in known else 'not one of a result'}")
+            version, tree, arrays = _read_file(path)
+            fields = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "preprocessing"}
+            # What a file of version 0.2 does not say yet has its default.
+            later = {name for name in ("clean", "goal", "loss_difference_upper_bound", "table") if version == 1}
+            if odd := sorted(fields.keys() ^ (tree.keys() | later)):
+                raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in fields else 'not one of a result'}")
             values = {name: _decode_field(name, value, arrays, loss) for name, value in tree.items()}
+            values = {name: fields[name] for name in later} | values
+            if version == 1 and isinstance(values["certificate"], Certificate):
+                values["goal"] = values["certificate"].goal
             for name, problem in _problems(values):
                 raise ValueError(f"field {name!r}: {problem}")
         except ValueError as error:
@@ -527,7 +531,7 @@ def _dealt(n, m, random_state):
 
 
 def _read_file(path):
-    """(fields as JSON, arrays by name) of a saved result; ValueError for any other file."""
+    """(version, fields as JSON, arrays by name) of a saved result; ValueError for any other file."""
     if not hasattr(path, "read"):
         with open(path, "rb"):  # no such file, no right to read it: an OSError that says so
             pass
@@ -540,11 +544,11 @@ def _read_file(path):
         raise
     except Exception as error:  # whatever a broken archive makes NumPy, zipfile, zlib and json say
         raise ValueError(f"it cannot be read as one ({type(error).__name__}: {str(error)[:80]})") from None
-    if version != _FORMAT:
-        raise ValueError(f"field 'format' is {version!r}, expected {_FORMAT}")
+    if version not in (1, _FORMAT):
+        raise ValueError(f"field 'format' is {version!r}, expected {_FORMAT}, or 1 of version 0.2")
     if not isinstance(tree, dict):
         raise ValueError(f"field 'result' is a {type(tree).__name__}, expected the fields of a result")
-    return tree, arrays
+    return version, tree, arrays
 
 
 def _decode_field(name, value, arrays, loss):

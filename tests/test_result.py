@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -617,3 +618,16 @@ def test_the_check_of_the_loss_difference_is_its_maximum(loss):
         # Half a cell of the grid away, and the difference is Lipschitz (margins stay below 30).
         reach = np.abs(phi.derivative(-30.0)) * (np.abs(theta[:-1]) + np.abs(goal[:-1])) @ (upper - lower) / 80
         assert found <= scan + reach
+
+
+@pytest.mark.parametrize(
+    "name, status, n_points, bound", [("attack", "budget", 20, 30), ("minimum", "reached", 21, 19)]
+)
+def test_files_of_version_0_2_load_and_verify(name, status, n_points, bound):
+    """The files were saved by version 0.2.0, for the data drawn here."""
+    rng = np.random.default_rng(0)
+    X = rng.random((40, 3))
+    y = np.where(X @ [1, -1, 0.5] > 0.2, 1, -1)
+    result = PoisoningResult.load(Path(__file__).parent / "data" / f"{name}-0.2.npz")
+    assert (result.status, result.n_points, result.lower_bound) == (status, n_points, bound)
+    assert result.verify(X, y).ok

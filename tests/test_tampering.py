@@ -218,8 +218,8 @@ def test_a_file_cut_short_or_with_a_changed_byte_is_refused(online):
 
 def test_other_versions_and_pickles_are_refused(online, tmp_path):
     document, arrays = parts(saved(online))
-    with pytest.raises(ValueError, match="field 'format' is 1, expected 2"):
-        PoisoningResult.load(packed(document | {"format": 1}, arrays))
+    with pytest.raises(ValueError, match="field 'format' is 3, expected 2"):
+        PoisoningResult.load(packed(document | {"format": 3}, arrays))
     with pytest.raises(ValueError, match="it cannot be read"):
         PoisoningResult.load(packed({"format": 2}, arrays))
     pickled = {**arrays, "array_0": np.array([{"a": 1}], dtype=object)}

