@@ -28,7 +28,7 @@ import reference as ref
 from refit import flip_target
 
 from mtpfast import FeatureSpace
-from mtpfast.attack import poison
+from mtpfast.attacks.online import poison
 
 #: name: (rows, alpha by loss, the most points)
 CASES = {

@@ -33,8 +33,8 @@ from refit import ALPHA, CONV, flip_target
 from scipy.optimize import linprog
 
 from mtpfast import minimum_poisoning
-from mtpfast.certificate import clean_gradient
-from mtpfast.losses import make_objective
+from mtpfast.losses.objective import make_objective
+from mtpfast.proofs.clean_pass import clean_gradient
 
 #: name: data, loss, seconds after the pass asked for
 CASES = {

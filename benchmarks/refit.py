@@ -33,8 +33,8 @@ import reference as ref
 import report
 
 from mtpfast import CandidatePool, _core, make_target, max_loss_difference
-from mtpfast.losses import make_objective
-from mtpfast.refit import Victim, refit
+from mtpfast.losses.objective import make_objective
+from mtpfast.training.victim import Victim, refit
 
 ALPHA = 0.09
 CONV = ref.Convention(alpha=ALPHA)

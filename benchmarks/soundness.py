@@ -11,7 +11,8 @@ trained on clean rows plus plants, to rounding or by scikit-learn at ``tol`` 1e-
 the target, handed over as the fitted estimator. So k points reach it, and these claims are false:
 
 * ``bound``: ``lower_bound`` above k, of the minimum or of Algorithm 1, where the plants induce a model that counts as a
-  hit: no further from the target than :func:`mtpfast.goal.hit_radius`. (``beyond``: the same where the trainer left the
+  hit: no further from the target than :func:`mtpfast.proofs.goal.hit_radius`. (``beyond``: the same where the trainer
+  left the
   target further off than that. Such a bound is not false, for k points do not reach what it speaks of.)
 * ``unattainable``: the status, or a lower bound that says "never", wherever the trainer left the target;
 * ``reached``: the status, where an independent retraining ends further from the target than :data:`HIT`, relative;
@@ -41,9 +42,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC, LinearSVC
 
 from mtpfast import CandidatePool, FeatureSpace, VerificationError, minimum_poisoning, poison
-from mtpfast.goal import hit_radius
-from mtpfast.losses import make_objective
-from mtpfast.refit import refit
+from mtpfast.losses.objective import make_objective
+from mtpfast.proofs.goal import hit_radius
+from mtpfast.training.victim import refit
 
 HIT = 1e-5  # relative l2 distance after the judge's own retraining, which is itself no nearer than 1e-6
 BROKEN = 1e-2

@@ -28,7 +28,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from mtpfast import MinimumPoisoner, ModelTargetedPoisoner, make_target
-from mtpfast.tables import RecordCodec
+from mtpfast.preprocessing.tables import RecordCodec
 
 NUMBERS = ["age", "capital-gain", "capital-loss", "hours-per-week"]
 WORDS = ["workclass", "education-num", "marital-status", "occupation", "relationship", "race", "sex"]

@@ -16,8 +16,8 @@ import reference as ref
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from mtpfast import CandidatePool, FeatureSpace, max_loss_difference
-from mtpfast.losses import make_objective
-from mtpfast.refit import Victim
+from mtpfast.losses.objective import make_objective
+from mtpfast.training.victim import Victim
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,7 +3,9 @@
 The public names are loaded on first use (PEP 562), so that ``import mtpfast`` stays light.
 """
 
+import sys as _sys
 from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 
 __version__ = "0.2.0"
 
@@ -23,19 +25,45 @@ __all__ = [
 ]
 
 _HOME = {
-    "CandidatePool": "feasible",
-    "DocumentSpace": "documents",
-    "FeatureSpace": "feasible",
-    "MinimumPoisoner": "estimator",
-    "ModelTargetedPoisoner": "estimator",
-    "PoisoningResult": "result",
-    "TargetModel": "targets",
-    "VerificationError": "verification",
-    "make_target": "targets",
-    "max_loss_difference": "oracle",
-    "minimum_poisoning": "minimum",
-    "poison": "attack",
+    "CandidatePool": "spaces.pool",
+    "DocumentSpace": "spaces.documents",
+    "FeatureSpace": "spaces.features",
+    "MinimumPoisoner": "estimators",
+    "ModelTargetedPoisoner": "estimators",
+    "PoisoningResult": "results.result",
+    "TargetModel": "targets.flips",
+    "VerificationError": "verification.report",
+    "make_target": "targets.flips",
+    "max_loss_difference": "oracle.search",
+    "minimum_poisoning": "minimum.minimum",
+    "poison": "attacks.online",
 }
+
+# Modules by the names that they had before the package had folders: loaded from where they stand now.
+_MOVED = {
+    "attack": "attacks.online",
+    "bounds": "proofs.bounds",
+    "certificate": "proofs.certificate proofs.clean_pass proofs.poison_maximum proofs.goal",
+    "documents": "spaces.documents spaces.document_region",
+    "estimator": "estimators",
+    "feasible": "spaces.features spaces.pool",
+    "refit": "training.victim",
+    "region": "spaces.region spaces.normal_form",
+    "result": "results.result",
+}
+
+
+class _Moved(_ModuleType):
+    def __getattr__(self, name):
+        for home in _MOVED[self.__name__.rpartition(".")[2]].split():
+            module = _import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+
+for _name in _MOVED:
+    _sys.modules.setdefault(f"{__name__}.{_name}", _Moved(f"{__name__}.{_name}"))
 
 
 def __getattr__(name):

@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = ["main"]
 
+
 ALPHA, TOL = 0.09, 0.02
 
 

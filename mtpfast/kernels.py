@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from . import _core
-from .losses import HINGE, LOG_LOSS, SQUARED_HINGE, Loss
+from .losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE, Loss
 
 __all__ = ["kernel_of"]
+
 
 _PAIRS = ((HINGE, _core.HINGE), (SQUARED_HINGE, _core.SQUARED_HINGE), (LOG_LOSS, _core.LOG_LOSS))
 

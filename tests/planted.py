@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mtpfast import FeatureSpace
-from mtpfast.losses import make_objective
-from mtpfast.refit import refit
+from mtpfast.losses.objective import make_objective
+from mtpfast.training.victim import refit
 
 INTERCEPTS = {
     "penalised": {},

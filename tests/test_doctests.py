@@ -9,14 +9,32 @@ import pytest
 
 import mtpfast
 
-MODULES = ["mtpfast", *sorted(f"mtpfast.{info.name}" for info in pkgutil.iter_modules(mtpfast.__path__))]
+MODULES = ["mtpfast", *sorted(info.name for info in pkgutil.walk_packages(mtpfast.__path__, "mtpfast."))]
 README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def test_every_folder_is_walked():
+    folders = {
+        path.parent.relative_to(Path(mtpfast.__file__).parent) for path in Path(mtpfast.__file__).parent.rglob("*.py")
+    }
+    walked = {Path(*name.split(".")[1:]).parent for name in MODULES}
+    assert folders <= walked | {Path(*name.split(".")[1:]) for name in MODULES}
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of(name):
     outcome = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert outcome.failed == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mtpfast.attacks.online", "mtpfast.losses.custom", "mtpfast.minimum.minimum", "mtpfast.proofs.certificate"],
+)
+def test_the_public_modules_have_examples(name):
+    """A module without examples passes the test above, whatever its docstrings say."""
+    finder = doctest.DocTestFinder()
+    assert any(found.examples for found in finder.find(importlib.import_module(name)))
 
 
 def test_examples_of_the_readme():

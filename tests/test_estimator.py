@@ -22,7 +22,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mtpfast import CandidatePool, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, make_target, poison
-from mtpfast.losses import custom
+from mtpfast.losses.custom import custom
 
 ATTACKERS = [ModelTargetedPoisoner, MinimumPoisoner]
 

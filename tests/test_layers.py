@@ -1,7 +1,9 @@
-"""The import rule of the package, and its public names."""
+"""The import rules of the package, folder by folder, and its public names."""
 
 import ast
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,122 +13,167 @@ import pytest
 import mtpfast
 
 PACKAGE = Path(mtpfast.__file__).parent
+COMPILED = {info.name for info in pkgutil.iter_modules(mtpfast.__path__) if info.name.startswith("_")}
 
-# Each module imports only what stands to its right. validation.py (the checks of what users hand in) and
-# losses.py (the objective) are the ground that the others stand on.
-GROUND = {"losses", "magnitude", "validation"}
-LAYERS = {
-    "__init__": set(),
-    "cli": {"__init__"},
-    "estimator": {
-        "attack",
-        "minimum",
-        "targets",
-        "feasible",
-        "goal",
-        "refit",
-        "result",
-        "texts",
-        "steps",
-        "frames",
-        "stored",
-    }
-    | GROUND,
-    "targets": {"refit", "steps", "frames"} | GROUND,
-    "attack": {"oracle", "refit", "bounds", "result", "certificate", "goal", "feasible", "growing"} | GROUND,
-    "blockwise": {"certificate"} | GROUND,
+# A room (a folder, or a module beside the folders) imports only from the rooms named here, and from itself. Rooms
+# stand from the ground up: each imports only rooms above it in this list, so that there is no circle.
+ROOMS = {
+    "arrays": set(),
+    "losses": {"arrays"},
+    "kernels": {"losses", "compiled"},
+    "spaces": {"arrays"},
+    "proofs": {"arrays", "losses", "spaces"},
+    "training": {"arrays", "losses", "kernels", "compiled"},
+    "oracle": {"arrays", "losses", "spaces", "kernels", "compiled"},
+    "preprocessing": {"arrays", "spaces"},
+    "targets": {"arrays", "losses", "training", "preprocessing"},
+    "results": {"arrays", "losses", "spaces", "proofs", "preprocessing"},
+    "question": {"arrays", "losses", "spaces", "proofs"},
     "minimum": {
-        "ascent",
-        "blockwise",
-        "distinct",
-        "document_records",
-        "documents",
-        "nearby",
-        "records",
-        "recover",
-        "programs",
+        "arrays",
+        "losses",
+        "spaces",
+        "proofs",
+        "training",
         "oracle",
-        "refit",
-        "result",
-        "certificate",
-        "goal",
-        "feasible",
-        "attack",
-        "bounds",
-    }
-    | GROUND,
-    "nearby": {"records", "recover", "programs", "oracle", "refit", "certificate", "goal", "feasible"} | GROUND,
-    "records": {"recover", "programs"},
-    "distinct": {"recover", "programs"},
-    "recover": {"programs", "oracle", "refit", "certificate", "feasible"} | GROUND,
-    "programs": {"certificate", "goal", "feasible"} | GROUND,
-    "oracle": {"document_search", "documents", "feasible", "kernels", "_core"} | GROUND,
-    "document_search": {"documents"} | GROUND,
-    "document_records": {"documents"},
-    "ascent": {"programs"},
-    "documents": {"feasible", "rules", "region", "validation", "frames"},
-    "refit": {"_core", "growing", "kernels"} | GROUND,
-    "kernels": {"_core", "losses"},
-    "growing": set(),
-    "result": {"verification", "certificate", "goal", "documents", "feasible", "frames", "stored"} | GROUND,
-    "verification": {"result", "goal", "texts", "steps", "frames"} | GROUND,  # result: for type hints only
-    "texts": {"tables", "documents", "feasible", "steps", "frames"},
-    "tables": {"feasible", "rules", "steps", "frames"} | GROUND,
-    "steps": {"frames"},
-    "stored": {"frames"},
-    "frames": set(),
-    "certificate": {"losses", "bounds", "goal", "magnitude"},
-    "goal": {"losses"},
-    "bounds": {"losses"},
-    "feasible": {"rules", "region", "validation", "frames"},
-    "rules": {"region", "magnitude"},
-    "region": set(),
-    "losses": {"magnitude"},
-    "validation": {"magnitude"},
-    "magnitude": set(),
+        "targets",
+        "results",
+        "question",
+    },
+    "attacks": {
+        "arrays",
+        "losses",
+        "spaces",
+        "proofs",
+        "training",
+        "oracle",
+        "targets",
+        "results",
+        "question",
+        "minimum",
+    },
+    "verification": {"arrays", "losses", "spaces", "proofs", "preprocessing", "results"},
+    "estimators": {
+        "arrays",
+        "losses",
+        "spaces",
+        "proofs",
+        "training",
+        "oracle",
+        "preprocessing",
+        "targets",
+        "results",
+        "question",
+        "minimum",
+        "attacks",
+    },
+    "cli": {"mtpfast"},
+    "mtpfast": set(),
 }
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+# Doors: what a result offers and does not need in order to be one is imported when it is called.
+DOORS = {("results", "verification")}
 
 
-def imports_of(module, *, at_import=False):
-    """Modules of the package that a module imports; ``at_import`` leaves out TYPE_CHECKING blocks."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+def modules():
+    """Every Python module of the package, by its dotted name below ``mtpfast``."""
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+MODULES = modules()
+
+
+def room(module):
+    head = module.partition(".")[0]
+    return "compiled" if head in COMPILED else head or "mtpfast"
+
+
+def imports_of(module, *, when_called=True):
+    """Modules of the package that a module imports, as dotted names below ``mtpfast``.
+
+    Imports for type checkers only are left out; ``when_called=False`` leaves out those inside functions too.
+    """
+    path = MODULES[module]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = set()
-    if at_import:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                skipped |= {id(inner) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not when_called
+        if typing_only or inside:
+            skipped |= {id(inner) for inner in ast.walk(node)}
+    here = ("mtpfast", *(module.split(".") if module else ()))
+    if path.name != "__init__.py":
+        here = here[:-1]
     found = set()
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            if node.module:
-                found.add(node.module)
-            else:
-                modules = [alias.name if alias.name in {*MODULES, "_core"} else "__init__" for alias in node.names]
-                found |= set(modules)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mtpfast":
-            found.add([*node.module.split("."), "__init__"][1])
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join((*here[: len(here) - node.level + 1], *((node.module,) if node.module else ())))
+            base = base if node.level else node.module
+            if base.split(".")[0] == "mtpfast":
+                for alias in node.names:
+                    inner = f"{base}.{alias.name}".partition(".")[2]
+                    known = inner in MODULES or inner.partition(".")[0] in COMPILED
+                    found.add(inner if known else base.partition(".")[2])
         elif isinstance(node, ast.Import):
-            found |= {[*a.name.split("."), "__init__"][1] for a in node.names if a.name.split(".")[0] == "mtpfast"}
+            found |= {a.name.partition(".")[2] for a in node.names if a.name.split(".")[0] == "mtpfast"}
     return found
 
 
+def test_the_walk_finds_every_folder_and_every_import():
+    assert {room(module) for module in MODULES} >= {"arrays", "losses", "spaces", "proofs", "minimum", "verification"}
+    assert "arrays.rounding" in imports_of("proofs.certificate")
+    assert room("_core") == "compiled"
+
+
 @pytest.mark.parametrize("module", MODULES)
-def test_each_module_imports_only_what_stands_below_it(module):
-    assert module in LAYERS, f"{module}.py is not in the list of layers"
-    assert imports_of(module) <= LAYERS[module]
+def test_each_room_imports_only_rooms_below_it(module):
+    own = room(module)
+    assert own in ROOMS, f"{module} stands in no room of the list"
+    for other in imports_of(module):
+        there = room(other)
+        if there != own and (own, there) not in DOORS:
+            assert there in ROOMS[own], f"{module} imports {other}"
 
 
-@pytest.mark.parametrize("module", ["bounds", "certificate", "goal", "verification"])
-def test_proofs_and_checks_know_neither_search_nor_solver(module):
+def test_doors_are_opened_when_called_only():
+    for module in MODULES:
+        for other in imports_of(module, when_called=False):
+            assert (room(module), room(other)) not in DOORS, f"{module} imports {other} when it is loaded"
+
+
+def test_the_rooms_stand_one_above_the_other():
+    """No circle: every room allows only rooms that stand before it in the list."""
+    before = {"compiled", "mtpfast"}
+    for name, allowed in ROOMS.items():
+        assert allowed <= before, f"{name} allows {allowed - before}"
+        before.add(name)
+
+
+def test_no_module_imports_itself_in_a_circle():
+    """Inside a room, too: the modules of the package have an order in which each imports only earlier ones."""
+    left = {module: {m for m in imports_of(module, when_called=False) if m in MODULES} for module in MODULES}
+    while left:
+        free = [module for module, needs in left.items() if not (needs - {module}) & set(left)]
+        assert free, f"a circle among {sorted(left)}"
+        for module in free:
+            del left[module]
+
+
+@pytest.mark.parametrize("own", ["proofs", "verification"])
+def test_proofs_and_checks_know_neither_search_nor_solver(own):
     """A certificate that leans on what it certifies proves nothing."""
-    reached, new = set(), {module}
+    reached = {module for module in MODULES if room(module) == own}
+    new = set(reached)
     while new:
+        new = {name for seen in new if seen in MODULES for name in imports_of(seen)} - reached
         reached |= new
-        new = {name for seen in new if seen != "_core" for name in imports_of(seen, at_import=True)} - reached
-    assert not reached & {"_core", "oracle", "refit", "attack", "minimum", "nearby", "programs", "recover", "records"}
+    rooms = {room(module) for module in reached}
+    assert not rooms & {"compiled", "kernels", "training", "oracle", "targets", "minimum", "attacks", "estimators"}
 
 
 def test_every_public_name_is_there():
@@ -141,10 +188,35 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = mtpfast.nothing
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__"])
+@pytest.mark.parametrize("module", [name for name in MODULES if name])
 def test_all_lists_what_is_there(module):
-    loaded = __import__(f"mtpfast.{module}", fromlist=["__all__"])
-    assert all(hasattr(loaded, name) for name in loaded.__all__)
+    loaded = importlib.import_module(f"mtpfast.{module}")
+    assert all(hasattr(loaded, name) for name in getattr(loaded, "__all__", ()))
+
+
+@pytest.mark.parametrize(
+    "old, names",
+    [
+        ("attack", ["poison"]),
+        ("bounds", ["lower_bound", "whole"]),
+        ("certificate", ["Certificate", "CleanGradient", "bound", "clean_gradient", "poison_maximum"]),
+        ("documents", ["DocumentSpace", "DocumentRegion"]),
+        ("estimator", ["MinimumPoisoner", "ModelTargetedPoisoner"]),
+        ("feasible", ["CandidatePool", "FeatureSpace"]),
+        ("losses", ["HINGE", "LOSSES", "Loss", "Objective", "custom", "get_loss", "make_objective"]),
+        ("minimum", ["minimum_poisoning"]),
+        ("oracle", ["LossDifference", "max_loss_difference"]),
+        ("refit", ["Fit", "Victim", "refit"]),
+        ("region", ["Group", "Region"]),
+        ("result", ["PoisoningResult"]),
+        ("targets", ["QUANTILES", "REPEATS", "TargetCandidate", "TargetModel", "binary_linear_model", "make_target"]),
+        ("verification", ["Check", "VerificationError", "VerificationReport", "verify"]),
+    ],
+)
+def test_names_are_found_where_they_used_to_be(old, names):
+    """What version 0.2 documented under a module's name is still imported from it."""
+    loaded = importlib.import_module(f"mtpfast.{old}")
+    assert all(getattr(loaded, name) is not None for name in names)
 
 
 @pytest.mark.parametrize(
@@ -163,12 +235,12 @@ def test_import_is_light(statement, forbidden):
 
 def test_the_package_loads_pandas_only_where_a_data_frame_is_made():
     """scikit-learn itself may load pandas; no module here does so when it is imported."""
-    for module in MODULES:
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    for path in MODULES.values():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         names = set()
         for node in tree.body:  # the top level only
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
-        assert not names & {"pandas", "matplotlib", "numba"}
+        assert not names & {"pandas", "polars", "pyarrow", "matplotlib", "numba"}

@@ -1,0 +1,1 @@
+"""The ground: checks of input, labels, rows, rounding, arrays that grow."""

@@ -1,0 +1,27 @@
+"""How large numbers may be for what is computed from them to be a number: squares and products of four stay finite."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["LARGEST", "SMALLEST", "check_magnitude"]
+
+
+LARGEST, SMALLEST = 1e60, 1e-100
+
+
+def check_magnitude(values, name):
+    """Raise where the largest size among ``values`` (an array, a sparse matrix or a number) is out of range.
+
+    All zero is in range; so are small numbers beside one that is not small.
+    """
+    values = getattr(values, "data", values) if hasattr(values, "indptr") else np.asarray(values)
+    if not values.size:
+        return
+    largest = float(max(np.max(values), -np.min(values)))
+    if largest > LARGEST or 0.0 < largest < SMALLEST:
+        what = "large" if largest > LARGEST else "small"
+        raise ValueError(
+            f"{name} is too {what}: its largest absolute value is {largest:g}, expected 0 or a number "
+            f"from {SMALLEST:g} to {LARGEST:g} (use other units)"
+        )

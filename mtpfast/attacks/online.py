@@ -1,0 +1,434 @@
+"""Algorithm 1 of Suya et al.: add the point of largest loss difference, retrain, repeat."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from array import array
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mtpfast.arrays.checks import as_theta, check_count, check_labels, check_number, check_sample_weight, check_X
+from mtpfast.arrays.growing import Growing
+from mtpfast.losses.margin import HINGE
+from mtpfast.losses.objective import make_objective
+from mtpfast.oracle.search import find_point
+from mtpfast.oracle.supply import Supply
+from mtpfast.proofs.bounds import LARGEST, lower_bound
+from mtpfast.proofs.certificate import bound_along_path, certify_coarsely
+from mtpfast.proofs.clean_pass import clean_gradient
+from mtpfast.proofs.goal import Goal, hit_radius, trained_margin_tol
+from mtpfast.results.result import PoisoningResult
+from mtpfast.spaces.features import FeatureSpace
+from mtpfast.training.victim import Victim
+
+__all__ = ["poison"]
+
+
+STOPS = ("loss_difference", "distance")
+
+
+# Of the history.
+NAMES = ("n_points", "loss_difference", "distance", "clean_loss", "lower_bound", "gap", "loss_difference_upper_bound")
+
+EFFORT = 10  # times the nodes, where a search found nothing above tol and did not prove that there is nothing
+
+
+def poison(
+    X,
+    y,
+    target,
+    *,
+    loss="hinge",
+    alpha: float | None = None,
+    C: float | None = None,
+    fit_intercept: bool = True,
+    penalize_intercept: bool = True,
+    class_weight=None,
+    count_rows: bool = False,
+    feasible_set=None,
+    stop: str = "loss_difference",
+    tol: float = 0.01,
+    max_points: int | None = None,
+    repeats: int = 1,
+    sample_weight=None,
+    eval_sets: Mapping | None = None,
+    callback: Callable[[dict], bool | None] | None = None,
+    resume: PoisoningResult | None = None,
+    theta0=None,
+    margin_tol: float | None = None,
+    verbose: int = 0,
+) -> PoisoningResult:
+    r"""Add points to the training set until the victim comes close to the target.
+
+    With :math:`\theta_t` the victim trained on the clean rows and the points so far, add
+
+    .. math:: (x_t, y_t) \in \arg\max_{(x, y) \in F} \;
+              \varphi(y\, \theta_t \cdot \tilde x) - \varphi(y\, \theta_p \cdot \tilde x)
+
+    until that maximum, the *loss-based distance* D, is proved to be at most ``tol``. D of the best
+    iterate is O(log T / T) after T points.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        Clean rows; a C-contiguous float64 array or a CSR matrix is used as it is.
+    y : array-like of shape (n_samples,)
+        -1 and +1.
+    target : pair (coef, intercept), array (w, b), or fitted linear model
+    loss : {"hinge", "squared_hinge", "log_loss"} or Loss
+    alpha, C : float, optional
+        At most one: mean loss plus weight decay ``alpha`` (default 0.01), or summed loss with
+        ``1 / C`` on the penalty.
+    fit_intercept, penalize_intercept : bool
+    class_weight : dict of {-1: float, 1: float}, "balanced" or None
+        What every row of a label weighs, poison included, times its ``sample_weight``. D is then the largest
+        *weighted* loss difference, ``class_weight[y] (phi(y theta . x~) - phi(y theta_p . x~))``. "balanced" is
+        ``n / (2 n_y)`` over clean rows and poison: every point changes all weights, the victim is trained anew on
+        them, and no lower bound is proved (``lower_bound`` is 0).
+    count_rows : bool, default=False
+        What alpha multiplies, and "balanced" counts: the rows, as in SGDClassifier (SVC for "balanced"), instead
+        of the sum of their weights.
+    feasible_set : FeatureSpace or CandidatePool, optional
+        Where the points may lie; ``FeatureSpace.from_data(X)`` by default.
+    stop : {"loss_difference", "distance"}
+        What ``tol`` is compared with: D, or the l2 distance of (w, b) to the target.
+    tol : float
+    max_points : int, optional
+        The budget; no limit by default.
+    repeats : int
+        Copies of each point that are added at once.
+    sample_weight : array-like of shape (n_samples,), optional
+    eval_sets : mapping of str to (X, y), optional
+        ``history["accuracy_<name>"]`` then holds the accuracy of every model visited.
+    callback : callable, optional
+        Called after every model with a dict (``n_points``, ``theta`` and the entries of the
+        history); returning True ends the attack with status "budget".
+    resume : PoisoningResult, optional
+        Go on from this attack on the same data and target.
+    theta0 : ndarray of shape (n_features + 1,), optional
+        Where to start training the clean victim from.
+    margin_tol : float, optional
+        Hinge: rows (clean, candidates, poison) with ``|margin - 1| <= margin_tol`` under the target may count as on the
+        margin, where trainers leave them to their accuracy. It only lowers the bound. By default 1e-6, or twice the
+        ``tol`` of the fitted estimator that is the target, if that is more.
+    verbose : int
+        1 prints a line a second to the standard error stream.
+
+    Returns
+    -------
+    PoisoningResult
+        Status "reached" (for D: its ``upper_bound`` is at most ``tol``, see :class:`LossDifference`);
+        "budget"; "stalled" (the measure has not improved for so long that it
+        will not, or no feasible point pushes towards the target, or every candidate of a pool has
+        been used ``max_repeats`` times); or "interrupted" (Ctrl-C: what was found so far).
+        ``lower_bound`` is Theorem 2 of the paper, the best over the models visited: no poisoning
+        with fewer points induces the target, to 1e-6 of its norm (what counts as a hit; ``goal`` of the result). For a
+        pool with ``max_repeats`` it also counts how often each candidate can be used (the entries of the history
+        know neither the 1e-6 nor ``max_repeats``).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For input that does not fit together; the message names the argument.
+
+    Notes
+    -----
+    A step is one search over the feasible set and one refit from the previous model; X is never
+    copied. The points are those of the first k steps of any longer attack.
+
+    D is a maximum over the feasible set as a whole: candidates of a pool that are used up count for
+    it, and the point added is the best of those that are left.
+
+    References
+    ----------
+    Suya, Mahloujifar, Suri, Evans, Tian, "Model-Targeted Poisoning Attacks with Provable
+    Convergence", ICML 2021: Algorithm 1 and Theorems 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtpfast.attacks.online import poison
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([-1.0, -1.0, 1.0, 1.0])
+    >>> result = poison(X, y, ([-1.0], 1.5), alpha=0.1, tol=0.05)
+    >>> result.status, result.loss_difference <= 0.05, result.lower_bound <= result.n_points
+    ('reached', True, True)
+    """
+    objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows)
+    X = check_X(X)
+    y = check_labels(y, X.shape[0])
+    weight = check_sample_weight(sample_weight, X.shape[0])
+    margin_tol = trained_margin_tol(target) if margin_tol is None else check_number(margin_tol, "margin_tol")
+    target = as_theta(target, X.shape[1])
+    if not fit_intercept and target[-1] != 0.0:
+        raise ValueError(f"target must have intercept 0 when fit_intercept=False, got {target[-1]:g}")
+    if stop not in STOPS:
+        raise ValueError(f"stop must be one of {', '.join(map(repr, STOPS))}, got {stop!r}")
+    tol = check_number(tol, "tol")
+    max_points = None if max_points is None else check_count(max_points, "max_points", low=0)
+    repeats = check_count(repeats, "repeats")
+    if feasible_set is None:
+        feasible_set = FeatureSpace.from_data(X, integer=None)
+    if theta0 is not None:
+        theta0 = as_theta(theta0, X.shape[1], "theta0")
+    eval_sets = _evaluation_sets(eval_sets, X.shape[1])
+    if resume is not None and not isinstance(resume, PoisoningResult):
+        raise TypeError(f"resume must be a PoisoningResult, got {type(resume).__name__}")
+    find_point(target, target, feasible_set, objective.loss)  # a feasible set that does not fit fails here
+    goal = Goal(target, objective, feasible_set, hit_radius(target, feasible_set), margin_tol)
+    run = _Run(X, y, weight, goal, eval_sets, theta0, resume)
+    try:
+        status, message = run.go(stop, tol, max_points, repeats, callback, verbose)
+    except KeyboardInterrupt:
+        if not run.path:
+            raise
+        status, message = "interrupted", "interrupted; the points found so far are kept"
+    return run.result(status, message, stop, tol)
+
+
+def _evaluation_sets(eval_sets, n_features):
+    """name -> (X, whether y is +1), checked."""
+    if eval_sets is None:
+        return {}
+    if not isinstance(eval_sets, Mapping):
+        raise TypeError(f"eval_sets must map names to pairs (X, y), got {type(eval_sets).__name__}")
+    checked = {}
+    for name, pair in eval_sets.items():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"eval_sets[{name!r}] must be a pair (X, y), got {type(pair).__name__}")
+        X = check_X(pair[0], f"X of eval_sets[{name!r}]", n_features)
+        y = check_labels(pair[1], X.shape[0], f"y of eval_sets[{name!r}]", f"X of eval_sets[{name!r}]", both=False)
+        checked[name] = (X, y > 0)
+    return checked
+
+
+class _Run:
+    """The state of one attack: the victim, the points in order, and a record of every model."""
+
+    def __init__(self, X, y, weight, goal: Goal, eval_sets, theta0, resume):
+        target, objective, feasible_set = goal.theta_target, goal.objective, goal.feasible_set
+        self.X, self.y, self.weight, self.goal, self.target = X, y, weight, goal, target
+        self.objective, self.feasible_set, self.eval_sets = objective, feasible_set, eval_sets
+        self.supply = Supply(feasible_set, X, target)
+        self.sequence, self.path = array("q"), Growing(target.shape)
+        self.names = [*NAMES, *(f"accuracy_{name}" for name in eval_sets)]
+        self.history = Growing((len(self.names),))  # a row for every model of the path
+        c = objective.weights(y, weight)
+        self.clean_weight = float(X.shape[0]) if c is None else float(c.sum())
+        self.target_value = objective.value(target, X, y, weight)
+        self.target_penalty = objective.penalty(target)
+        self.beside = 0.0  # by how much a poison row near the kink may be off, times what it weighs
+        if objective.loss is HINGE and not objective.is_balanced:
+            self.beside = goal.margin_tol * max(objective.weight_of(label) for label in (-1.0, 1.0))
+        self.kink_gap = self._kink_gap(c)
+        self.half_k = 0.5 * objective.k(objective.amount(y, weight))
+        self.k_per_point = sorted(objective.k_of_point(label) for label in (-1.0, 1.0))
+        self.victim = Victim(X, y, objective, sample_weight=weight, theta0=theta0)
+        if resume is not None:
+            self._resume(resume)
+
+    def _kink_gap(self, weights):
+        """By how much the clean loss at the target may be off where rows near the kink count with any slope.
+
+        A row of margin m with slope s in [0, 1] obeys ``phi(m') >= phi(m) + s (m - m') - |m - 1|``.
+        """
+        if not self.beside:
+            return 0.0
+        margin_tol = self.goal.margin_tol
+        off = np.abs(self.objective.margins(self.target, self.X, self.y) - 1.0)
+        near = np.flatnonzero(off <= margin_tol)
+        return float(off[near].sum() if weights is None else off[near] @ weights[near])
+
+    def _resume(self, earlier: PoisoningResult):
+        same = (
+            earlier.n_clean == self.X.shape[0]
+            and np.array_equal(earlier.theta_target, self.target)
+            and repr(earlier.objective) == repr(self.objective)
+        )
+        if not same:
+            raise ValueError("resume must come from an attack on the same data, target and objective")
+        if earlier.path is None:
+            raise ValueError("resume must come from an incremental attack; this result has no path")
+        if earlier.feasible_set != self.feasible_set:
+            raise ValueError(f"resume has feasible_set {earlier.feasible_set!r}, this attack has {self.feasible_set!r}")
+        # The clean model tells other rows, labels or weights from these.
+        off = float(np.linalg.norm(self.victim.theta - earlier.path[0]))
+        if off > 1e-5 * self.victim.size():
+            raise ValueError(
+                f"resume must come from an attack on the same data: its clean model is {off:.2g} away from this one"
+            )
+        self.supply.use(earlier.points, earlier.labels, earlier.counts)
+        self.victim.add_many(earlier.points, earlier.labels, earlier.counts)
+        self.sequence.extend(earlier.sequence.tolist())
+        # The last model is visited again, so its entry is left out here.
+        self.path.extend(earlier.path[:-1])
+        missing = np.full(len(earlier.path), np.nan)
+        columns = [earlier.history.get(name, missing)[:-1] for name in self.names]
+        self.history.extend(np.stack(columns, axis=1))
+
+    def go(self, stop, tol, max_points, repeats, callback, verbose):
+        victim, last_line = self.victim, time.monotonic()
+        which = self.names.index(stop)
+        proved = self.names.index("loss_difference_upper_bound") if stop == "loss_difference" else which
+        earlier = self.history.rows
+        measures = array("d", np.where(np.isnan(earlier[:, proved]), earlier[:, which], earlier[:, proved]))
+        audited, open_, closing = False, 0, 1
+        while True:
+            asked = victim.theta, self.target, self.objective.loss, victim.settled.class_weight
+            diff, step = self.supply.find(*asked)
+            if stop == "loss_difference" and diff.value <= tol < diff.upper_bound:
+                open_ += 1
+                if open_ == closing:  # the first time, the second, the fourth, ...: it may cost much and be in vain
+                    closing *= 2
+                    diff, step = self.supply.find(*asked, EFFORT)
+            record = self._record(diff)
+            n, measure = len(self.sequence), record[proved]
+            measures.append(measure)
+            above = f"{stop} {record[which]:.4g}"
+            if measure > tol >= record[which]:
+                above += f" at the best point found, at most {measure:.4g} proved"
+            if verbose and time.monotonic() - last_line >= 1.0:
+                last_line = time.monotonic()
+                sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {record[2]:.4g}\n")
+            if measure <= tol:
+                end = "reached", f"{stop} {record[which]:.4g} <= tol {tol:g} with {n} points"
+            elif callback is not None and callback(self._state(record)):
+                end = "budget", f"stopped by the callback after {n} points"
+            elif max_points is not None and n >= max_points:
+                end = "budget", f"{above} > tol {tol:g} with all {n} points"
+            elif step is None:
+                used = f"used max_repeats={self.feasible_set.max_repeats} times"
+                end = "stalled", f"every candidate has been {used}, {n} points; {above} > tol {tol:g}"
+            elif step.upper_bound <= 1e-12 * (1.0 + abs(measure)) or step.value <= 0.0:
+                kind = "feasible point" if step is diff else "candidate that is left"
+                found = "" if step.upper_bound <= 1e-12 * (1.0 + abs(measure)) else " was found that"
+                end = "stalled", f"no {kind}{found} pushes towards the target; {above}"
+            elif _stalled(measures):
+                end = "stalled", f"{stop} has stopped falling at {min(measures):.4g} > tol {tol:g}"
+            else:
+                count = self.supply.take(repeats if max_points is None else min(repeats, max_points - n))
+                index = victim.add(step.x, step.y, count)
+                self.sequence.extend([index] * count)
+                continue
+            if audited or self._last_model_holds():
+                return end
+            audited = True  # the last model was mended: look again
+            measures.pop()
+
+    def _last_model_holds(self):
+        """The full audit at the end. Where it finds something to mend, the last record is taken back."""
+        victim, repairs, last = self.victim, self.victim.n_repairs, len(self.path) - 1
+        gap = victim.check()
+        if victim.n_repairs == repairs:
+            self.history.rows[last, NAMES.index("gap")] = gap
+            return True
+        self.path.truncate(last)
+        self.history.truncate(last)
+        return False
+
+    def _record(self, diff):
+        """What the history says about the current model, in the order of its names."""
+        victim, objective, theta = self.victim, self.objective, self.victim.theta
+        clean_loss = victim.clean_loss()
+        bound = 0.0  # none is proved where every point changes the weights of the clean rows
+        if not objective.is_balanced:
+            penalty = objective.penalty(theta)
+            bound = lower_bound(
+                self.target_value,
+                clean_loss + self.half_k * penalty,
+                diff.upper_bound + self.beside,
+                penalty,
+                self.target_penalty,
+                self.k_per_point[penalty > self.target_penalty],  # the label that costs more
+                gap=self.kink_gap,
+                n_terms=self.X.shape[0],
+            ).value
+        away = theta - self.target
+        distance = math.sqrt(away @ away)
+        record = (len(self.sequence), diff.value, distance, clean_loss, bound, victim.gap, diff.upper_bound)
+        for X, positive in self.eval_sets.values():
+            record += (float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive)),)
+        self.history.append(record)
+        self.path.append(theta)
+        return record
+
+    def _state(self, record):
+        """What a callback is told."""
+        return {**dict(zip(self.names, record, strict=True)), "theta": self.victim.theta}
+
+    def result(self, status, message, stop, tol) -> PoisoningResult:
+        # An interrupt may come between any two statements: the last complete record counts.
+        n_models = min(len(self.path), len(self.history))
+        path = self.path.rows[:n_models]
+        history = dict(zip(self.names, self.history.rows[:n_models].T.copy(), strict=True))
+        history["n_points"] = history["n_points"].astype(np.intp)
+        sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
+        used = int(sequence.max()) + 1 if len(sequence) else 0
+        points, labels = self.victim.hand_over(used)  # and its own arrays are free
+        clean = self._clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
+        certificate, bound = bound_along_path(self.goal, clean, path, history["lower_bound"])
+        if bound == LARGEST:
+            coarse = certify_coarsely(self.goal, certificate.direction, self.X, self.y, self.weight)
+            if coarse.n_poison < LARGEST:
+                certificate, bound = coarse, coarse.n_poison
+                message += (
+                    "; the target is beyond what any number of points induces, by less than a trainer may have left it "
+                    f"off: the bound is for distance {coarse.tol:.3g}"
+                )
+        if bound == LARGEST and status != "reached":
+            message += "; no number of points induces the target exactly, as the certificate proves"
+        victim = self.victim
+        if self.objective.is_balanced:
+            message += "; no lower bound is proved for class_weight='balanced'"
+        if victim.n_repairs:
+            message += f"; {victim.n_repairs} of {victim.n_audits} audits of the refit found something to mend"
+        return PoisoningResult(
+            points=points,
+            labels=labels,
+            sequence=sequence,
+            theta=path[-1],
+            theta_target=self.target,
+            objective=self.objective,
+            status=status,
+            lower_bound=bound,
+            loss_difference=float(history["loss_difference"][-1]),
+            loss_difference_upper_bound=float(history["loss_difference_upper_bound"][-1]),
+            tol=tol,
+            stop=stop,
+            history=history,
+            feasible_set=self.feasible_set,
+            classes=np.array([-1.0, 1.0]),
+            n_clean=self.X.shape[0],
+            clean_weight=self.clean_weight,
+            path=path,
+            certificate=certificate,
+            goal=self.goal if certificate is None else certificate.goal,
+            clean=clean,
+            message=message,
+        )
+
+    def _clean_gradient(self):
+        """The clean rows at the target, in one pass: what every certificate along the path is made of."""
+        return clean_gradient(
+            self.X,
+            self.y,
+            self.target,
+            self.objective,
+            self.weight,
+            margin_tol=self.goal.margin_tol,
+            tol=self.goal.tol,
+            compact=True,
+        )
+
+
+def _stalled(measures, window: int = 500) -> bool:
+    """No improvement by 1 % over the latter half of the attack (at least ``window`` models).
+
+    D falls like log T / T, so that half the steps without any progress mean that none will come.
+    """
+    window = max(window, len(measures) // 2)
+    if len(measures) < 2 * window or len(measures) % 100:
+        return False
+    return min(measures[-window:]) > 0.99 * min(measures[:-window])

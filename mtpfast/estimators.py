@@ -1,0 +1,697 @@
+"""The attacks as scikit-learn estimators: parameters, labels and columns, and no mathematics."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
+
+from .arrays.checks import check_X
+from .arrays.frames import emptied, is_frame, take_records
+from .attacks.online import poison
+from .losses.margin import class_weights
+from .losses.objective import make_objective
+from .minimum.minimum import minimum_poisoning
+from .preprocessing.codecs import as_raw, codec_of
+from .preprocessing.steps import is_fitted, to_matrix
+from .proofs.goal import MARGIN_TOL, trained_margin_tol
+from .results.result import PoisoningResult
+from .results.stored import is_stored_as_text
+from .spaces.features import FeatureSpace
+from .spaces.pool import CandidatePool
+from .targets.models import binary_linear_model, training_of
+from .training.victim import refit
+
+__all__ = ["MinimumPoisoner", "ModelTargetedPoisoner"]
+
+
+_ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C"}
+
+
+class _Poisoner(ClassifierMixin, BaseEstimator):
+    """The clean victim, and what both attacks share: it is a linear classifier like any other."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Train the clean victim.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
+            Kept by reference for :meth:`attack` where it is a C-contiguous float64 array or a CSR
+            matrix already, and converted once otherwise. Never changed. With ``preprocessing``, a
+            table of raw records, a DataFrame or an array; or texts, a list of strings. Data frames are those of
+            pandas, polars and pyarrow. A warning names columns of objects of which :meth:`PoisoningResult.save` can
+            only keep the text.
+        y : array-like of shape (n_samples,)
+            Two classes; the larger label is the positive one.
+        sample_weight : array-like of shape (n_samples,), optional
+            Row i counts as ``sample_weight[i]`` rows (with ``count_rows``, alpha still sees one).
+
+        Returns
+        -------
+        self
+        """
+        objective = self._objective()
+        codec = sample = preprocessing = frame = None
+        if self.preprocessing is None:
+            frame = emptied(X) if is_frame(X) else None
+            X, y = validate_data(self, X, y, **_ROWS)
+        else:
+            table = as_raw(self.preprocessing, X)
+            if len(table.shape) == 2:
+                validate_data(self, table, skip_check_array=True)
+            preprocessing = self._fitted_preprocessing(table, y)
+            X, y = check_X_y(to_matrix(preprocessing.transform(table)), y, estimator=self, **_ROWS)
+            codec = codec_of(preprocessing, table)
+            if len(table.shape) == 2:
+                _tell_of_text([name for name, values in codec.values().items() if is_stored_as_text(values)])
+            rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), 1000)).astype(np.intp))
+            sample = take_records(table, rows)
+        X = check_X(X)  # CSR rows sorted and without duplicate entries
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind != "binary":
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(f"y must hold two classes, got one class: {classes.tolist()[0]!r}")
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            present = np.unique(y[sample_weight > 0])
+            if len(present) < 2:
+                raise ValueError(
+                    f"y must hold two classes of positive weight, got {len(present)}: {present.tolist()} "
+                    f"(sample_weight is zero on the other class)"
+                )
+        signs = np.where(y == classes[1], 1.0, -1.0)
+        objective = dataclasses.replace(objective, class_weight=class_weights(self.class_weight, classes))
+        trained = refit(X, signs, objective, sample_weight=sample_weight)
+        self.classes_ = classes
+        self.coef_, self.intercept_ = trained.theta[None, :-1].copy(), trained.theta[-1:].copy()
+        self.dual_gap_ = float(trained.gap)
+        self.n_iter_ = int(trained.n_iter)
+        self._X, self._signs, self._sample_weight = X, signs, sample_weight
+        self.preprocessing_, self._codec, self._sample, self._frame = preprocessing, codec, sample, frame
+        return self
+
+    def _fitted_preprocessing(self, table, y):
+        given = self.preprocessing
+        if isinstance(given, type) or not (hasattr(given, "fit") and hasattr(given, "transform")):
+            raise TypeError(f"preprocessing must be a transformer, a Pipeline of them, or None, got {given!r}")
+        _refuse_samplers(given)
+        return copy.deepcopy(given) if is_fitted(given) else clone(given).fit(table, y)
+
+    def _features(self, X):
+        """What the victim sees of X."""
+        if self.preprocessing_ is None:
+            return validate_data(self, X, reset=False, **_ROWS)
+        table = as_raw(self.preprocessing_, X)
+        if len(table.shape) == 2:
+            validate_data(self, table, reset=False, skip_check_array=True)
+        return check_array(to_matrix(self.preprocessing_.transform(table)), estimator=self, **_ROWS)
+
+    @property
+    def _names(self):
+        """Names of the features that the victim sees, or None."""
+        if self._codec is not None:
+            return None if self._codec.names is None else np.array(self._codec.names, dtype=object)
+        return getattr(self, "feature_names_in_", None)
+
+    def decision_function(self, X):
+        """``w . x + b`` under the clean victim: ndarray of shape (n_samples,)."""
+        check_is_fitted(self)
+        return self._features(X) @ self.coef_[0] + self.intercept_[0]
+
+    def predict(self, X):
+        """The clean victim's labels: ndarray of shape (n_samples,)."""
+        positive = self.decision_function(X) > 0
+        return self.classes_[positive.astype(int)]
+
+    @classmethod
+    def from_estimator(cls, estimator, **params):
+        """An attacker on a victim trained as this scikit-learn estimator is.
+
+        Parameters
+        ----------
+        estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression, SGDClassifier or Pipeline
+            Fitted or not. Its loss, its C or alpha, its class weights, and what it does with the intercept are taken
+            over. The steps of a Pipeline before such a last one become ``preprocessing``: fitted
+            ones are used as they are.
+
+            ===================  ==============================  ============  ====================
+            estimator            loss                            penalty       intercept
+            ===================  ==============================  ============  ====================
+            LinearSVC            hinge, squared hinge            ``C``         penalised
+            SVC(linear)          hinge                           ``C``         free
+            LogisticRegression   log loss                        ``C``         free; penalised with
+                                                                               solver="liblinear"
+            SGDClassifier        hinge, squared hinge, log loss  ``alpha``     free
+            ===================  ==============================  ============  ====================
+
+            SGDClassifier multiplies alpha by the number of rows whatever they weigh, and both it and SVC count rows
+            for ``class_weight="balanced"``: ``count_rows=True``. For LinearSVC and LogisticRegression "balanced"
+            counts sample weights (since scikit-learn 1.7, and rows before).
+        **params
+            Everything else that the attacker takes (``feasible_set``, ``tol``, ...).
+
+        Returns
+        -------
+        attacker
+            Not fitted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the estimator does not minimise a margin loss with an l2 penalty.
+
+        Examples
+        --------
+        >>> from sklearn.svm import LinearSVC
+        >>> from mtpfast import ModelTargetedPoisoner
+        >>> ModelTargetedPoisoner.from_estimator(LinearSVC(C=0.5, loss="hinge"), tol=0.05)
+        ModelTargetedPoisoner(C=0.5, tol=0.05)
+
+        A Pipeline is attacked through its table: what comes out are raw records.
+
+        >>> import numpy as np, pandas as pd
+        >>> from sklearn.compose import make_column_transformer
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
+        >>> table = pd.DataFrame({"age": [20, 30, 60, 40], "work": ["state", "private", "private", "state"]})
+        >>> first = make_column_transformer((MinMaxScaler(), ["age"]), (OneHotEncoder(), ["work"]))
+        >>> pipeline = make_pipeline(first, LinearSVC(loss="hinge"))
+        >>> attacker = ModelTargetedPoisoner.from_estimator(pipeline, max_points=2).fit(table, [0, 0, 1, 1])
+        >>> attacker.attack((-attacker.coef_, -attacker.intercept_)).X_poison.dtypes.equals(table.dtypes)
+        True
+        """
+        steps, last = [], estimator
+        _refuse_samplers(estimator)
+        while isinstance(last, Pipeline):
+            steps, last = [*steps, *last.steps[:-1]], last.steps[-1][1]
+        taken = training_of(last)
+        if len(steps) > 1:
+            plain = type(estimator) is Pipeline and not isinstance(estimator.steps[-1][1], Pipeline)
+            taken["preprocessing"] = estimator[:-1] if plain else Pipeline(_renamed(steps))
+        elif steps and steps[0][1] not in (None, "passthrough"):
+            taken["preprocessing"] = steps[0][1]
+        clash = sorted(set(taken) & set(params))
+        if clash:
+            raise ValueError(f"{', '.join(clash)}: taken over from {type(estimator).__name__}, and given once more")
+        return cls(**taken, **params)
+
+    def _objective(self):
+        """Without the class weights, which need the classes."""
+        return make_objective(
+            self.loss, self.alpha, self.C, self.fit_intercept, self.penalize_intercept, None, self.count_rows
+        )
+
+    def _class_weight(self):
+        """The class weights, of -1 and +1."""
+        weights = class_weights(self.class_weight, self.classes_)
+        return dict(zip((-1, 1), weights, strict=True)) if isinstance(weights, tuple) else weights
+
+    def _call(self, target):
+        """The arguments that both attacks share, in the terms of the layers below."""
+        check_is_fitted(self)
+        target = self._after_preprocessing(target)
+        theta = binary_linear_model(target, self.coef_.shape[1], self.classes_, self._names)
+        shared = {
+            "loss": self.loss,
+            "alpha": self.alpha,
+            "C": self.C,
+            "fit_intercept": self.fit_intercept,
+            "penalize_intercept": self.penalize_intercept,
+            "class_weight": self._class_weight(),
+            "count_rows": self.count_rows,
+            "feasible_set": self._feasible_set(),
+            "sample_weight": self._sample_weight,
+        }
+        return (self._X, self._signs, theta), shared
+
+    def _kink_width(self, target):
+        """``margin_tol``: what was given, else what the estimator that is the target was trained to, if not closely."""
+        trained = trained_margin_tol(self._after_preprocessing(target))
+        return self.margin_tol if self.margin_tol is not None or trained <= MARGIN_TOL else trained
+
+    def _after_preprocessing(self, target):
+        """The last step of a target that is a Pipeline with the victim's own preprocessing; others as they are."""
+        if self.preprocessing_ is None or not hasattr(target, "steps"):
+            return target
+        first = target[:-1] if len(target.steps) > 1 else None
+        if first is None or not is_fitted(first):
+            raise ValueError("target is a Pipeline without fitted steps before its last, the victim has preprocessing")
+        own, other = (to_matrix(part.transform(self._sample)) for part in (self.preprocessing_, first))
+        apart = abs(own - other).max() if own.shape == other.shape else np.inf
+        if not apart <= 1e-9 * max(1.0, abs(own).max()):
+            raise ValueError(
+                "target is a Pipeline whose preprocessing is not the victim's: it maps the same records to "
+                + (f"rows {apart:.2g} apart" if np.isfinite(apart) else f"{other.shape[1]} columns, not {own.shape[1]}")
+                + "; pass a Pipeline that shares the fitted preprocessing_, or its last step alone"
+            )
+        return target.steps[-1][1]
+
+    def _feasible_set(self):
+        """The feasible set, checked: features by number, labels as -1. and +1."""
+        space = self._own_feasible_set()
+        if space is None:
+            return FeatureSpace.from_data(self._X, integer=None)
+        space = space.bind(self._names, self.classes_)
+        if isinstance(space, FeatureSpace):
+            space.regions(self.coef_.shape[1])
+        return space
+
+    def _own_feasible_set(self):
+        """The feasible set in the user's terms: what was given, or what records can be; None for neither."""
+        space = self.feasible_set
+        if isinstance(space, CandidatePool):
+            space.check(self.coef_.shape[1])
+            if self._codec is not None and not np.all(known := self._codec.has(space.X)):
+                raise ValueError(f"feasible_set: row {int(np.argmin(known))} of X_cand is not the row of any record")
+        elif space is not None and not isinstance(space, FeatureSpace):
+            raise TypeError(f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}")
+        elif self._codec is not None:
+            return self._codec.space if space is None else self._codec.narrow(space)
+        return space
+
+    def _to_signs(self, y, name):
+        y = np.asarray(y)
+        known = np.isin(y, self.classes_)
+        if not np.all(known):
+            raise ValueError(
+                f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel().tolist()[0]!r}"
+            )
+        return np.where(y == self.classes_[1], 1.0, -1.0)
+
+    def _in_user_terms(self, result: PoisoningResult) -> PoisoningResult:
+        """The result with the labels and columns of the data given to fit, and with raw records."""
+        own = self._own_feasible_set()
+        space = result.feasible_set if own is None else own
+        records = {}
+        if self._codec is not None:
+            records = {"records": self._codec.decode(result.points), "preprocessing": self.preprocessing_}
+            # What the records are mapped to: the points themselves, or a rounding away from them.
+            points = self._codec.encode(records["records"])
+            off = sp.coo_matrix(points - result.points)
+            feature = off.col
+            size = abs(sp.csr_matrix(points))[off.row, feature] if off.nnz else np.empty((1, 0))
+            far = np.abs(off.data) > 2.0 * self._codec.rounding[feature] + 1e-8 * np.maximum(1.0, np.ravel(size))
+            if np.any(far):
+                row, feature = off.row[far][0], feature[far][0]
+                raise RuntimeError(
+                    f"point {row} of the attack is not the row of a record: feature {feature} is "
+                    f"{result.points[row, feature]:g}, in the nearest record {points[row, feature]:g}"
+                )
+            records["points"] = sp.csr_matrix(points) if sp.issparse(result.points) else points
+        return dataclasses.replace(
+            result,
+            labels=self.classes_[(result.labels > 0).astype(int)],
+            feasible_set=space,
+            classes=self.classes_,
+            feature_names=self._names,
+            table=self._frame,
+            **records,
+        )
+
+    def _in_signs(self, result: PoisoningResult) -> PoisoningResult:
+        """The reverse, for a result that an attack goes on from."""
+        if not isinstance(result, PoisoningResult):
+            raise TypeError(f"resume must be a PoisoningResult, got {type(result).__name__}")
+        if not np.array_equal(result.classes, self.classes_):
+            raise ValueError(
+                f"resume has labels {result.classes.tolist()}, the victim was trained with {self.classes_.tolist()}"
+            )
+        signs = self._to_signs(result.labels, "resume.labels")
+        own = self._own_feasible_set()
+        own = self._feasible_set() if own is None else own
+        if result.feasible_set != own:
+            raise ValueError(f"resume has feasible_set {result.feasible_set!r}, this attack has {own!r}")
+        classes = np.array([-1.0, 1.0])
+        return dataclasses.replace(result, labels=signs, classes=classes, feasible_set=self._feasible_set())
+
+    def _evaluation_sets(self, eval_sets):
+        if eval_sets is None:
+            return None
+        if not isinstance(eval_sets, Mapping):
+            raise TypeError(f"eval_sets must map names to pairs (X, y), got {type(eval_sets).__name__}")
+        converted = {}
+        for name, pair in eval_sets.items():
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ValueError(f"eval_sets[{name!r}] must be a pair (X, y), got {type(pair).__name__}")
+            X = self._features(pair[0])
+            signs = self._to_signs(pair[1], f"y of eval_sets[{name!r}]")
+            if signs.shape != (X.shape[0],):
+                raise ValueError(f"eval_sets[{name!r}] has {X.shape[0]} rows and labels of shape {signs.shape}")
+            converted[name] = (X, signs)
+        return converted
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.sparse = True
+        return tags
+
+
+class ModelTargetedPoisoner(_Poisoner):
+    r"""Algorithm 1: poisoning points, one by one, until the victim learns the target.
+
+    The victim trains on the clean rows and the poisoning points,
+
+    .. math:: \theta_t = \arg\min_\theta \sum_i c_i \varphi(y_i \theta \cdot \tilde x_i)
+              + \frac{k}{2} \theta^\top R \theta,
+
+    and the next point is where its loss exceeds the target's most,
+
+    .. math:: (x_t, y_t) = \arg\max_{(x, y) \in F} \varphi(y \theta_t \cdot \tilde x)
+              - \varphi(y \theta_p \cdot \tilde x).
+
+    Parameters
+    ----------
+    loss : {"hinge", "squared_hinge", "log_loss"} or Loss, default="hinge"
+        The victim's loss; :func:`mtpfast.losses.custom.custom` makes others.
+    alpha : float, optional
+        Mean loss plus ``alpha / 2`` times the squared norm: k is alpha times the number of rows,
+        poison included, as in SGDClassifier and in the paper. 0.01 where C is not given either.
+    C : float, optional
+        Summed loss: k is 1 / C whatever the number of rows, as in LinearSVC and
+        LogisticRegression. At most one of alpha and C is given.
+    fit_intercept : bool, default=True
+    penalize_intercept : bool, default=True
+        Whether the penalty includes the intercept, as in LIBLINEAR.
+    class_weight : dict of label to float, "balanced" or None
+        As in scikit-learn's classifiers: a row of label y, clean or poison, counts as ``class_weight[y]`` rows (1
+        for a label that the dict leaves out). D is then the largest weighted loss difference, ``class_weight[y]``
+        times the one above. With "balanced", ``n / (2 n_y)`` over clean rows and poison, every point added changes
+        the weights of all rows: the victim is trained on the new weights each time, and no lower bound is proved.
+    count_rows : bool, default=False
+        alpha multiplies, and "balanced" counts, rows as they are, not the sum of their weights: so do
+        SGDClassifier and, for "balanced", SVC.
+    feasible_set : FeatureSpace or CandidatePool, optional
+        Where a poisoning point may lie; by default between the minimum and maximum of every
+        feature in the clean data. With ``preprocessing``, its features are the transformed ones,
+        by number or by ``get_feature_names_out``; by default, every row that a record can have
+        (see :class:`mtpfast.preprocessing.tables.RecordCodec`), and a FeatureSpace given takes away from that.
+        For texts, a :class:`DocumentSpace` sets the length of the documents and how often they may
+        use a word; by default, no document is longer than the longest text (see
+        :class:`mtpfast.preprocessing.texts.TextCodec`).
+    stop : {"loss_difference", "distance"}, default="loss_difference"
+        What must fall to ``tol``: the largest loss difference over the feasible set, or the l2
+        distance of (w, b) to the target.
+    tol : float, default=0.01
+    max_points : int, optional
+        Stop, with status "budget", after so many points.
+    repeats : int, default=1
+        Copies of the point added in each step.
+    margin_tol : float, optional
+        Hinge: rows whose margin under the target is this near to 1 may count as on the margin, in the bound; by default
+        1e-6, or twice the ``tol`` of the fitted estimator that is the target, if that is more.
+    verbose : int, default=0
+    preprocessing : transformer, optional
+        What the victim does to raw records before it is trained: a ColumnTransformer, a Pipeline or
+        one step of OneHotEncoder, OrdinalEncoder, MinMaxScaler, StandardScaler, MaxAbsScaler and
+        SimpleImputer; or, for texts, a CountVectorizer or TfidfVectorizer of single words. A fitted
+        one is used as it is, another is fitted to the clean table. ``fit``, ``predict`` and
+        ``attack`` then take, and the result gives, raw records.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (1, n_features)
+    intercept_ : ndarray of shape (1,)
+        The clean victim.
+    classes_ : ndarray of shape (2,)
+    dual_gap_ : float
+        Proved: the summed objective at the clean victim exceeds its minimum by no more.
+    n_iter_ : int
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, shape (n_features,)
+        Only where X had names for its columns. With ``preprocessing``, these are the raw columns.
+    preprocessing_ : fitted transformer or None
+
+    See Also
+    --------
+    MinimumPoisoner : the fewest points, with the proof.
+    poison : the same attack as a function.
+
+    References
+    ----------
+    Algorithm 1 of Suya, Mahloujifar, Suri, Evans, Tian, "Model-Targeted Poisoning Attacks with
+    Provable Convergence", ICML 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import minmax_scale
+    >>> from mtpfast import ModelTargetedPoisoner, make_target
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = minmax_scale(X).clip(0, 1)
+    >>> target = make_target(X, y, quantiles=[0.2], repeats=[5], goal=0.05)
+    >>> result = ModelTargetedPoisoner(tol=0.05).fit(X, y).attack(target)
+    >>> result.status, bool(result.loss_difference <= 0.05)
+    ('reached', True)
+    """
+
+    def __init__(
+        self,
+        loss="hinge",
+        alpha=None,
+        C=None,
+        fit_intercept=True,
+        penalize_intercept=True,
+        class_weight=None,
+        count_rows=False,
+        feasible_set=None,
+        stop="loss_difference",
+        tol=0.01,
+        max_points=None,
+        repeats=1,
+        margin_tol=None,
+        verbose=0,
+        preprocessing=None,
+    ):
+        self.loss = loss
+        self.alpha = alpha
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.penalize_intercept = penalize_intercept
+        self.class_weight = class_weight
+        self.count_rows = count_rows
+        self.feasible_set = feasible_set
+        self.stop = stop
+        self.tol = tol
+        self.max_points = max_points
+        self.repeats = repeats
+        self.margin_tol = margin_tol
+        self.verbose = verbose
+        self.preprocessing = preprocessing
+
+    def attack(
+        self,
+        target,
+        *,
+        resume: PoisoningResult | None = None,
+        callback: Callable[[dict], bool | None] | None = None,
+        eval_sets: Mapping | None = None,
+    ) -> PoisoningResult:
+        """Poison the data given to :meth:`fit` until the victim is close to the target.
+
+        Parameters
+        ----------
+        target : TargetModel, fitted linear classifier, or (coef, intercept)
+            From :func:`make_target`; or LinearSVC, LogisticRegression, SGDClassifier,
+            RidgeClassifier, Perceptron, with the victim's labels and columns; or two arrays. With
+            ``preprocessing``, a model of the transformed rows, or a Pipeline with that preprocessing.
+        resume : PoisoningResult, optional
+            Go on from this attack on the same data and target.
+        callback : callable, optional
+            Called after each step with a dict of what the history records; returning True stops
+            the attack with status "budget".
+        eval_sets : mapping of str to (X, y), optional
+            The history then holds ``accuracy_<name>`` of every model visited. With
+            ``preprocessing``, tables of raw records.
+
+        Returns
+        -------
+        PoisoningResult
+            In the labels and columns of the data given to fit.
+        """
+        data, shared = self._call(target)
+        result = poison(
+            *data,
+            **shared,
+            stop=self.stop,
+            tol=self.tol,
+            max_points=self.max_points,
+            repeats=self.repeats,
+            margin_tol=self._kink_width(target),
+            eval_sets=self._evaluation_sets(eval_sets),
+            callback=callback,
+            resume=None if resume is None else self._in_signs(resume),
+            theta0=np.append(self.coef_, self.intercept_),
+            verbose=self.verbose,
+        )
+        return self._in_user_terms(result)
+
+
+class MinimumPoisoner(_Poisoner):
+    r"""The fewest poisoning points that induce the target, with the proof that fewer cannot.
+
+    .. math:: \min_{\nu \ge 0} \; \nu(F) \quad \text{such that} \quad
+              \theta_p = \arg\min_\theta \sum_i c_i \varphi(y_i \theta \cdot \tilde x_i)
+              + \int_F \varphi(y \theta \cdot \tilde x) \, d\nu + \frac{k}{2} \theta^\top R \theta
+
+    Parameters
+    ----------
+    loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows, feasible_set
+        As in :class:`ModelTargetedPoisoner`. ``class_weight="balanced"`` is refused by :meth:`attack`: the program
+        of the minimum needs weights that do not depend on the number of points.
+    integer : bool, default=True
+        Look for whole counts that hit the target. False stops at the fractional minimum, which is
+        ``certificate.value``; the points then carry its weights rounded to whole numbers.
+    tol : float, default=0.0
+        The model may lie within this l2 distance of the target; 0 asks for exactly the target.
+    max_points : int, optional
+        Return the closest model found for so many points.
+    rescale : bool, default=False
+        Also search over c > 0 for the cheapest ``c * target``, which makes the same decisions.
+    margin_tol : float, optional
+        Hinge loss: clean rows whose margin under the target is so near to 1 count as lying on it.
+        Targets come from solvers that stop early; a larger value only lowers the bound. By default
+        1e-6, and 1e-9 where that leaves the victim short of the target.
+    preprocessing : transformer, optional
+        As in :class:`ModelTargetedPoisoner`.
+
+    Attributes
+    ----------
+    coef_, intercept_, classes_, dual_gap_, n_iter_, n_features_in_, feature_names_in_, preprocessing_
+        As in :class:`ModelTargetedPoisoner`: the clean victim.
+
+    See Also
+    --------
+    minimum_poisoning : the same as a function, with the mathematics and its references.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import minmax_scale
+    >>> from mtpfast import MinimumPoisoner, make_target
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = minmax_scale(X).clip(0, 1)
+    >>> target = make_target(X, y, quantiles=[0.2], repeats=[5], goal=0.05, alpha=0.01)
+    >>> result = MinimumPoisoner(alpha=0.01).fit(X, y).attack(target)
+    >>> result.status, result.n_points, result.lower_bound
+    ('reached', 52, 52)
+    """
+
+    def __init__(
+        self,
+        loss="hinge",
+        alpha=None,
+        C=None,
+        fit_intercept=True,
+        penalize_intercept=True,
+        class_weight=None,
+        count_rows=False,
+        feasible_set=None,
+        integer=True,
+        tol=0.0,
+        max_points=None,
+        rescale=False,
+        margin_tol=None,
+        preprocessing=None,
+    ):
+        self.loss = loss
+        self.alpha = alpha
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.penalize_intercept = penalize_intercept
+        self.class_weight = class_weight
+        self.count_rows = count_rows
+        self.feasible_set = feasible_set
+        self.integer = integer
+        self.tol = tol
+        self.max_points = max_points
+        self.rescale = rescale
+        self.margin_tol = margin_tol
+        self.preprocessing = preprocessing
+
+    def attack(self, target) -> PoisoningResult:
+        """The fewest points for the data given to :meth:`fit`.
+
+        Parameters
+        ----------
+        target : TargetModel, fitted linear classifier, or (coef, intercept)
+            As in :meth:`ModelTargetedPoisoner.attack`.
+
+        Returns
+        -------
+        PoisoningResult
+            In the labels and columns of the data given to fit. ``status`` is "unattainable", with
+            the proof in ``certificate``, where no number of points suffices.
+        """
+        return self._minimum(target, self.tol)
+
+    def tradeoff(self, target, tols) -> list[PoisoningResult]:
+        """How the number of points, and what is proved of it, fall with the tolerance.
+
+        Parameters
+        ----------
+        target : TargetModel, fitted linear classifier, or (coef, intercept)
+        tols : sequence of float
+            l2 distances within which the model must come, in place of the parameter ``tol``.
+
+        Returns
+        -------
+        list of PoisoningResult
+            One per tolerance, in the order given.
+        """
+        return [self._minimum(target, tol) for tol in np.atleast_1d(tols).tolist()]
+
+    def _minimum(self, target, tol):
+        data, shared = self._call(target)
+        result = minimum_poisoning(
+            *data,
+            **shared,
+            integer=self.integer,
+            tol=tol,
+            max_points=self.max_points,
+            rescale=self.rescale,
+            margin_tol=self._kink_width(target),
+        )
+        return self._in_user_terms(result)
+
+
+def _tell_of_text(names):
+    if names:
+        few = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        warnings.warn(
+            f"X: columns {few} hold objects of which a file can only keep the text: a result's save writes them as "
+            f"str(value), and load gives these strings",
+            stacklevel=3,
+        )
+
+
+def _renamed(steps):
+    """Steps of pipelines within pipelines, whose names may be the same, as those of one."""
+    names = [name for name, _ in steps]
+    return [(name if names.count(name) == 1 else f"{name}-{i}", step) for i, (name, step) in enumerate(steps)]
+
+
+def _refuse_samplers(estimator, path=()):
+    """Raise if a step of a Pipeline, or of one inside it, changes which rows the victim is trained on."""
+    if hasattr(estimator, "fit_resample") and not hasattr(estimator, "steps"):
+        where = f"step {' > '.join(map(repr, path))}" if path else "estimator"
+        raise TypeError(
+            f"{where} is a {type(estimator).__name__}, a sampler: it makes or removes rows while the victim is "
+            f"trained, so the victim's rows are not those of the table. Resample the table before, and pass a Pipeline "
+            f"without it"
+        )
+    parts = getattr(estimator, "steps", None) or getattr(estimator, "transformers", None) or ()
+    for name, step, *_ in parts if isinstance(parts, (list, tuple)) else ():
+        _refuse_samplers(step, (*path, name))

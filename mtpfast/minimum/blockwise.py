@@ -1,0 +1,215 @@
+r"""The trained model, found or proved from passes over blocks of rows: for data too large to be held as float64.
+
+The victim's objective is ``F(theta) = L(theta) + (k / 2) theta' R theta``. Let ``g`` be an eps-subgradient of ``L`` at
+``theta`` and ``rho = g + k R theta``. Where every weight is penalised F is k-strongly convex: its minimiser
+``theta*`` obeys ``F(theta*) >= F(theta) + rho . D - eps + (k / 2) |D|^2`` and ``F(theta) >= F(theta*) +
+(k / 2) |D|^2`` with ``D = theta* - theta``; together
+
+.. math:: |D| \le \frac{|\rho| + \sqrt{|\rho|^2 + 4 k \epsilon}}{2 k}.                                          (1)
+
+Smooth losses: ``eps = 0``, and Newton's method in blocks makes ``rho`` small. Hinge: a row on its margin may pull
+with any share t in [0, 1] of its weight c, at ``eps = c ((1 - t) max(0, 1 - m) + t max(0, m - 1))``; the shares are
+those that leave the least ``rho``, and theta moves (by next to nothing) so that the rows with a share strictly between
+lie on the margin. All sums come with the bound of their rounding (see :mod:`mtpfast.proofs.certificate`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import lsq_linear
+
+from mtpfast.arrays.rounding import gamma
+from mtpfast.losses.objective import Objective
+from mtpfast.proofs.clean_pass import blocks, clean_gradient
+
+__all__ = ["Measured", "Training", "measure"]
+
+
+DENSE_HESSIAN = 2500  # features up to which Newton's equations are formed
+MOST_SHARES = 4 * 10**7  # entries of the rows on the margin, held dense
+MOST_PASSES = 60
+BETWEEN = 1e-9  # a share this near to 0 or 1 is 0 or 1
+
+
+class Measured(NamedTuple):
+    """A model, and how far at most the minimiser is from it."""
+
+    theta: np.ndarray
+    error: float
+
+
+class Training(NamedTuple):
+    """Clean rows and poison: what the victim is trained on. ``amount`` sets k."""
+
+    X: object
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    points: object
+    labels: np.ndarray
+    counts: np.ndarray
+    objective: Objective
+    amount: float
+
+    @property
+    def k(self):
+        return self.objective.k(self.amount)
+
+    @property
+    def ridge(self):
+        """``k R``, a vector."""
+        return np.append(np.full(self.X.shape[1], self.k), self.k * self.objective.r)
+
+    @property
+    def point_weights(self):
+        return np.array(
+            [n * self.objective.weight_of(label) for n, label in zip(self.counts, self.labels, strict=True)]
+        )
+
+
+def measure(training: Training, theta, margin_tol) -> Measured | None:
+    """Where training ends, from a start at ``theta``; None where neither a proof nor a fit can be had.
+
+    Complexity: passes over the data in blocks; O(d^2) memory (smooth losses, up to :data:`DENSE_HESSIAN` features) or
+    that of the rows on the margin (hinge).
+    """
+    free = training.objective.fit_intercept and training.objective.r == 0.0
+    if training.objective.loss.smooth:
+        if training.X.shape[1] <= DENSE_HESSIAN:
+            return _newton(training, theta)
+        return None if free else _prove(training, theta, margin_tol)[0]
+    if free:
+        return None  # nothing says how far the intercept is
+    measured, step = _prove(training, theta, margin_tol)
+    if step is not None and np.any(step):
+        closer, _ = _prove(training, theta + step, margin_tol)
+        if closer is not None and (measured is None or closer.error < measured.error):
+            return closer
+    return measured
+
+
+def _prove(training: Training, theta, margin_tol):
+    """(1) at one model, and the step that puts the rows with a share between 0 and 1 on the margin (hinge)."""
+    objective, k = training.objective, training.k
+    d = len(theta) - 1
+    clean = clean_gradient(training.X, training.y, theta, objective, training.sample_weight, margin_tol=margin_tol)
+    one = 1.0 if objective.fit_intercept else 0.0
+    P, labels, c = sp.csr_matrix(training.points), training.labels, training.point_weights
+    rows = sp.hstack([P, np.full((P.shape[0], 1), one)]).tocsr()
+    margin, blur = _margins(rows, labels, theta)
+    loss = objective.loss
+    step = None
+    if loss.smooth:
+        s = -loss.derivative(margin)
+        doubt = np.maximum(-loss.derivative(margin - blur) - s, s + loss.derivative(margin + blur)) + 4e-16 * s
+        on = np.zeros(len(labels), dtype=bool)
+    else:
+        on = np.abs(margin - 1.0) <= margin_tol + blur
+        s, doubt = np.where(on | (margin > 1.0), 0.0, 1.0), np.zeros(len(labels))
+    rest = clean.gradient + training.ridge * theta * (1.0 - clean.k / k) - rows.T @ (c * s * labels)
+    size = abs(rows).T @ (c * s) + 2.0 * np.abs(training.ridge * theta) + np.abs(clean.gradient)
+    error = clean.error + gamma(len(labels) + 16) * size + abs(rows).T @ (c * doubt)
+    eps = 0.0
+    if not loss.smooth:
+        free = clean.free_rows
+        free = sp.hstack([sp.csr_matrix(free), np.full((free.shape[0], 1), one)]).tocsr()
+        free = sp.vstack([free, rows[on]]).tocsr()
+        signs, most = np.append(clean.free_labels, labels[on]), np.append(clean.free_weights, c[on])
+        margin, blur = _margins(free, signs, theta)
+        signed = sp.diags(signs) @ free
+        t = _shares(sp.diags(most) @ signed, rest)
+        if t is None:
+            return None, None
+        rest = rest - signed.T @ (most * t)
+        error = error + gamma(len(t) + 16) * (abs(signed).T @ (most * t) + np.abs(rest))
+        eps = float(
+            most @ ((1.0 - t) * np.maximum(0.0, 1.0 - margin + blur) + t * np.maximum(0.0, margin - 1.0 + blur))
+        )
+        held = np.flatnonzero((t > BETWEEN) & (t < 1.0 - BETWEEN))
+        step = np.zeros(d + 1)
+        if len(held):
+            A = signed[held].toarray()
+            step = np.linalg.lstsq(A, 1.0 - margin[held], rcond=1e-10)[0]
+    length = float(np.linalg.norm(rest)) + float(np.linalg.norm(error))
+    return Measured(theta, (length + math.sqrt(length * length + 4.0 * k * eps)) / (2.0 * k)), step
+
+
+def _margins(rows, labels, theta):
+    """Margins of rows that end in the 1 of the intercept, and the bound of their rounding."""
+    margin = labels * (rows @ theta)
+    return margin, gamma(len(theta) + 4) * (abs(rows) @ np.abs(theta) + 1.0)
+
+
+def _shares(pulls, rest):
+    """t in [0, 1] with little ``rest - pulls' t``; None where the rows are too many."""
+    m = pulls.shape[0]
+    if not m:
+        return np.zeros(0)
+    used = np.flatnonzero(pulls.getnnz(axis=0))
+    if m * len(used) > MOST_SHARES:
+        return None
+    A = pulls[:, used].toarray().T
+    t = np.clip(lsq_linear(A, rest[used], (0.0, 1.0), tol=1e-12).x, 0.0, 1.0)
+    t[t <= 1e-7], t[t >= 1.0 - 1e-7] = 0.0, 1.0
+    held = (t > 0.0) & (t < 1.0)
+    if np.any(held):  # to the last digits
+        t[held] += np.linalg.lstsq(A[:, held], rest[used] - A @ t, rcond=1e-12)[0]
+    return np.clip(t, 0.0, 1.0)
+
+
+def _newton(training: Training, theta):
+    """Newton's method, one pass for each model looked at; None where it does not converge."""
+    value, gradient, hessian = _pass(training, theta)
+    last = math.inf
+    for _ in range(MOST_PASSES):
+        step = -np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+        if not training.objective.fit_intercept:
+            step[-1] = 0.0
+        length, size = float(np.linalg.norm(step)), float(np.linalg.norm(theta))
+        if length <= 1e-9 * size or (length <= 1e-7 * size and length >= 0.5 * last):
+            theta = theta + step  # the last step is a hundred times smaller than what it is compared with
+            return Measured(theta, length)
+        last, slope, t = length, float(gradient @ step), 1.0
+        while True:
+            there = _pass(training, theta + t * step)
+            if there[0] <= value + 1e-4 * t * slope + 1e-14 * abs(value) or t < 1e-10:
+                break
+            t *= 0.5
+        theta = theta + t * step
+        value, gradient, hessian = there
+    return None
+
+
+def _pass(training: Training, theta):
+    """(value, gradient, Hessian) of the objective of a smooth loss."""
+    objective, ridge = training.objective, training.ridge
+    loss, w, b = objective.loss, theta[:-1], theta[-1]
+    one = 1.0 if objective.fit_intercept else 0.0
+    value, gradient, hessian = 0.5 * float(ridge @ theta**2), ridge * theta, np.diag(ridge)
+
+    def add(rows, labels, c):
+        nonlocal value, gradient, hessian
+        margin = labels * (rows @ w + b)
+        value += float(c @ loss.value(margin))
+        pull, bend = c * loss.derivative(margin) * labels, c * loss.second_derivative(margin)
+        gradient[:-1] += rows.T @ pull
+        gradient[-1] += one * pull.sum()
+        weighted = sp.diags(bend) @ rows if sp.issparse(rows) else bend[:, None] * rows
+        square = weighted.T @ rows
+        hessian[:-1, :-1] += square.toarray() if sp.issparse(square) else square
+        across = one * np.asarray(weighted.sum(axis=0)).ravel()
+        hessian[:-1, -1] += across
+        hessian[-1, :-1] += across
+        hessian[-1, -1] += one * bend.sum()
+
+    weight = objective.weights(training.y, training.sample_weight)
+    for _, rows, labels, c in blocks(training.X, training.y, weight):
+        add(rows, labels, np.ones(len(labels)) if c is None else c)
+    if len(training.labels):
+        add(training.points, training.labels, training.point_weights)
+    if not one:
+        hessian[-1, -1] = 1.0
+    return value, gradient, hessian

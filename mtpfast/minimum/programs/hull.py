@@ -1,0 +1,123 @@
+"""The fractional minimum for smooth losses on hulls of records."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.question import Setting
+
+from .lp import count_columns, hull_rows, margin_rows, mean_points, solve_lp, stationarity_rows, widen
+from .tangents import first_margins, tangent_of
+
+__all__ = ["SmoothHullProgram"]
+
+
+class SmoothHullProgram:
+    """Squared hinge and logistic loss on regions with groups, where no clean row is free.
+
+    Columns: the points' coordinates above the lower bound, times their weight (d per label), then ``E+, E-, N+,
+    N-, N0``, then ``M_y = E_y m_y``; a linear program with tangents of ``h``, which see ``(E_y, N_y, M_y)`` only, cut
+    where the last solution violates them (Kelley).
+    """
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        self.loss = setting.objective.loss
+        self.d = d = len(setting.theta) - 1
+        inside, exactly = hull_rows(setting)
+        n = 2 * d + 7
+        stationarity = widen(stationarity_rows(setting), n)
+        self.n_stationarity = rows = stationarity.shape[0]
+        weights = count_columns(setting.pulls[:rows], 2 * d + 2, n)
+        products = np.hstack([margin_rows(setting), np.zeros((2, 3)), -np.identity(2)])
+        self.A_eq = sp.vstack([stationarity + weights, widen(exactly, n), sp.csr_matrix(products)]).tocsr()
+        self.b_eq = np.concatenate([-setting.clean.gradient[:rows], np.zeros(exactly.shape[0] + 2)])
+        self.inside = widen(inside, n)
+        self.cuts = []
+        self.top = np.full(n, np.inf)
+        if not setting.has_zero_loss or setting.a == 0.0:
+            self.top[2 * d + 4] = 0.0
+        for y in setting.idle_labels:
+            self.top[[2 * d + y, 2 * d + 2 + y]] = 0.0
+        for y, sign in enumerate((1.0, -1.0)):
+            if self.loss.name == "squared_hinge":  # the margin is at most 1
+                row = np.zeros(n)
+                row[2 * d + 5 + y], row[2 * d + y] = 1.0, -1.0
+                self.cuts.append(row)
+            for margin in first_margins(setting, sign):
+                self._add_tangent(y, float(margin))
+
+    def _add_tangent(self, y, margin):
+        constant, kappa = tangent_of(self.loss, margin)
+        row = np.zeros(len(self.top))
+        row[2 * self.d + np.array([y, 2 + y, 5 + y])] = constant, -self.setting.weights[y], kappa
+        self.cuts.append(row / max(1.0, kappa, abs(constant)))
+
+    def remainder(self, counts):
+        """``r`` for so many points, ``(N+, N-, N0)``."""
+        return self.setting.clean.gradient + self.setting.load(counts)
+
+    def _lp(self, fixed=None, elastic=None):
+        """The LP of the rows so far; see :meth:`SmoothProgram._lp`."""
+        d, n = self.d, len(self.top)
+        counts = slice(2 * d + 2, 2 * d + 5)
+        cuts = np.array(self.cuts)
+        low, top = np.zeros(n), self.top.copy()
+        low[2 * d + 5 :] = -np.inf
+        on_weights, on_counts = np.zeros(n), np.zeros(n)
+        on_weights[2 * d : 2 * d + 2] = on_counts[counts] = 1.0
+        cost = on_counts
+        if fixed is not None:
+            cuts[:, counts] *= 1.0 - 1e-7
+            low[counts] = top[counts] = fixed
+            cost = -on_weights
+        A_ub, A_eq = sp.vstack([self.inside, sp.csr_matrix(cuts)]), self.A_eq
+        if elastic is not None:
+            k = self.n_stationarity
+            eye = sp.identity(A_eq.shape[0], format="csr")[:, :k]
+            A_eq, A_ub = sp.hstack([A_eq, eye, -eye]), widen(A_ub, n + 2 * k)
+            reward = on_counts if self.setting.a > 0.0 and fixed is None else on_weights
+            cost = np.concatenate([-elastic * reward, np.ones(2 * k)])
+            low, top = np.append(low, np.zeros(2 * k)), np.append(top, np.full(2 * k, np.inf))
+        b_ub, bounds = np.zeros(A_ub.shape[0]), np.column_stack([low, top])
+        return solve_lp(cost, A_ub.tocsr(), b_ub, A_eq.tocsr(), self.b_eq, bounds)
+
+    def solve(self, fixed=None, elastic=None, max_cuts=60):
+        """As :meth:`SmoothProgram.solve`, with ``x = (E+, E-, N+, N-, N0, M+, z+, z-)``."""
+        d = self.d
+        memory = [], []
+        for _ in range(max_cuts):
+            res = self._lp(fixed, elastic)
+            if res.status != 0:
+                return None, None, None
+            columns = res.x[: len(self.top)]
+            weights, counts, products = np.split(columns[2 * d :], [2, 5])
+            scale = max(1.0, counts[0] + counts[1])
+            worst = 0.0
+            for y in (0, 1):
+                if weights[y] <= 1e-11 * scale:
+                    continue
+                margin = float(products[y] / weights[y])
+                constant, kappa = tangent_of(self.loss, margin)
+                gap = weights[y] * constant + kappa * products[y] - self.setting.weights[y] * counts[y]
+                worst = max(worst, gap)
+                if gap > 1e-12 * scale:
+                    self._add_tangent(y, margin)
+                    memory[y].append(margin)
+                    if len(memory[y]) > 1:  # as in SmoothProgram, cut between the last two
+                        self._add_tangent(y, 0.5 * sum(memory[y][-2:]))
+            if worst <= 1e-9 * scale:
+                break
+        self.means = mean_points(self.setting, columns, d)
+        v = res.eqlin.marginals[: self.n_stationarity]
+        z = [columns[y * d : (y + 1) * d] + region.lower * weights[y] for y, region in enumerate(self.setting.both)]
+        x = np.concatenate([weights, counts, products[:1], *z])
+        return float(res.fun), v if self.setting.objective.fit_intercept else np.append(v, 0.0), x
+
+    def farkas(self):
+        """Directions that may prove infeasibility, most robust first."""
+        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
+            value, v, _ = self.solve(elastic=reward)
+            if value is not None:
+                yield v

@@ -1,0 +1,189 @@
+"""The fractional minimum for smooth losses on boxes: tangents of ``1 / s``, coordinates eliminated."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.losses.margin import inverse_slope
+from mtpfast.question import Setting
+
+from .lp import solve_lp
+from .tangents import first_margins, tangent_of
+
+__all__ = ["SmoothProgram"]
+
+
+class SmoothProgram:
+    """Squared hinge and logistic loss on boxes, where no clean row is free.
+
+    The coordinates can be eliminated. ``z_- = z_+ - r`` leaves one interval per coordinate of
+    ``z_+ = E+ x+``, and the constraints on margins see ``z_+`` only through ``w.z_+``, which takes every value
+    between the sums of the intervals' ends. What remains is convex in ``E+, E-, N+, N-, N0`` and
+    ``M+ = E+ m+`` (``M- = theta.r - M+``), six variables whatever d is: a linear program with tangents of
+    ``h`` and of the two sums, cut where the last solution violates them (Kelley).
+
+    Every row is ``coef . (E+, E-, N+, N-, N0, M+) + q . r <= 0``; so ``v = -sum_rows multiplier * q``.
+    """
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        theta = setting.theta
+        self.d = d = len(theta) - 1
+        self.loss = setting.objective.loss
+        plus, minus = setting.both
+        pulls, G = setting.pulls[:d], setting.clean.gradient[:d]
+        # r_j <= E+ u+_j - E- l-_j and r_j >= E+ l+_j - E- u-_j, with r_j = G_j + pulls_j . (N+, N-, N0).
+        self.box = np.zeros((2 * d, 6))
+        self.box[:d, 0], self.box[:d, 1], self.box[:d, 2:5] = -plus.upper, minus.lower, pulls
+        self.box[d:, 0], self.box[d:, 1], self.box[d:, 2:5] = plus.lower, -minus.upper, -pulls
+        self.box_rhs = np.concatenate([-G, G])
+        self.coef, self.q = [], []
+        self.top = np.array([np.inf, np.inf, np.inf, np.inf, 0.0, np.inf])
+        if setting.has_zero_loss and setting.a > 0.0:
+            self.top[4] = np.inf
+        for y in setting.idle_labels:
+            self.top[[y, 2 + y]] = 0.0
+        for sign in (1.0, -1.0):
+            if self.loss.name == "squared_hinge":
+                self._add([-1.0, 0, 0, 0, 0, 1.0] if sign > 0 else [0, -1.0, 0, 0, 0, -1.0], 0.0 if sign > 0 else 1.0)
+            for margin in first_margins(setting, sign):
+                self._add_tangent(sign, float(margin))
+
+    def _add(self, coef, kappa=0.0, q=None):
+        self.coef.append(np.asarray(coef, dtype=float))
+        self.q.append(kappa * self.setting.theta if q is None else q)
+
+    def _add_tangent(self, sign, margin):
+        constant, kappa = tangent_of(self.loss, margin)
+        scale = 1.0 / max(1.0, kappa, abs(constant))
+        plus, minus = self.setting.weights
+        if sign > 0:
+            self._add(scale * np.array([constant, 0, -plus, 0, 0, kappa]))
+        else:
+            self._add(scale * np.array([0, constant, 0, -minus, 0, -kappa]), scale * kappa)
+
+    def remainder(self, counts):
+        """``r`` for so many points, ``(N+, N-, N0)``."""
+        return self.setting.clean.gradient + self.setting.load(counts)
+
+    def _add_ends(self, x, r):
+        """Cuts for ``M+`` below and above the range of ``w.z_+ + b E+``; returns the violation."""
+        s = self.setting
+        w, b = s.theta[:-1], s.theta[-1]
+        plus, minus = s.both
+        E, F, M = x[0], x[1], x[5]
+        r = r[:-1]
+        worst = 0.0
+        for side in (1.0, -1.0):  # side 1: M+ >= sum of the lower ends, side -1: M+ <= sum of the upper ends
+            from_below = side * w > 0
+            own = np.where(from_below, E * plus.lower, E * plus.upper)
+            other = np.where(from_below, r + F * minus.lower, r + F * minus.upper)
+            use_other = np.where(from_below, other > own, other < own)
+            total = float(w @ np.where(use_other, other, own))
+            violation = side * (total + b * E - M)
+            worst = max(worst, violation)
+            if violation > 1e-12 * max(1.0, abs(M)):
+                own_ends = np.where(from_below, plus.lower, plus.upper) * w
+                other_ends = np.where(from_below, minus.lower, minus.upper) * w
+                q = np.append(side * np.where(use_other, w, 0.0), 0.0)
+                on_E = side * (float(own_ends[~use_other].sum()) + b)
+                self._add([on_E, side * float(other_ends[use_other].sum()), 0, 0, 0, -side], q=q)
+        return worst
+
+    def _lp(self, fixed=None, elastic=None):
+        """The LP of the rows so far. ``fixed``: (N+, N-, N0) given, most effective weight.
+
+        ``elastic``: the residual in the 1-norm, less a reward per point (``fixed``: per effective weight)."""
+        s, d = self.setting, self.d
+        q = np.array(self.q)
+        cuts = np.array(self.coef)
+        if fixed is not None:
+            cuts[:, 2:4] *= 1.0 - 1e-7  # a hair of slack, which two margins per label can spend exactly
+        cuts[:, 2:5] += q @ s.pulls
+        A_ub = np.vstack([self.box, cuts])
+        b_ub = np.concatenate([self.box_rhs, -(q @ s.clean.gradient)])
+        A_eq, b_eq = None, None
+        if s.objective.fit_intercept:
+            A_eq = np.array([[1.0, -1.0, *-s.pulls[-1], 0.0]])
+            b_eq = s.clean.gradient[-1:]
+        low, top = np.array([0.0, 0.0, 0.0, 0.0, 0.0, -np.inf]), self.top.copy()
+        on_weights, on_counts = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+        cost = on_counts
+        if fixed is not None:
+            low[2:5] = top[2:5] = fixed
+            cost = -on_weights  # the least slack in N >= E h(m)
+        if elastic is not None:
+            # r + delta in place of r: delta_j in columns of its own, and 1 per unit.
+            q_box = sp.vstack([sp.identity(d), -sp.identity(d)])
+            q_all = sp.vstack([sp.hstack([q_box, sp.csr_matrix((2 * d, 1))]), sp.csr_matrix(q)])
+            A_ub = sp.hstack([sp.csr_matrix(A_ub), q_all, -q_all]).tocsr()
+            if A_eq is not None:
+                bottom = np.zeros((1, d + 1))
+                bottom[0, d] = -1.0
+                A_eq = np.hstack([A_eq, bottom, -bottom])
+            # without a penalty that grows, copies without weight would earn the reward for nothing
+            reward = on_counts if s.a > 0.0 and fixed is None else on_weights
+            cost = np.concatenate([-elastic * reward, np.ones(2 * d + 2)])
+            low = np.concatenate([low, np.zeros(2 * d + 2)])
+            top = np.concatenate([top, np.full(2 * d + 2, np.inf)])
+            if not s.objective.fit_intercept:
+                top[6 + d] = top[6 + 2 * d + 1] = 0.0
+        return solve_lp(cost, A_ub, b_ub, A_eq, b_eq, np.column_stack([low, top]))
+
+    def _direction(self, res):
+        d = self.d
+        y = -res.ineqlin.marginals  # multipliers >= 0
+        v = -np.array(self.q[: len(y) - 2 * d]).T @ y[2 * d :]
+        v[:d] -= y[:d] - y[d : 2 * d]
+        v[d] = 0.0 if not self.setting.objective.fit_intercept else v[d] - float(res.eqlin.marginals[0])
+        return v
+
+    def solve(self, fixed=None, elastic=None, max_cuts=60):
+        """(value, v, x): the fractional minimum, its direction, ``x = (E+, E-, N+, N-, N0, M+, r)``.
+
+        ``value`` is None if the program is infeasible. ``r`` (d + 1 entries) is what the two points supply.
+        """
+        memory = {1.0: [], -1.0: []}
+        for _ in range(max_cuts):
+            res = self._lp(fixed, elastic)
+            if res.status != 0:
+                return None, None, None
+            x = res.x[:6]
+            r = self.remainder(x[2:5])
+            if elastic is not None:
+                r = r + res.x[6 : 7 + self.d] - res.x[7 + self.d :]
+            worst = self._add_ends(x, r)
+            scale = max(1.0, x[2] + x[3])
+            margins = self.margins(x, r)
+            weighed = self.setting.weights * x[2:4]
+            for sign, margin, E, N in zip((1.0, -1.0), margins, x[:2], weighed, strict=True):
+                if E <= 1e-11 * scale:
+                    continue
+                constant, kappa = tangent_of(self.loss, margin)
+                gap = E * (constant + kappa * margin) - N
+                worst = max(worst, gap)
+                if gap > 1e-12 * scale:
+                    self._add_tangent(sign, margin)
+                    memory[sign].append(margin)
+                    if len(memory[sign]) > 1:  # solutions jump from side to side of the optimum: cut between, too
+                        self._add_tangent(sign, 0.5 * (memory[sign][-1] + memory[sign][-2]))
+            if worst <= 1e-9 * scale:
+                break
+        return float(res.fun), self._direction(res), np.concatenate([x, r])
+
+    def margins(self, x, r):
+        """The margins of the two points."""
+        total = float(self.setting.theta @ r)
+        return x[5] / max(x[0], 1e-300), (total - x[5]) / max(x[1], 1e-300)
+
+    def margin_of(self, n, E):
+        """The margin at which rows of weight n have effective weight E."""
+        return inverse_slope(self.loss, E / n)
+
+    def farkas(self):
+        """Directions that may prove infeasibility, most robust first."""
+        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
+            value, v, _ = self.solve(elastic=reward)
+            if value is not None:
+                yield v

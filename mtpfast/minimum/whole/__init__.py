@@ -1,0 +1,1 @@
+"""Whole points from the fractional minimum."""

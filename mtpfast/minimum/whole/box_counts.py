@@ -1,0 +1,247 @@
+"""Whole counts on a box, from the fractional minimum."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mtpfast.losses.margin import effective_weight
+from mtpfast.minimum.found import store_points
+from mtpfast.minimum.programs.hinge import PartialHingeProgram
+from mtpfast.minimum.programs.wide import WideHingeProgram
+
+from .box import balance, pair, split
+from .counts import round_counts
+from .distinct import close, search
+
+__all__ = ["at_the_edge", "fractional_points", "supplied", "whole_hinge", "whole_smooth"]
+
+
+FEW_POINTS = 64  # up to so many points of a smooth loss every number is tried; beyond, four from the rounded-up minimum
+
+
+def at_the_edge(problem, program, found):
+    """A few points for a target that its last digits put beyond what can be had: no program holds them, a residual may.
+
+    Such is a target that was made with points of one label on a face of their box.
+    """
+    certificate = found.certificate
+    if certificate is None or certificate.kind == "farkas":
+        return
+    least = max(1, certificate.n_poison)
+    for total in range(least, min(least + 8, FEW_POINTS)):
+        groups = _hit(program, problem.setting, total, 0.5, 0.0)
+        if groups is not None:
+            store_points(found, problem.setting, groups)
+            found.exact, found.message = True, f"{total} points for the exact target"
+            return
+
+
+def whole_hinge(problem, program, found, x_fractional):
+    """The true integer minimum on a box; with a free intercept, of those that make the target the only minimiser."""
+    setting = problem.setting
+    free = problem.objective.fit_intercept and problem.objective.r == 0.0
+    for pinned in (True, False) if free else (False,):
+        total, proved, groups = _fewest_hinge(setting, program, found.certificate.n_poison, pinned)
+        if total is not None:
+            break
+    if groups is not None:
+        found.exact = True
+        least = ", the least whole number" + (" that makes it the only minimiser" if pinned else "")
+        found.message = f"{total} points for the exact target" + (least if proved else "")
+        store_points(found, setting, groups)
+        return
+    fractional_points(problem, program, found, x_fractional)
+    what = "no whole counts were found that hit the target; "
+    if total is not None:
+        what = f"{total} whole points were found, but not placed; "
+    found.message = what + found.message
+
+
+def _fewest_hinge(setting, program, least, pinned):
+    """``(number of points, proved to be the least, groups)``: the number None if there is none, groups None if they
+    could not be placed."""
+    counts = total = groups = None
+    proved = True
+    for limit in (least + 2, least + 20 + least // 50, 2 * least + 200):
+        counts, complete = program.whole(limit, pinned)
+        proved &= complete
+        total = None if counts is None else int(counts.sum())
+        while (total is None or total > least) and not isinstance(program, WideHingeProgram):
+            # Only points on the margin, which take any weight in [0, 1], could save one more.
+            x, complete = PartialHingeProgram(program).whole(limit if total is None else total - 1, pinned)
+            proved &= complete
+            if x is None:
+                break
+            groups, total = _partial_groups(setting, program.d, x)
+        if total is not None:
+            break
+    if isinstance(program, WideHingeProgram):  # which does not ask for points on the margin
+        proved &= total == least
+    if total is not None and groups is None:
+        groups = _place_whole(setting, program, counts)
+    return total, proved, groups
+
+
+def _place_whole(setting, program, counts):
+    """One point per label for whole counts, with as much room as there is; None if they cannot be placed."""
+    place = program.place(counts)
+    if place is None:
+        return None
+    r = program.remainder(place[2]) + setting.load(counts)
+    both = pair(setting, r, *map(float, setting.weights * counts[:2]))
+    if both is None and place[0] is None:
+        return None
+    if both is None:
+        means = zip(setting.both, place[:2], counts, strict=False)
+        both = [np.clip(z / max(n, 1), region.lower, region.upper) for region, z, n in means]
+    idle = [(*setting.zero_loss_point(), int(counts[2]))] if counts[2] else []
+    return [(both[0], 1.0, int(counts[0])), (both[1], -1.0, int(counts[1])), *idle]
+
+
+def _partial_groups(setting, d, x):
+    """Groups of a solution with points on the margin, and their number."""
+    E = x[4 * d : 4 * d + 4]
+    n = np.round(x[4 * d + np.array([0, 1, 4, 5, 6])]).astype(int)
+    groups = []
+    for g, (sign, count) in enumerate(zip((1.0, -1.0, 1.0, -1.0), n[:4], strict=True)):
+        weight = E[g] if g > 1 else count
+        if count and weight > 1e-9:
+            lower, upper = setting.region(sign).lower, setting.region(sign).upper
+            groups.append((np.clip(lower + x[g * d : (g + 1) * d] / weight, lower, upper), sign, int(count)))
+        elif count:  # of no weight at the target, but on the margin
+            groups.append((setting.point_on_margin(sign), sign, int(count)))
+    if n[4]:
+        groups.append((*setting.zero_loss_point(), int(n[4])))
+    return groups, int(n.sum())
+
+
+def fractional_points(problem, program, found, x):
+    """The points of the fractional solution, with their weights rounded to the nearest whole numbers."""
+    setting = problem.setting
+    hinge = problem.objective.loss.name == "hinge"
+    weights = np.array([x[0], x[1], x[2]] if hinge else [x[2], x[3], x[4]])
+    counts = round_counts(weights, max(1, round(weights.sum())))
+    r = program.remainder(weights) if not hinge else None
+    both = None if hinge else pair(setting, r, x[0], x[1], x[5], slack=1e-6)
+    if hinge:
+        place = program.place(weights)
+        if place is not None:
+            # The places for the rounded counts miss the intercept row only; else those for the weights.
+            r = program.remainder(place[2]) + setting.load(counts)
+            both = pair(setting, r, *map(float, setting.weights * counts[:2]))
+            if both is None and place[0] is not None:
+                both = [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
+    if both is not None:
+        points = [np.clip(p, region.lower, region.upper) for p, region in zip(both, setting.both, strict=True)]
+        groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]
+        store_points(found, setting, groups, int(counts[2]))
+        r = r if hinge else program.remainder(counts)
+        found.residual = r - supplied(setting, found)
+    found.message = (
+        f"fractional minimum {found.value:.6f} (weights {weights[0]:.6g} of label +1, {weights[1]:.6g} of label -1, "
+        f"{weights[2]:.6g} of zero loss); the points carry the weights rounded"
+    )
+
+
+def supplied(setting, found):
+    """``sum n w s y x~`` of the points found."""
+    total = np.zeros_like(setting.theta)
+    one = 1.0 if setting.objective.fit_intercept else 0.0
+    for x, sign, n in zip(found.points, found.labels, found.counts, strict=True):
+        margin = sign * float(x @ setting.theta[:-1] + setting.theta[-1])
+        # A point of the hinge's own kink counts in full.
+        s = setting.objective.weight_of(sign) * effective_weight(
+            setting.objective.loss, margin - max(1e-9, setting.margin_tol)
+        )
+        total += n * s * sign * np.append(x, one)
+    return total
+
+
+def whole_smooth(problem, program, found, x):
+    """Whole counts for a smooth loss: the first number from the rounded-up minimum for which some are found."""
+    setting = problem.setting
+    share = x[2] / max(x[2] + x[3], 1e-300)
+    least = max(1, math.ceil(found.value - 1e-7 * max(1.0, found.value)))
+    for total in range(least, max(least + 4, min(least + 48, FEW_POINTS))):
+        groups = _hit(program, setting, total, share, x[4] / found.value)
+        if groups is not None:
+            store_points(found, setting, groups)
+            found.exact = True
+            found.message = f"{total} points for the exact target"
+            if total > found.certificate.n_poison:
+                found.message += f"; {found.certificate.n_poison} are proved necessary"
+            return
+    fractional_points(problem, program, found, x)
+    found.message = "no whole counts were found that hit the target; " + found.message
+
+
+def _hit(program, setting, total, share, idle):
+    """Groups of ``total`` points that satisfy the stationarity condition, or None.
+
+    First one point per label, then two, which have closed forms; then every copy with a margin of its own.
+    """
+    heavy = setting.weights
+    levels = []
+    for zeros in _idle_counts(setting, total, idle):
+        active = total - zeros
+        guess = share * active
+        splits = sorted(range(active + 1), key=lambda n: abs(n - guess))[: 400 if active < 10_000 else 100]
+        if setting.idle_labels:
+            splits = [0 if 0 in setting.idle_labels else active]
+        levels.append((zeros, [(program.remainder((n, active - n, zeros)), n, active - n) for n in splits]))
+    near = [math.floor(idle * total), math.ceil(idle * total)]
+    for zeros, splits in levels:
+        if zeros not in near:
+            continue
+        extra = [(*setting.zero_loss_point(), zeros)] if zeros else []
+        for r, n_plus, n_minus in splits:
+            if n_plus == 0 or n_minus == 0:
+                continue
+            for E, F in balance(setting, r, heavy[0] * n_plus, heavy[1] * n_minus):
+                M = E * program.margin_of(heavy[0] * n_plus, E)
+                both = pair(setting, r, E, F, M)
+                if both is None:
+                    continue
+                groups = close(setting, r, [(both[0], 1.0, n_plus), (both[1], -1.0, n_minus), *extra])
+                if groups is not None:
+                    return groups
+        for r, n_plus, n_minus in splits[:12]:
+            groups = _spread(program, setting, n_plus, n_minus, zeros)
+            if groups is not None:
+                groups = close(setting, r, groups + extra)
+            if groups is not None:
+                return groups
+    for zeros, splits in levels:
+        groups = search(setting, splits)
+        if groups is not None:
+            return groups + ([(*setting.zero_loss_point(), zeros)] if zeros else [])
+    return None
+
+
+def _idle_counts(setting, total, idle):
+    """How many of ``total`` points may have zero loss, the likeliest number first."""
+    if setting.a == 0.0 or not setting.has_zero_loss:
+        return [0]
+    return sorted(range(total + 1), key=lambda n: abs(n - idle * total))[:12]
+
+
+def _spread(program, setting, n_plus, n_minus, zeros):
+    """As :func:`_hit` for one split, with up to two margins per label."""
+    value, _, x = program.solve(fixed=(n_plus, n_minus, zeros))
+    if value is None:
+        return None
+    r = program.remainder((n_plus, n_minus, zeros))
+    both = pair(setting, r, x[0], x[1], x[5], slack=1e-8)
+    if both is None:
+        return None
+    groups = []
+    for point, sign, E, n in zip(both, (1.0, -1.0), x[:2], (n_plus, n_minus), strict=True):
+        if n == 0:
+            continue
+        part = split(setting, sign, point, float(E) / setting.objective.weight_of(sign), n)
+        if part is None:
+            return None
+        groups += part
+    return groups

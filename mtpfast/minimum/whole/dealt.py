@@ -1,0 +1,165 @@
+"""Whole records and documents dealt out from the fractional minimum over their hull."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.minimum.found import store_points
+from mtpfast.minimum.programs.hinge import HingeProgram
+from mtpfast.minimum.programs.hull import SmoothHullProgram
+
+from . import documents, record_sums, record_tune, records
+from .box import pair
+from .box_counts import supplied
+from .counts import round_counts
+
+__all__ = ["deal_documents", "records_hinge", "records_smooth"]
+
+
+FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
+
+
+def records_hinge(problem, program, found, x, least, integer):
+    """Whole valid records for the hinge: the sums of a solution over the hull, rounded and dealt out.
+
+    Where a label's records cannot all have zero or positive loss, the mean of their margins is lowered and the program
+    solved again, at the price of more points.
+    """
+    setting = problem.setting
+    best = None
+    for _ in range(4):
+        found_sums = _rounded(setting, program, x, least, integer)
+        if found_sums is None:
+            break
+        counts, sums, t, room = found_sums
+        rows = [
+            records.deal(setting, sign, z, n, 1.0 - 1e-3 * max(room, 1e-6))
+            for sign, z, n in zip((1.0, -1.0), sums, counts, strict=False)
+        ]
+        over = [
+            float(np.max(sign * (X @ setting.theta[:-1] + setting.theta[-1]), initial=-np.inf)) - 1.0 - 1e-9
+            for sign, X in zip((1.0, -1.0), rows, strict=True)
+        ]
+        if best is None or max(over) <= 0.0:
+            best = rows, counts, t
+        if max(over) <= 0.0:
+            break
+        below = [b + max(0.5 * o, 0.02) * (o > 0.0) for b, o in zip(program.below, over, strict=True)]
+        program = HingeProgram(setting, below)
+        value, _, x = program.solve()
+        if value is None:
+            break
+        least = max(least, math.ceil(value - 1e-7 * value))
+    if best is None:
+        found.message = "the solver found no whole records"
+        return
+    rows, counts, t = best
+    points = records.merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
+    store_points(found, setting, list(zip(*points, strict=True)), int(counts[2]))
+    found.residual = program.remainder(t) + setting.load(counts) - supplied(setting, found)
+    found.exact = bool(np.linalg.norm(found.residual) <= 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)))
+    found.message = f"{found.n_points} whole valid records"
+
+
+def deal_documents(program, found, x, least):
+    """So many whole documents whose rows average to a solution over their convex set."""
+    setting = program.setting
+    hinge = setting.objective.loss.name == "hinge"
+    counts = round_counts(x[:3] if hinge else x[2:5], least)
+    means = program.means
+    if hinge:  # the same with whole counts, and with as much room to the margin as there is
+        place = program.place(counts, elastic=True)
+        if place is not None:
+            means = [z / n if n else None for z, n in zip(place[:2], counts, strict=False)]
+    groups = []
+    for sign, region, mean, n in zip((1.0, -1.0), setting.both, means, counts, strict=False):
+        if mean is None or n == 0:
+            continue
+        limit = 1.0 - sign * setting.theta[-1] if hinge else None
+        rows = documents.write(region, mean, int(n), sign * setting.theta[:-1], limit)
+        groups += [(row, sign, count) for row, count in zip(*documents.merge(rows), strict=True)]
+    if counts[2]:
+        point, sign = setting.zero_loss_point()
+        groups.append((sp.csr_matrix(point), sign, int(counts[2])))
+    found.points, found.labels, found.counts = ([group[i] for group in groups] for i in range(3))
+    found.message = f"{found.n_points} whole documents"
+
+
+def _rounded(setting, program, x, total, integer):
+    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program, or None.
+
+    ``integer``: up to three more, where these can hit the target exactly.
+    """
+    slack = program.free
+    held = len(setting.theta) - sum(record_sums.continuous(setting.both[0]) | record_sums.continuous(setting.both[1]))
+    whole = None
+    if integer and held - slack.shape[1] <= FEW_ROWS:  # few rows that rounding misses: perhaps it need not
+        whole = program.whole_levels(total + 3)
+    if whole is not None:
+        counts, sums = whole
+        room = 0.0
+    else:
+        counts = round_counts(x, total)
+        place = program.place(counts, elastic=True)
+        if place is None:
+            return None
+        t, room = place[2:]
+        slack = slack[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
+        sums = record_sums.round_sums(setting, place[:2], counts[:2], slack, program.below)
+    masks = [~record_sums.continuous(region) for region in setting.both]
+    again = program.place(counts, pinned=list(zip(masks, sums, strict=True)), elastic=True)
+    if again is not None:
+        sums, t, room = again[:2], again[2], max(room, again[3])
+    return counts, sums, t, room
+
+
+def records_smooth(problem, program, found, x, least):
+    """Whole valid records for a smooth loss: dealt out for the counts of a solution, then moved."""
+    setting = problem.setting
+    share, idle = x[2] / max(x[2] + x[3], 1e-300), x[4] / found.value
+    scale = 1.0 + float(np.linalg.norm(setting.clean.gradient))
+    best = None
+    for total in (least, least + 1):
+        zeros = round(idle * total)
+        n_plus = round(share * (total - zeros))
+        counts = n_plus, total - zeros - n_plus
+        value, _, columns = program.solve(fixed=(*counts, zeros), elastic=1e-3)
+        if value is None:
+            continue
+        # Where the stationarity rows cannot be met with these counts (elastic), as nearly as can be had.
+        sums = [n * mean for n, mean in zip(counts, _means(program, columns), strict=True)]
+        weights = [E / max(n, 1) for E, n in zip(columns[:2], counts, strict=True)]
+        sums = record_sums.round_sums(setting, sums, counts, weights=weights)
+        rows = [records.deal(setting, sign, z, n) for sign, z, n in zip((1.0, -1.0), sums, counts, strict=True)]
+        X, signs = np.vstack(rows), np.repeat([1.0, -1.0], counts)
+        rho = record_tune.tune(
+            setting, X, signs, zeros, rounds=400 if best is None else 0, steps=30 if best is None else 8
+        )
+        found.exact = bool(np.linalg.norm(rho) <= 1e-9 * scale)
+        if best is None or found.exact:
+            best = rho, X, signs, zeros
+        if found.exact:
+            break
+    if best is None:
+        found.message = "the solver found no whole records"
+        return
+    found.residual, X, signs, zeros = best
+    store_points(found, setting, list(zip(*records.merge(X, signs), strict=True)), zeros)
+    found.message = f"{found.n_points} whole valid records"
+
+
+def _means(program, x):
+    """The two points of a solution of a smooth program."""
+    setting, E = program.setting, x[:2]
+    if isinstance(program, SmoothHullProgram):
+        z = np.split(x[6:], 2)
+    else:
+        both = pair(setting, x[6:], *E, x[5], slack=math.inf)  # the rounding that follows is far coarser
+        z = [weight * point for weight, point in zip(E, both, strict=True)]
+    return [
+        np.clip(zeta / max(weight, 1e-300), region.lower, region.upper)
+        for zeta, weight, region in zip(z, E, setting.both, strict=True)
+    ]

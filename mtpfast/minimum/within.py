@@ -1,0 +1,360 @@
+"""The fewest points found for any model within a distance of the target, and the bound for all of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.oracle.supply import Supply
+from mtpfast.proofs.certificate import Certificate, certificate_for, prove
+from mtpfast.proofs.clean_pass import clean_gradient
+from mtpfast.proofs.goal import Goal
+from mtpfast.question import Problem, moved_to
+from mtpfast.spaces.documents import DocumentSpace
+from mtpfast.spaces.pool import CandidatePool
+from mtpfast.training.victim import Victim
+
+from .exact import exact_minimum
+from .found import Attack, Found, dense_row, retrain_victim, training_data
+from .programs.ball import BallProgram
+from .programs.choose import program_for
+from .whole import record_sums, records
+
+__all__ = ["ball_direction", "closest_model", "descend", "improve", "relaxed_points", "within_ball"]
+
+
+def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
+    """The best bound found for every model within ``tol``."""
+    theta, objective = problem.theta, problem.objective
+    tol = max(tol, problem.radius)  # what counts as a hit of any tolerance
+    goal = replace(problem.goal, tol=tol)
+    starts = []
+    if exact.certificate is not None:
+        starts.append(exact.certificate.direction)
+    box = not isinstance(problem.feasible_set, (CandidatePool, DocumentSpace))
+    if problem.retrain:
+        ball = moved_to(problem, theta, tol)
+
+        def clean_at(v):
+            return ball.clean
+
+        if objective.loss.name == "hinge" and box:
+            v = BallProgram(ball.setting, tol).solve()[1]
+            if v is not None:
+                starts.insert(0, v)
+        fit = retrain_victim(problem, [], [], [])
+        if np.linalg.norm(fit.theta - theta) > tol:
+            starts.append(fit.theta - theta)
+    else:
+
+        def clean_at(v):
+            return clean_gradient(
+                problem.X,
+                problem.y,
+                theta,
+                objective,
+                problem.sample_weight,
+                margin_tol=problem.margin_tol,
+                tol=tol,
+                direction=v,
+            )
+
+    starts = [v for v in starts if np.any(v)]
+    _, v = ball_direction(clean_at, goal, starts)
+    if v is None:
+        v = np.ones_like(theta)
+    value, rounding = prove(clean_at(v), v, goal)
+    return certificate_for(goal, "farkas" if math.isinf(value) else "direction", v, value, rounding)
+
+
+def _take(found: Found, attack: Attack, message) -> Found:
+    found.points, found.labels, found.counts = list(attack.points), list(attack.labels), list(attack.counts)
+    found.attack, found.exact, found.message = attack, False, message
+    return found
+
+
+def _as_attack(problem: Problem, found: Found) -> Attack | None:
+    """The points of ``found``, retrained."""
+    if not found.points:
+        return None
+    fit = retrain_victim(problem, found.points, found.labels, found.counts)
+    return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
+
+
+def _relaxed(problem: Problem, radius):
+    """Points of the relaxed program for a ball, or None (hinge on a space only)."""
+    if problem.objective.loss.name != "hinge" or isinstance(problem.feasible_set, (CandidatePool, DocumentSpace)):
+        return None
+    groups = relaxed_points(moved_to(problem, problem.theta, float(radius)).setting, float(radius))
+    if not groups:
+        return groups
+    points, labels, counts = zip(*groups, strict=True)
+    return list(zip(problem.canonical(points), labels, counts, strict=True))
+
+
+def _parts(exact: Found):
+    """Parts of the exact solution, each a start for a search."""
+    counts = np.array(exact.counts)
+    if not len(counts):
+        return
+    for share in (0.25, 0.5, 0.75, 0.9, 1.0):
+        # of many records with a few copies each, every so manieth
+        part = np.floor(share * counts) if len(counts) < 10 else np.diff(np.floor(share * np.cumsum(counts)), prepend=0)
+        groups = zip(exact.points, exact.labels, part.astype(int).tolist(), strict=True)
+        yield [(dense_row(x), sign, count) for x, sign, count in groups if count]
+
+
+def within_ball(problem: Problem, exact: Found, tol, max_points) -> Found:
+    """A bound for every model within ``tol`` of the target, and as few points as were found for one of them."""
+    certificate = _ball_certificate(problem, exact, tol)
+    if certificate.kind == "farkas":
+        return Found(certificate=certificate, message=f"no poisoning induces a model within {tol:g} of the target")
+    found = replace(exact, certificate=certificate)
+    if _fit_is_near(problem, tol):
+        found.points, found.labels, found.counts, found.exact = [], [], [], False
+        found.message = f"the clean data alone induce a model within {tol:g} of the target"
+        return found
+    if not problem.retrain:
+        found.message += "; X is too large for the search within the tolerance"
+        return found
+    search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison))
+    first = _as_attack(problem, exact)
+    search.take(first)
+    if problem.of_records and first is not None:  # records hit any other model as nearly as this one, or so
+        search.stray = 1.5 * first.distance
+    search.take(search.slide(problem.theta))
+    radii = {}
+    for radius in tol * np.array([1.0, 0.7, 0.5, 0.35, 0.25, 0.15]):
+        radii[radius] = search.descend(_relaxed(problem, radius))
+    for width in (0.18, 0.09):  # the number of points jumps with the radius: look on both sides of the best
+        centre = min(radii, key=radii.get)
+        for radius in (centre * (1 - width), centre * (1 + width)):
+            radii[radius] = search.descend(_relaxed(problem, radius))
+    for start in _parts(exact):
+        search.descend(start)
+    if search.best is None and max_points is None:
+        search.limit = max(search.limit, 20_000)
+    search.descend([])  # Algorithm 1 itself: what is found never needs more points
+    best, nearest = search.best, search.nearest
+    if best is None:
+        return _take(found, nearest, f"nearest model found, for l2 distance {tol:g}")
+    search.take(improve(*search.shared, best, tol))
+    search.take(search.slide(search.best.theta))
+    best = search.best
+    return _take(
+        found, best, f"{best.n_points} points for l2 distance {tol:g}; {certificate.n_poison} proved necessary"
+    )
+
+
+def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
+    """The exact minimum for the model ``start`` in the ball, or for a cheaper one near it.
+
+    The cost of ``theta`` is ``-G(theta).v`` for the normalised dual direction v, and ``G`` is the gradient of a convex
+    function: moving along v lowers the cost. Steps along v, back into the ball each time, while that pays.
+    """
+    if isinstance(problem.feasible_set, CandidatePool) or not radius > 0.0:
+        return None
+    best = moved_to(problem, start, margin_tol=1e-7)
+    least, v, _ = program_for(best.setting).solve()
+    if least is None:
+        return None
+    step = radius
+    for _ in range(steps):
+        moved = best.theta + step * v / np.linalg.norm(v) - problem.theta
+        moved *= min(1.0, radius / np.linalg.norm(moved))
+        there = moved_to(problem, problem.theta + moved, margin_tol=1e-7)
+        value, direction, _ = program_for(there.setting).solve()
+        if value is not None and value < least * (1.0 - 1e-6):
+            best, least, v = there, value, direction
+        else:
+            step *= 0.4
+            if step < 1e-3 * radius:
+                break
+    found = exact_minimum(best)
+    if not found.points:
+        return None
+    fit = retrain_victim(best, found.points, found.labels, found.counts)
+    return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
+
+
+class _Search:
+    """Searches for as few points as come within ``tol``, each cut off where it could not win."""
+
+    def __init__(self, problem: Problem, tol, limit):
+        self.problem = problem
+        self.shared = training_data(problem), problem.theta, problem.objective, problem.feasible_set
+        self.tol, self.limit = tol, limit
+        self.stray = 0.0  # how far from a model the records for it end up
+        self.best = self.nearest = None
+
+    def slide(self, start) -> Attack | None:
+        return _slide(self.problem, start, self.tol * (1.0 - 1e-6) - self.stray)
+
+    def take(self, attack: Attack | None):
+        if attack is None or attack.n_points > self.limit:
+            return  # no fewer than the best
+        if self.nearest is None or attack.distance < self.nearest.distance:
+            self.nearest = attack
+        if attack.distance <= self.tol:
+            self.best, self.limit = attack, attack.n_points - 1
+
+    def descend(self, start) -> float:
+        """How many points this start led to (a guess beyond the limit where it was cut off)."""
+        if start is None:
+            return math.inf
+        size = sum(count for *_, count in start)
+        if size > self.limit:
+            return math.inf
+        # A little past the best: the exact minimum for the model found may still be smaller than it.
+        limit = self.limit
+        if self.best is not None and start:
+            limit += 2 + self.limit // 32
+        attack = descend(*self.shared, start, self.tol, limit)
+        self.take(attack)
+        if self.tol and attack.distance <= self.tol:
+            self.take(self.slide(attack.theta))
+        return attack.n_points * max(1.0, attack.distance / self.tol) if self.tol else attack.distance
+
+
+def _fit_is_near(problem: Problem, tol) -> bool:
+    """Whether the clean victim itself is within ``tol`` of the target."""
+    fit = retrain_victim(problem, [], [], [])
+    return fit is not None and float(np.linalg.norm(fit.theta - problem.theta)) <= tol
+
+
+def closest_model(problem: Problem, exact: Found, max_points) -> Found:
+    """The nearest model found with at most ``max_points`` points; the bound is that of the exact target."""
+    if not problem.retrain:
+        exact.message += f"; X is too large for the search with {max_points} points"
+        return exact
+    reach = float(np.linalg.norm(retrain_victim(problem, [], [], []).theta - problem.theta))
+    search = _Search(problem, 0.0, max_points)
+    for radius in reach * np.geomspace(0.3, 1e-3, 10):
+        search.descend(_relaxed(problem, radius))
+    for start in (*_parts(exact), []):
+        search.descend(start)
+    return _take(replace(exact), search.nearest, f"the nearest model found with at most {max_points} points")
+
+
+def ball_direction(clean_at, goal: Goal, starts):
+    """A direction with a large bound for the ball of a goal, by ascent from each start; (value, v).
+
+    ``clean_at(v)`` passes over the data with the free rows reduced against v. The bound is a quotient of a concave and
+    a convex function of v, so it is quasi-concave: one hill. The ascent is a search; each value is a proof.
+    """
+    best = (0.0, None)
+
+    def value(v):
+        nonlocal best
+        found = prove(clean_at(v), v, goal)[0]
+        if best[1] is None or found > best[0]:
+            best = (found, v.copy())
+        return found
+
+    for start in starts:
+        value(np.asarray(start, dtype=float))
+    first, v = best
+    if first <= 0.0 or math.isinf(first):
+        return best
+    # Between the starts: the hill is one-dimensional there, and often that is most of the way.
+    for other in starts:
+        low, high = 0.0, 1.0
+        unit_v, unit_o = v / np.linalg.norm(v), other / np.linalg.norm(other)
+        for _ in range(12):
+            a, c = low + (high - low) / 3, high - (high - low) / 3
+            if value((1 - a) * unit_v + a * unit_o) < value((1 - c) * unit_v + c * unit_o):
+                low = a
+            else:
+                high = c
+        v = best[1]
+    return best
+
+
+def relaxed_points(setting, tol):
+    """Points of the relaxed program for a ball of this radius, whole: [(x, label, count)], or None."""
+    value, _, z_plus, z_minus, counts = BallProgram(setting, tol).solve()
+    if value is None:
+        return None
+    whole = [round(n) for n in counts[:2]]
+    if not setting.is_box:
+        sums = [z * (n / max(count, 1e-300)) for z, n, count in zip((z_plus, z_minus), whole, counts, strict=False)]
+        return records.of_sums(setting, record_sums.round_sums(setting, sums, whole), whole)
+    groups = []
+    for z, sign, count, n in zip((z_plus, z_minus), (1.0, -1.0), counts, whole, strict=False):
+        if n > 0:
+            region = setting.region(sign)
+            groups.append((np.clip(z / count, region.lower, region.upper), sign, n))
+    return groups
+
+
+def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8):
+    """Algorithm 1 from any start: add the point of largest loss difference until the model is within ``tol``.
+
+    ``start``: [(x, label, count)]. Stops at ``limit`` points. Returns the nearest :class:`Attack` met.
+    """
+    X, y, weight = data
+    victim, supply = (
+        Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit),
+        Supply(feasible_set, X, theta_target),
+    )
+    if start:
+        groups = list(zip(*start, strict=True))
+        supply.use(*groups)
+        victim.add_many(*groups)
+    least, best = math.inf, None
+    n = int(sum(count for _, _, count in start))
+    while True:
+        distance = float(np.linalg.norm(victim.theta - theta_target))
+        if distance < least:
+            least, best = distance, (victim.added_count.copy(), victim.theta.copy(), victim.gap)
+        if distance <= tol or n >= limit:
+            break
+        worst = supply.find(victim.theta, theta_target, objective.loss, victim.settled.class_weight)[1]
+        if worst is None or worst.value <= 0.0:
+            break
+        supply.take(1)
+        victim.add(worst.x, worst.y)
+        n += 1
+    counts, theta, gap = best
+    kept = np.flatnonzero(counts > 0)
+    rows = victim.added_X[kept]
+    points = [rows[i] for i in range(len(kept))] if sp.issparse(rows) else [row.copy() for row in rows]
+    labels, counts = victim.added_y[kept].copy(), np.round(counts[kept]).astype(int)
+    return Attack(points, labels, counts, theta, theta_target, gap)
+
+
+def improve(data, theta_target, objective, feasible_set, attack, tol, rounds=12):
+    """Fewer points for the same ball: drop the points of least loss difference, then repair by Algorithm 1."""
+    stale = 0
+    share = 0.3
+    for _ in range(rounds):
+        order = np.argsort(_differences(attack, theta_target, objective), kind="stable")
+        keep = attack.counts.copy()
+        drop = max(2, int(share * attack.n_points))
+        for i in order:
+            take = min(keep[i], drop)
+            keep[i] -= take
+            drop -= take
+        start = [(p, s, int(c)) for p, s, c in zip(attack.points, attack.labels, keep, strict=True) if c > 0]
+        limit = attack.n_points - 1
+        found = descend(data, theta_target, objective, feasible_set, start, tol, limit)
+        if found.distance <= tol and found.n_points < attack.n_points:
+            attack, stale = found, 0
+        else:
+            stale += 1
+            share *= 0.5
+            if share * attack.n_points < 2 or stale > 4:
+                break
+    return attack
+
+
+def _differences(attack, theta_target, objective):
+    """Loss difference at each distinct point."""
+    P = sp.vstack(attack.points, format="csr") if sp.issparse(attack.points[0]) else np.array(attack.points)
+    at = objective.loss.value(objective.margins(attack.theta, P, attack.labels))
+    difference = at - objective.loss.value(objective.margins(theta_target, P, attack.labels))
+    weights = objective.weights(attack.labels)
+    return difference if weights is None else weights * difference

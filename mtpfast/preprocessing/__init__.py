@@ -1,0 +1,1 @@
+"""Raw tables and texts, there and back."""

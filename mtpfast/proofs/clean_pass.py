@@ -1,0 +1,291 @@
+"""One pass over the clean rows: their gradient at the target, with its rounding error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.magnitude import LARGEST, check_magnitude
+from mtpfast.arrays.rounding import UNIT, gamma
+from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
+from mtpfast.losses.objective import Objective
+
+__all__ = [
+    "CleanGradient",
+    "blocks",
+    "clean_gradient",
+    "extent",
+    "free_slack",
+    "penalty_weights",
+    "slope_above",
+    "slope_below",
+]
+
+
+BLOCK_BYTES = 2**20  # a block of rows as float64, which a cache holds; a handful of such arrays live at a time
+
+
+@dataclass(frozen=True)
+class CleanGradient:
+    """What one pass over the clean data leaves behind: the rest does not depend on their number.
+
+    ``gradient`` (d + 1,) with an error bound per entry; the rows whose ``s`` is not determined, with
+    the most each may weigh, and what ``s`` is at the centre of the ball (``free_slopes``: NaN for rows that are not
+    determined there either); the box that holds the data.
+    """
+
+    gradient: np.ndarray
+    error: np.ndarray
+    free_rows: object  # (m, d) ndarray or CSR
+    free_labels: np.ndarray
+    free_weights: np.ndarray
+    free_slopes: np.ndarray
+    n_rows: int
+    weight: float
+    k: float
+    lower: np.ndarray
+    upper: np.ndarray
+    one: float = 1.0  # 0 without an intercept
+    slack: float = 0.0  # sum over free rows that were reduced against a direction instead of kept
+    slack_error: float = 0.0
+
+    def centre(self) -> CleanGradient:
+        """The same seen from the centre of the ball: only what is not determined there stays free."""
+        free = np.isnan(self.free_slopes)
+        if np.all(free):
+            return self
+        active = np.where(free, 0.0, self.free_weights * self.free_slopes)
+        gradient = self.gradient.copy()
+        gradient[:-1] -= (active * self.free_labels) @ self.free_rows
+        gradient[-1] -= float(self.one * (active @ self.free_labels))
+        return replace(
+            self,
+            gradient=gradient,
+            free_rows=self.free_rows[np.flatnonzero(free)],
+            free_labels=self.free_labels[free],
+            free_weights=self.free_weights[free],
+            free_slopes=self.free_slopes[free],
+        )
+
+
+def blocks(X, y, sample_weight=None):
+    """Yield (start, rows, labels, weights): float64 blocks of a dense array, memory map or CSR."""
+    n, step = X.shape[0], _block_rows(X)
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        rows = X if step == n else X[start:stop]
+        if not sp.issparse(rows):
+            rows = np.asarray(rows, dtype=np.float64)
+        elif rows.dtype != np.float64:
+            rows = rows.astype(np.float64)
+        labels = np.asarray(y[start:stop], dtype=np.float64)
+        weights = None if sample_weight is None else np.asarray(sample_weight[start:stop], dtype=np.float64)
+        yield start, rows, labels, weights
+
+
+def _block_rows(X):
+    """How many rows make a block."""
+    n, d = X.shape
+    row_bytes = 16.0 * X.nnz / max(1, n) if sp.issparse(X) else 8.0 * d
+    return max(1, min(n, int(BLOCK_BYTES / max(8.0, row_bytes))))
+
+
+def clean_gradient(
+    X, y, theta, objective: Objective, sample_weight=None, *, margin_tol=0.0, tol=0.0, direction=None, compact=False
+) -> CleanGradient:
+    """The gradient of the clean objective at theta, in one blocked pass, with its rounding error.
+
+    Parameters
+    ----------
+    X : ndarray, memmap or CSR of shape (n_samples, n_features); any float or integer dtype
+        Read a block of rows at a time; a block is all that is ever converted to float64.
+    y : array of shape (n_samples,), -1 and +1
+    theta : ndarray of shape (n_features + 1,)
+    margin_tol : float
+        Hinge: rows with ``|margin - 1| <= margin_tol`` (plus ``tol |x~|``, plus the rounding error of
+        the margin) are returned as free rows and are not in the gradient.
+    tol : float
+        Radius of the ball of models (see the head of this module).
+    direction : ndarray of shape (n_features + 1,), optional
+        Reduce the free rows to ``slack = sum c_i max(0, -y_i x~_i . v)`` instead of keeping them.
+    compact : bool
+        Smooth losses, of which every row has an interval of ``s`` in a ball: for small ``tol``. Without a direction the
+        intervals go into ``error``, entry by entry, and no row is kept. With one, ``slack`` says how far ``G.v`` moves
+        in the ball: ``tol |H v|`` with H the Hessian of the clean loss, and the remainder of Taylor's formula.
+
+    Complexity: one pass, O(n d) time, O(block + free rows) memory.
+    """
+    n, d = X.shape
+    loss = objective.loss
+    w, b = theta[:-1], theta[-1]
+    sparse = sp.issparse(X)
+    hinge = loss is HINGE
+    if objective.is_balanced:
+        raise ValueError("class_weight='balanced' changes with every point: no bound is proved for it")
+    one = 1.0 if objective.fit_intercept else 0.0
+    in_ball = tol > 0.0 and not compact
+    G, Gerr = np.zeros(d + 1), np.zeros(d + 1)
+    lower, upper = np.full(d, np.inf), np.full(d, -np.inf)
+    kept, kept_y, kept_c, kept_s = [], [], [], []
+    weight = slack = slack_err = remainder = turn_abs = 0.0
+    turn = np.zeros(d + 1)  # H v
+    n_blocks = -(-n // _block_rows(X))
+    dot = gamma(d + 4)
+    for _, rows, labels, own in blocks(X, y, sample_weight):
+        if not np.all(np.abs(labels) == 1.0):
+            raise ValueError(f"y must hold -1 and +1 only, got {labels[np.abs(labels) != 1.0][0]:g}")
+        low, high = _extent(rows)
+        if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
+            raise ValueError("X must be finite, got NaN or infinity")
+        if max(float(np.max(high)), -float(np.min(low))) > LARGEST:
+            check_magnitude(np.append(low, high), "X")
+        np.minimum(lower, low, out=lower)
+        np.maximum(upper, high, out=upper)
+        c = objective.weights(labels, own)
+        size = rows if np.all(low >= 0) else abs(rows)  # |X|, for error bounds
+        margin = labels * (rows @ w + b)
+        error = dot * (size @ np.abs(w) + abs(b)) + 2 * UNIT * np.abs(margin - 1.0)
+        reach = error
+        if tol > 0.0:
+            squares = rows.multiply(rows).sum(axis=1) if sparse else np.einsum("ij,ij->i", rows, rows)
+            reach = error + tol * np.sqrt(np.asarray(squares).ravel() + one) * (1.0 + gamma(d + 6))
+        if hinge:
+            free = np.abs(margin - 1.0) <= reach + margin_tol
+            s = np.where(free | (margin > 1.0), 0.0, 1.0)
+            s_error = None
+            free = np.flatnonzero(free)
+            width = np.ones(len(free))
+            near = np.abs(margin[free] - 1.0) <= error[free] + margin_tol
+            slopes = np.where(near, np.nan, np.where(margin[free] > 1.0, 0.0, 1.0))
+        else:
+            taylor = compact and direction is not None
+            s, s_high, s_error = _slopes(loss, margin, error if taylor else reach, in_ball)
+            if taylor:
+                add, add_abs, rest = _turn(rows, labels, margin, reach, c, direction, loss, one)
+                turn, turn_abs, remainder = turn + add, turn_abs + add_abs, remainder + rest
+            free = np.flatnonzero(s_high > s) if in_ball else np.empty(0, dtype=np.intp)
+            width = (s_high - s)[free]
+            slopes = np.full(len(free), np.nan)
+        weights = np.ones(len(labels)) if c is None else c
+        weight += float(len(labels)) if c is None else math.fsum(c)
+        active = weights * s
+        G[:-1] -= (active * labels) @ rows
+        G[-1] -= one * float(np.dot(active, labels))
+        # Products w u s y (c = w u) and y x, the sum inside the block, and one addition per block.
+        doubt = gamma(len(labels) + n_blocks + 5) * active
+        if s_error is not None:
+            doubt = doubt + weights * s_error
+        Gerr[:-1] += doubt @ size
+        Gerr[-1] += one * float(np.sum(doubt))
+        if len(free):
+            c_free = weights[free] * width
+            if direction is None:
+                kept.append(rows[free])
+                kept_y.append(labels[free])
+                kept_c.append(c_free)
+                kept_s.append(slopes)
+            else:
+                add, add_err = free_slack(rows[free], labels[free], c_free, direction, one)
+                slack, slack_err = slack + add, slack_err + add_err + gamma(n_blocks) * add
+    if compact and not hinge and direction is not None:
+        slack = tol * float(np.linalg.norm(turn)) + remainder
+        slack_err = gamma(n + 3 * d + 64) * (tol * turn_abs + remainder)
+    k = objective.k(float(n) if objective.count_rows else weight)
+    penalty = k * penalty_weights(objective, d) * theta
+    G += penalty
+    Gerr += gamma(n_blocks + 7) * np.abs(penalty) + 2 * UNIT * np.abs(G)
+    Gerr *= 1.0 + gamma(2 * n + d)  # the bound's own sums, all of non-negative terms
+    if kept:
+        free_rows = sp.vstack(kept, format="csr") if sparse else np.concatenate(kept)
+        free_y, free_c, free_s = map(np.concatenate, (kept_y, kept_c, kept_s))
+    else:
+        free_rows = sp.csr_matrix((0, d)) if sparse else np.empty((0, d))
+        free_y, free_c, free_s = np.empty(0), np.empty(0), np.empty(0)
+    return CleanGradient(G, Gerr, free_rows, free_y, free_c, free_s, n, weight, k, lower, upper, one, slack, slack_err)
+
+
+def penalty_weights(objective, d):
+    """The diagonal of R."""
+    R = np.ones(d + 1)
+    R[-1] = objective.r
+    return R
+
+
+def extent(X):
+    """Per-feature minimum and maximum, in one blocked pass."""
+    ends = [_extent(rows) for _, rows, _, _ in blocks(X, np.empty(X.shape[0]))]
+    return np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
+
+
+def _extent(rows):
+    """Per-feature minimum and maximum of a block."""
+    if sp.issparse(rows):
+        return rows.min(axis=0).toarray().ravel(), rows.max(axis=0).toarray().ravel()
+    return rows.min(axis=0), rows.max(axis=0)
+
+
+def slope_above(loss, margin):
+    """No less than ``s`` at any margin from ``margin`` on (16 units for evaluating ``phi'``)."""
+    margin = np.asarray(margin, dtype=float)
+    if loss is HINGE:
+        return np.where(margin <= 1.0, 1.0, 0.0)
+    tiny = 0.0 if loss is SQUARED_HINGE else 1e-300  # an exponential may underflow
+    return -loss.derivative(margin) * (1.0 + 16 * UNIT) + tiny
+
+
+def slope_below(loss, margin):
+    """No more than ``s`` at any margin up to ``margin``."""
+    margin = np.asarray(margin, dtype=float)
+    if loss is HINGE:
+        return np.where(margin < 1.0, 1.0, 0.0)
+    return np.maximum(0.0, -loss.derivative(margin) * (1.0 - 16 * UNIT) - 1e-300)
+
+
+def _slopes(loss, margin, reach, in_ball):
+    """``s`` of a smooth loss per row: (s, s_high, error of s).
+
+    In a ball of models ``s`` and ``s_high`` enclose what the row can reach; else they are equal and the error
+    covers how far the margin can be off (``reach``) and the rounding of ``phi'``.
+    """
+    if in_ball:
+        return slope_below(loss, margin + reach), slope_above(loss, margin - reach), None
+    s = -loss.derivative(margin)
+    s_error = np.maximum(slope_above(loss, margin - reach) - s, s - slope_below(loss, margin + reach))
+    return s, s, s_error
+
+
+def _turn(rows, labels, margin, reach, weights, v, loss, one):
+    """``(H v, sum c phi'' |x~| (|x~|.|v|), remainder)`` of a block of rows.
+
+    For ``|t| <= reach``: ``|s(m + t) - s(m) + phi''(m) t| <= reach^2 / 20`` for the logistic loss, whose third
+    derivative is at most 1 / (6 sqrt 3) < 1 / 10; for the squared hinge it is 0, or at most ``2 reach`` where the kink
+    is so near. The interval of ``s`` bounds it for any falling ``s``, and where that is the lesser.
+    """
+    squares = rows.multiply(rows).sum(axis=1) if sp.issparse(rows) else np.einsum("ij,ij->i", rows, rows)
+    length = np.sqrt(np.asarray(squares).ravel() + one)
+    push = labels * (rows @ v[:-1] + one * v[-1])
+    size = abs(rows) @ np.abs(v[:-1]) + one * abs(v[-1])
+    bend = loss.second_derivative(margin) if loss in (SQUARED_HINGE, LOG_LOSS) else np.zeros(len(margin))
+    s = -loss.derivative(margin)
+    off = np.maximum(slope_above(loss, margin - reach) - s, s - slope_below(loss, margin + reach)) + bend * reach
+    if loss is LOG_LOSS:
+        off = np.minimum(off, 0.05 * reach * reach)
+    elif loss is SQUARED_HINGE:
+        off = np.where(np.abs(margin - 1.0) <= reach, 2.0 * reach, 0.0)
+    c = 1.0 if weights is None else weights
+    along = c * bend * push * labels
+    turn = np.append(along @ rows, one * float(along.sum()))
+    return turn, float(np.sum(c * bend * length * size)), float(np.sum(c * off * (np.abs(push) + 1e-12 * size)))
+
+
+def free_slack(rows, labels, weights, v, one):
+    """``sum c_i max(0, -y_i x~_i . v)`` and a bound of its rounding error."""
+    d = rows.shape[1]
+    push = np.maximum(0.0, -labels * (rows @ v[:-1] + one * v[-1]))
+    size = abs(rows) @ np.abs(v[:-1]) + one * abs(v[-1])
+    total = float(np.dot(weights, push))
+    error = gamma(d + 4) * float(np.dot(weights, size)) + gamma(len(labels) + 4) * total
+    return total, error * (1.0 + gamma(len(labels) + d + 8))

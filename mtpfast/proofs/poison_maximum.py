@@ -1,0 +1,254 @@
+"""How far one point can push along a direction: the maximum over the feasible set, rounded up."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from itertools import pairwise
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.rounding import UNIT, gamma
+from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
+from mtpfast.losses.objective import Objective
+
+from .clean_pass import penalty_weights, slope_above, slope_below
+
+__all__ = ["poison_maximum", "pool_gains"]
+
+
+SMALL_DRIFT = 1e-3  # of the margins of poison in a ball: up to here one line bounds them well enough
+
+
+def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0, *, margin_tol=0.0):
+    """``max_F v.g`` over one poisoning point, as (value, error): value + error is an upper bound.
+
+    Per label, ``v.g`` is the class weight times ``s p`` and what the point adds to the penalty.
+    Space: per label the point only enters through ``p = -y v.x~`` and its margin ``m``; over the hull of the
+    label's region the upper frontier of (m, p) is concave, and ``1 / s`` convex, so one line separates the
+    frontier from the level curve of ``s p`` at the maximum. The line is found on the sorted frontier; the bound
+    is then the maximum of one linear function over the hull, rigorous whatever line was found. Pool: a scan.
+    """
+    d = len(theta) - 1
+    parts = []
+    if hasattr(feasible_set, "regions"):
+        for sign, region in feasible_set.regions(d).items():
+            penalty, error = _penalty_of_point(sign, v, theta, objective, tol)
+            push = _hull_maximum(sign, region, v, theta, objective, tol, margin_tol, penalty > -error)
+            parts.append(_add(objective.weight_of(sign), push, penalty, error))
+    else:
+        for sign, pushes in _pool_pushes(v, theta, objective, feasible_set, tol, margin_tol):
+            penalty = _penalty_of_point(sign, v, theta, objective, tol)
+            parts.append(_add(objective.weight_of(sign), (float(np.max(pushes)), 0.0), *penalty))
+    return max(parts, key=sum)
+
+
+def _add(weight, push, penalty, error):
+    """``weight * push + penalty`` with all errors, ``push`` a pair (value, error)."""
+    value, push_error = push
+    scaled = weight * value
+    total = penalty + scaled
+    product = 0.0 if weight == 1.0 else UNIT * abs(scaled)
+    return total, (error + weight * push_error + product + 2 * UNIT * abs(total)) * (1.0 + 4 * UNIT)
+
+
+def _penalty_of_point(sign, v, theta, objective, tol):
+    """``a v.R theta``, what a point of that label adds to ``v.g`` through the penalty (its largest in a ball), and
+    its error."""
+    d = len(theta) - 1
+    a = objective.k_of_point(sign)
+    Rv = penalty_weights(objective, d) * v
+    drift = a * tol * float(np.linalg.norm(Rv))
+    error = gamma(d + 13) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
+    return a * float(Rv @ theta) + drift, error
+
+
+def pool_gains(v, theta, objective, pool, tol, margin_tol):
+    """An upper bound of ``v.g`` for every candidate and label that it may carry."""
+    parts = []
+    for sign, pushes in _pool_pushes(v, theta, objective, pool, tol, margin_tol):
+        penalty, error = _penalty_of_point(sign, v, theta, objective, tol)
+        scaled = objective.weight_of(sign) * pushes
+        total = penalty + scaled
+        parts.append(total + (error + UNIT * np.abs(scaled) + 4 * UNIT * np.abs(total)) * (1.0 + 4 * UNIT))
+    return np.concatenate(parts)
+
+
+def _pool_pushes(v, theta, objective, pool, tol, margin_tol):
+    """Per label, as pairs (label, array), an upper bound of ``s p`` for every candidate that may carry it."""
+    loss, w, b = objective.loss, theta[:-1], theta[-1]
+    one = 1.0 if objective.fit_intercept else 0.0
+    X, signs = pool.X, pool.signs()
+    d = X.shape[1]
+    sparse = sp.issparse(X)
+    size = abs(X)
+    q, m = X @ v[:-1] + one * v[-1], X @ w + b
+    q_error = gamma(d + 4) * (size @ np.abs(v[:-1]) + one * abs(v[-1]))
+    reach = gamma(d + 4) * (size @ np.abs(w) + abs(b))
+    if tol > 0.0:
+        squares = X.multiply(X).sum(axis=1) if sparse else np.einsum("ij,ij->i", X, X)
+        reach = reach + tol * np.sqrt(np.asarray(squares).ravel() + one) * (1.0 + gamma(d + 6))
+    if loss is HINGE:
+        reach = reach + margin_tol
+    parts = []
+    for sign in (1.0, -1.0):
+        allowed = slice(None) if signs is None else signs == sign
+        p, p_error, margin, r = (z[allowed] for z in (-sign * q, q_error, sign * m, reach))
+        if len(p) == 0:
+            continue
+        top = p + p_error
+        r = r + 2 * UNIT * np.abs(margin)
+        s = np.where(top > 0.0, slope_above(loss, margin - r), slope_below(loss, margin + r))
+        push = s * top
+        parts.append((sign, push + 4 * UNIT * np.abs(push)))
+    return parts
+
+
+def _hull_maximum(sign, region, v, theta, objective, tol, margin_tol, sharp):
+    """The largest ``s p`` over the hull of one label's region, as (value, error).
+
+    ``sharp`` asks for the exact value where it is negative; otherwise 0 will do there.
+    """
+    loss, one = objective.loss, 1.0 if objective.fit_intercept else 0.0
+    P, p0 = -sign * v[:-1], -sign * one * v[-1]
+    A, a0 = sign * theta[:-1], sign * theta[-1]
+    beside = margin_tol if loss is HINGE else 0.0  # how far from the kink a point may lie and count as on it
+    shift, lines = beside, []
+    if tol > 0.0:
+        # |x~| <= sqrt(q(x)) <= (q0 + q(x)) / (2 sqrt(q0)), with the linear
+        # q(x) = one + sum (l + u) x - l u, which is at least |x~|^2 in the box around the hull.
+        lower, upper = region.lower, region.upper
+        slope, level = lower + upper, one - float(lower @ upper)
+        most, error = region.linear_maximum(slope, level)
+        drift = tol * math.sqrt(max(0.0, most + error)) * (1.0 + 8 * UNIT)  # of any point's margin, in the whole ball
+        shift += drift
+        if drift > SMALL_DRIFT:
+            least = -region.linear_maximum(-slope, -level)[0]
+            for q0 in np.geomspace(max(least, 1e-3 * most, 1e-12), max(most, 1e-12), 9):
+                c = 0.5 * tol / math.sqrt(q0)
+                size = abs(a0) + beside + c * (q0 + one + float(np.abs(lower) @ np.abs(upper)))
+                lines.append((A - c * slope, a0 - beside - c * (q0 + level), np.abs(A) + c * np.abs(slope), size))
+    # Every line bounds the margins from below; the first, which is shifted alone, from above too.
+    parts = [_separate(loss, region, P, p0, A, a0 - shift, np.abs(A), abs(a0) + shift, 2.0 * shift, sharp)]
+    parts += [_separate(loss, region, P, p0, *line, math.inf, False) for line in lines]
+    return min(parts, key=sum)
+
+
+def _separate(loss, region, P, p0, A, a0, A_size, a0_size, wide, sharp):
+    """Upper bound of ``s p(x)`` over the hull, with ``p(x) = P.x + p0`` and ``s`` at any margin between
+    ``m(x) = A.x + a0`` and ``m(x) + wide``."""
+    P_size = np.abs(P)
+    m_low, m_low_error = region.linear_maximum(-A, -a0, A_size, a0_size)
+    m_low = -m_low - m_low_error
+    m_high = sum(region.linear_maximum(A, a0, A_size, a0_size))
+    if loss is HINGE:
+        if m_low > 1.0:
+            return 0.0, 0.0  # every point has zero loss
+        slope = 0.0
+        if m_high > 1.0:
+            m, _, slopes = region.frontier(A, a0, P, p0)
+            edge = np.searchsorted(m, 1.0) - 1  # the edge that holds margin 1
+            slope = max(0.0, float(slopes[min(max(edge, 0), len(slopes) - 1)])) if len(slopes) else 0.0
+        best, error = region.linear_maximum(
+            P - slope * A,
+            p0 - slope * a0 + slope,
+            P_size + slope * A_size,
+            abs(p0) + slope * (a0_size + 1),
+        )
+        return (0.0, 0.0) if m_high + wide >= 1.0 and best + error < 0.0 else (best, error)
+    m, p, slopes = region.frontier(A, a0, P, p0)
+    if np.max(p) <= 0.0 and not sharp:
+        best, error = region.linear_maximum(P, p0, P_size, abs(p0))
+        most = max(0.0, best + error)
+        return 0.0, most * float(slope_above(loss, m_low))
+    if np.max(p) <= 0.0 or loss not in (SQUARED_HINGE, LOG_LOSS):
+        return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
+    best, at = _best_on_frontier(loss, m, p, slopes)
+    if best <= 0.0:
+        return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
+    # A tangent of h = 1/s with slope kappa: h(m) >= constant + kappa m, whatever kappa > 0 is.
+    if loss is LOG_LOSS:
+        kappa = math.exp(min(max(at, -700.0), 700.0))
+        constant = 1.0 + kappa * (1.0 - math.log(kappa))
+        doubt = 16 * UNIT * (1.0 + kappa * (1.0 + abs(math.log(kappa))))
+    else:
+        kappa = 0.5 / (1.0 - at) ** 2
+        constant = math.sqrt(2.0 * kappa) - kappa
+        doubt = 16 * UNIT * (math.sqrt(2.0 * kappa) + kappa)
+    slope = best * kappa
+    above, error = region.linear_maximum(
+        P - slope * A,
+        p0 - slope * a0 - best * constant,
+        P_size + slope * A_size,
+        abs(p0) + slope * a0_size + best * (abs(constant) + doubt / gamma(len(A) + 12)),
+    )
+    return best, max(0.0, above + error) * float(slope_above(loss, m_low)) + 4 * UNIT * best
+
+
+def _best_on_frontier(loss, m, p, slopes):
+    """Largest ``s(m) p(m)`` along the frontier, and where (a search: nothing is proved here).
+
+    ``p`` is concave and ``1 / s`` convex, so ``s p`` has one hill where ``p > 0``.
+    """
+    values = -loss.derivative(m) * p
+    k = int(np.argmax(values))
+    best, at = float(values[k]), float(m[k])
+    for e in (k - 1, k):
+        if not 0 <= e < len(slopes):
+            continue
+        low, high, sigma = float(m[e]), float(m[e + 1]), float(slopes[e])
+        for _ in range(60):
+            mid = 0.5 * (low + high)
+            here = float(p[e]) + sigma * (mid - float(m[e]))
+            if loss is LOG_LOSS:
+                uphill = (
+                    sigma * (1.0 + math.exp(-mid)) > here
+                    if mid > 0
+                    else sigma * (1.0 + math.exp(mid)) > here * math.exp(mid)
+                )
+            else:
+                uphill = mid < 1.0 and sigma * (1.0 - mid) > here
+            low, high = (mid, high) if uphill else (low, mid)
+        mid = 0.5 * (low + high)
+        value = float(-loss.derivative(mid)) * (float(p[e]) + sigma * (mid - float(m[e])))
+        if value > best:
+            best, at = value, mid
+    return best, at
+
+
+def _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide, pieces=128):
+    """Upper bound of ``s p`` for any falling ``s``, of either sign: intervals of the margin.
+
+    On each, ``p`` lies below a line whose slope is that of the frontier there, and ``s`` between its
+    values at the ends. The interval with the largest bound is cut again until it is short.
+    """
+    P_size = np.abs(P)
+
+    def piece(low, high):
+        mid = 0.5 * (low + high)
+        edge = min(max(int(np.searchsorted(m, mid)) - 1, 0), len(slopes) - 1) if len(slopes) else -1
+        slope = float(slopes[edge]) if edge >= 0 else 0.0
+        top, error = region.linear_maximum(
+            P - slope * A,
+            p0 - slope * a0,
+            P_size + abs(slope) * A_size,
+            abs(p0) + abs(slope) * a0_size,
+        )
+        ends = top + error + slope * low, top + error + slope * high
+        most = max(ends) + 4 * UNIT * (abs(top) + abs(slope) * max(abs(low), abs(high)))
+        s = slope_above(loss, low) if most > 0.0 else slope_below(loss, high + wide)
+        return float(s) * most
+
+    m, _, slopes = region.frontier(A, a0, P, p0)
+    grid = np.linspace(m_low, m_high, pieces + 1)
+    heap = [(-piece(a, b), a, b) for a, b in pairwise(grid)]
+    heapq.heapify(heap)
+    for _ in range(4 * pieces):
+        _, low, high = heap[0]
+        mid = 0.5 * (low + high)
+        if not low < mid < high:
+            break
+        heapq.heapreplace(heap, (-piece(low, mid), low, mid))
+        heapq.heappush(heap, (-piece(mid, high), mid, high))
+    return -heap[0][0], 0.0

@@ -1,0 +1,537 @@
+"""What an attack returns: the points, the induced model, and what is proved about their number."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.frames import append, append_labels, column_names, is_frame, reordered, take_records
+from mtpfast.losses.margin import Loss
+from mtpfast.losses.objective import Objective
+from mtpfast.proofs.bounds import NEVER
+from mtpfast.proofs.certificate import Certificate, bound_along_path
+from mtpfast.proofs.clean_pass import CleanGradient
+from mtpfast.proofs.goal import Goal, hit_radius
+
+from .files import FORMAT, decode_field, encode, problems, read_file
+
+if TYPE_CHECKING:
+    from mtpfast.verification.report import VerificationReport
+
+__all__ = ["PoisoningResult"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PoisoningResult:
+    """The outcome of an attack.
+
+    The victim minimises, over ``theta = (w, b)``,
+
+        ``sum_i c_i phi(y_i theta . x~_i) + (k / 2) theta' R theta``
+
+    on the clean rows and the poisoning points (``k`` is ``N alpha`` or ``1 / C``; see
+    :mod:`mtpfast.losses.margin`). A result holds the points, the model so induced, and a lower bound on
+    the number of points that any attack on this target within this feasible set needs.
+
+    Attributes
+    ----------
+    points : ndarray or CSR matrix of shape (n_distinct, n_features)
+        The distinct poisoning points; each lies in ``feasible_set``.
+    labels : ndarray of shape (n_distinct,)
+        Their labels, among ``classes``.
+    sequence : ndarray of int, shape (n_points,)
+        Row of ``points`` that was added first, second, and so on.
+    theta, theta_target : ndarray of shape (n_features + 1,)
+        ``(w, b)`` of the induced and of the target model.
+    objective : Objective
+        What the victim minimises.
+    status : str
+        ``"reached"``, ``"budget"``, ``"stalled"``, ``"interrupted"``, ``"unattainable"`` or ``"unverified"`` (not
+        retrained, the data being too large, and where training ends is not proved: ``theta`` is NaN). With
+        ``stop="loss_difference"`` it is "reached" only if ``loss_difference_upper_bound <= tol``.
+    lower_bound : int
+        Proved by ``certificate``: no smaller set of points in the feasible set induces the target
+        (nor, where a :class:`MinimumPoisoner` had a ``tol``, any model within it). ``2**63 - 1``
+        where no number of points suffices.
+    loss_difference : float
+        ``max phi(y theta . x~) - phi(y theta_target . x~)`` over the feasible set and both labels; of a victim
+        that weighs its classes, times the weight of the label. The largest that was found, at a point of the set.
+    loss_difference_upper_bound : float
+        Proved: no point of the feasible set exceeds it. Equal to ``loss_difference`` but for rounding where
+        the search is global (boxes, pools); by how much the search may be short where it is not
+        (mixed spaces that ran out of nodes, documents with a norm).
+    stop : str
+        Which measure ``tol`` belongs to: ``"loss_difference"``, ``"distance"``, or ``"exact"``.
+    tol : float
+        The attack counts as successful when that measure is at most ``tol``.
+    history : dict of str to ndarray
+        One entry per model visited, the clean model first: ``n_points``, ``loss_difference``,
+        ``distance``, ``clean_loss``, ``lower_bound``, ``gap``, ``loss_difference_upper_bound``,
+        ``accuracy_<name>``.
+    path : ndarray of shape (n_models, n_features + 1) or None
+        ``theta`` of every model visited, the clean model first.
+    certificate : Certificate or None
+        What proves ``lower_bound`` (or that the target cannot be attained).
+    goal : Goal or None
+        What ``lower_bound`` speaks of: target, objective, feasible set, and the tolerances within which a model and a
+        margin count as the target's. ``certificate`` must be of the same one.
+    clean : CleanGradient or None
+        What one pass over the clean rows left behind: with it every prefix of an attack proves its own bound.
+    feasible_set : FeatureSpace or CandidatePool
+        Where the points may lie.
+    classes : ndarray of shape (2,)
+        The labels that stand for -1 and +1.
+    feature_names : ndarray of shape (n_features,) or None
+        Names of the columns of ``points``.
+    table : data frame without rows, or None
+        The kind, columns and dtypes of the clean data, where that was a data frame of features (pandas, polars or
+        pyarrow); ``X_poison`` is one, too.
+    records : DataFrame or ndarray of shape (n_distinct, n_columns) or (n_distinct,), or None
+        Where the attack was on raw records or texts: one for every row of ``points``, which
+        ``preprocessing`` maps to exactly that row.
+    preprocessing : fitted transformer or None
+        What the victim does to records before it is trained. Not saved.
+    n_clean : int
+        Number of clean rows.
+    clean_weight : float
+        Their total weight, class weights included.
+    message : str
+        The status in words.
+
+    Notes
+    -----
+    Arrays are read-only views. Results are made by :meth:`ModelTargetedPoisoner.attack`,
+    :meth:`MinimumPoisoner.attack`, :func:`poison` and :func:`minimum_poisoning`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from mtpfast import ModelTargetedPoisoner
+    >>> X, y = load_digits(n_class=2, return_X_y=True)
+    >>> attacker = ModelTargetedPoisoner(alpha=0.09, max_points=5).fit(X / 16, y)
+    >>> result = attacker.attack((-attacker.coef_, -attacker.intercept_))
+    >>> result.status, result.n_points, result.X_poison.shape
+    ('budget', 5, (5, 64))
+    """
+
+    points: Any
+    labels: np.ndarray
+    sequence: np.ndarray
+    theta: np.ndarray
+    theta_target: np.ndarray
+    objective: Objective
+    status: str
+    lower_bound: int
+    loss_difference: float
+    tol: float
+    stop: str
+    history: dict[str, np.ndarray]
+    feasible_set: Any
+    classes: np.ndarray
+    n_clean: int
+    clean_weight: float
+    path: np.ndarray | None = None
+    certificate: Any = None
+    goal: Goal | None = None
+    clean: CleanGradient | None = None
+    feature_names: np.ndarray | None = None
+    table: Any = None
+    records: Any = None
+    preprocessing: Any = None
+    message: str = ""
+    loss_difference_upper_bound: float = math.nan
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, field.name, _read_only(value))
+        history = {name: _read_only(np.asarray(values)) for name, values in self.history.items()}
+        object.__setattr__(self, "history", history)
+
+    # -- the points ---------------------------------------------------------------------------
+
+    @property
+    def n_points(self) -> int:
+        """Number of poisoning points, repeats included."""
+        return len(self.sequence)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each row of ``points`` was added: int array of shape (n_distinct,)."""
+        return np.bincount(self.sequence, minlength=self.points.shape[0])
+
+    @property
+    def X_poison(self):
+        """Every poisoning point in the order of insertion, repeats included.
+
+        ndarray, CSR matrix or (where the clean data was one) data frame of shape
+        (n_points, n_features), in the columns of the clean data and in their dtypes where these can
+        hold the points, else float64; raw records, in the columns and dtypes of the clean table,
+        where the victim has a preprocessing.
+        """
+        if self.records is not None:
+            return take_records(self.records, self.sequence)
+        return self._in_columns(self.points[self.sequence])
+
+    @property
+    def y_poison(self) -> np.ndarray:
+        """The label of every row of ``X_poison``, among ``classes``."""
+        return self.labels[self.sequence]
+
+    def poisoned(self, X, y, *, shuffle: bool = False, random_state=None):
+        """The clean data with the poisoning points among them.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n_clean, n_features)
+        y : array-like of shape (n_clean,)
+            The data that was attacked, in the user's labels. Neither is changed.
+        shuffle : bool, default=False
+            Whether to put the poisoning points, in random order, in random places among the clean rows, which keep
+            their order. By default they are the last rows, in the order of insertion. A sanitiser whose
+            cross-validation does not shuffle then has them all in one fold, never trains on them, and looks better
+            than it is.
+        random_state : int, numpy Generator or RandomState, optional
+            Of the places and the order; by default they are others each time.
+
+        Returns
+        -------
+        X_mod : ndarray, sparse matrix or data frame of shape (n_clean + n_points, n_features)
+            Of the same kind as X: library, format, columns and dtypes. Where the dtype of a column cannot hold a
+            point as it is, that column (of an array or a sparse matrix, all of it) becomes float64, and a warning
+            names it. Records of a Pipeline always fit.
+        y_mod : ndarray or Series of shape (n_clean + n_points,)
+            Of the same kind and dtype as y.
+        poison_mask : ndarray of bool, shape (n_clean + n_points,)
+            True for the poisoning points: ``X_mod[~poison_mask]`` is X, row by row.
+
+        Notes
+        -----
+        Clean rows of pandas keep their row labels. New labels of rows go on from the largest where these are
+        numbers or times, by one unit, and are ``"poison_0"``, ``"poison_1"``, ... elsewhere; what is taken is
+        left out. Of a MultiIndex, the first level gets the new label, and the others those of the last row.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from mtpfast import ModelTargetedPoisoner
+        >>> X, y = load_iris(return_X_y=True, as_frame=True)
+        >>> attacker = ModelTargetedPoisoner(max_points=3).fit(X[:100], y[:100])
+        >>> result = attacker.attack((-attacker.coef_, -attacker.intercept_))
+        >>> X_mod, y_mod, poison_mask = result.poisoned(X[:100], y[:100], shuffle=True, random_state=0)
+        >>> X_mod[~poison_mask].equals(X[:100]), X_mod.index[poison_mask].sort_values().tolist()
+        (True, [100, 101, 102])
+        """
+        labels = np.asarray(y)
+        shape = X.shape if hasattr(X, "shape") else np.shape(X)
+        expected = (self.theta.size - 1,) if self.records is None else self.records.shape[1:]
+        if not shape or tuple(shape[1:]) != expected:
+            raise ValueError(f"X must have shape ({', '.join(map(str, ('n_clean', *expected)))}), got {tuple(shape)}")
+        if labels.shape != (shape[0],):
+            raise ValueError(f"y must have shape ({shape[0]},), one label per row of X, got {labels.shape}")
+        known = self.table if self.records is None else self.records
+        if is_frame(X) and is_frame(known) and column_names(X) != (own := column_names(known)):
+            raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {own[:5]} (in that order)")
+        n = shape[0]
+        X_mod = append(X, self.points[self.sequence] if self.records is None else self.X_poison)
+        y_mod = append_labels(y, self.y_poison)
+        order = np.arange(n + self.n_points)
+        if shuffle:
+            order = _dealt(n, self.n_points, random_state)
+            X_mod, y_mod = reordered(X_mod, order), reordered(y_mod, order)
+        return X_mod, y_mod, order >= n
+
+    def _in_columns(self, rows):
+        if self.table is not None:
+            return append(self.table, rows, warn=False)
+        if self.feature_names is None:
+            return rows
+        try:
+            import pandas as pd
+        except ImportError:  # named columns from another data frame library
+            return rows
+        if sp.issparse(rows):
+            return pd.DataFrame.sparse.from_spmatrix(rows, columns=list(self.feature_names))
+        return pd.DataFrame(rows, columns=list(self.feature_names))
+
+    # -- the model ----------------------------------------------------------------------------
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Weights of the induced model: ndarray of shape (1, n_features)."""
+        return self.theta[None, :-1]
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """Intercept of the induced model: ndarray of shape (1,)."""
+        return self.theta[-1:]
+
+    @property
+    def distance(self) -> float:
+        """l2 norm of the difference between the induced and the target ``(w, b)``."""
+        return float(np.linalg.norm(self.theta - self.theta_target))
+
+    # -- prefixes -----------------------------------------------------------------------------
+
+    def at_budget(self, k: int) -> PoisoningResult:
+        """The attack as it stood after ``k`` points.
+
+        Points are added one after the other, so every prefix is the attack of that size. Models
+        are known at the sizes in ``history["n_points"]``; with ``repeats`` above 1 those are
+        multiples, and the result is the largest of at most ``k`` points.
+
+        Parameters
+        ----------
+        k : int
+            Number of points, at least 0. At or above ``n_points``, the result itself.
+
+        Returns
+        -------
+        PoisoningResult
+            Its ``lower_bound`` is what the models up to that size prove, with the certificate for it: that of the
+            attack run to that size.
+        """
+        if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, np.integer)):
+            raise TypeError(f"k must be an integer, got {k!r}")
+        if k < 0:
+            raise ValueError(f"k must be at least 0, got {k}")
+        if k >= self.n_points:
+            return self
+        sizes = np.asarray(self.history.get("n_points", ()))
+        if self.path is None or len(self.path) != len(sizes) or not np.any(sizes <= k):
+            raise ValueError(
+                f"k must be {self.n_points} or more: this attack is not incremental, so it has no prefixes; got {k}"
+            )
+        # The last model of that size: a polish without a new point is part of it.
+        last = int(np.flatnonzero(sizes <= k)[-1])
+        size = int(sizes[last])
+        history = {
+            name: values[: last + 1] if len(values) == len(sizes) else values for name, values in self.history.items()
+        }
+        sequence = self.sequence[:size]
+        used, sequence = np.unique(sequence, return_inverse=True)
+        proved = history.get("loss_difference_upper_bound", [math.nan])  # NaN: of a file of an earlier version
+        upper = float(proved[-1])
+        prefix = dataclasses.replace(
+            self,
+            points=self.points[used],
+            labels=self.labels[used],
+            records=None if self.records is None else take_records(self.records, used),
+            sequence=sequence,
+            theta=self.path[last],
+            path=self.path[: last + 1],
+            history=history,
+            loss_difference=float(history["loss_difference"][last]),
+            loss_difference_upper_bound=upper,
+            status="budget",
+            message=f"the first {size} of {self.n_points} points",
+        )
+        measure = upper if self.stop == "loss_difference" else prefix.distance
+        if measure <= self.tol:
+            object.__setattr__(prefix, "status", "reached")
+        _bound_of_prefix(prefix)
+        return prefix
+
+    # -- checks -------------------------------------------------------------------------------
+
+    def verify(
+        self, X, y, sample_weight=None, *, refit_preprocessing: bool = False, preprocessing=None, verbose: bool = False
+    ) -> VerificationReport:
+        """Check every claim of this result independently of the code that made it.
+
+        Proves from the optimality conditions how far the model can be from what training on the
+        clean rows and the poisoning points returns, and retrains the victim from scratch with
+        scikit-learn (SciPy where scikit-learn has no such estimator); recomputes the loss
+        difference and the distance in plain NumPy; checks that every point lies in the feasible
+        set; recomputes the lower bound from ``certificate``. Where the attack was on raw records,
+        checks that the preprocessing maps each to exactly its point.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or DataFrame of shape (n_clean, n_features)
+        y : array-like of shape (n_clean,)
+        sample_weight : array-like of shape (n_clean,), optional
+            The clean data as it was attacked: the raw table, if it was one.
+        refit_preprocessing : bool, default=False
+            Train the whole pipeline once more on the poisoned table, its preprocessing included:
+            scalers see the poison too. ``report.refitted`` then says how far that moves the
+            result; it is no failure, whatever it says.
+        preprocessing : fitted transformer, optional
+            What the victim did to records; a result that was saved and loaded has it no more.
+        verbose : bool, default=False
+            Write a line to the standard error for every claim, as soon as it is checked.
+
+        Returns
+        -------
+        VerificationReport
+            Its ``ok`` is True only if every claim was decided, and true. Every solver in here has
+            a limit of iterations or nodes; what it could not decide within is in ``undecided``.
+
+        Raises
+        ------
+        VerificationError
+            If a claim is shown to be false; the message says which, and ``error.report`` has them all.
+
+        Notes
+        -----
+        Let ``g`` be a subgradient of the victim's objective F at the result's theta. F is strongly convex,
+        so the minimiser lies within ``|g| / k``; for the hinge loss the rows on the margin leave g a
+        choice, and the smallest is found by Newton steps or a linear program. (A free intercept is not
+        strongly convex: it is enclosed by where the slope of F changes its sign.) The model passes if
+        that distance is at most 1e-6 of ``max(|theta|, |theta_target|)``, and fails if more is proved,
+        by ``(F(theta) - F(theta')) / |g|`` for any better model theta'.
+
+        Complexity: a few passes over the rows, and ``O(d^2)`` for each of the rows on the margin.
+        """
+        from mtpfast.verification.verify import verify
+
+        return verify(
+            self,
+            X,
+            y,
+            sample_weight,
+            refit_preprocessing=refit_preprocessing,
+            preprocessing=preprocessing,
+            verbose=verbose,
+        )
+
+    # -- files --------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike | BinaryIO) -> None:
+        """Write the result to an ``.npz`` file that holds no pickled object.
+
+        A custom loss is stored by its name only and must be handed to :meth:`load`. The
+        preprocessing is not stored: what needs it after a load takes it as an argument.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        fields = [field.name for field in dataclasses.fields(self) if field.name != "preprocessing"]
+        tree = {name: encode(getattr(self, name), arrays) for name in fields}
+        text = json.dumps({"format": FORMAT, "result": tree})
+        if hasattr(path, "write"):
+            np.savez_compressed(path, json=np.array(text), **arrays)
+        else:
+            with open(path, "wb") as file:
+                np.savez_compressed(file, json=np.array(text), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike | BinaryIO, *, loss: Loss | None = None) -> PoisoningResult:
+        """Read a result written by :meth:`save`; the round trip is exact.
+
+        Parameters
+        ----------
+        path : path or binary file
+        loss : Loss, optional
+            The custom loss of the attack, if it had one.
+
+        Raises
+        ------
+        ValueError
+            For a file that is not whole, is of another version or kind, or holds what no result can: the message names
+            the file and the field. Whether what it claims is true is for :meth:`verify`.
+        OSError
+            If there is no such file, or it cannot be read.
+        """
+        try:
+            version, tree, arrays = read_file(path)
+            fields = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "preprocessing"}
+            # What a file of version 0.2 does not say yet has its default.
+            later = {name for name in ("clean", "goal", "loss_difference_upper_bound", "table") if version == 1}
+            if odd := sorted(fields.keys() ^ (tree.keys() | later)):
+                raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in fields else 'not one of a result'}")
+            values = {name: decode_field(name, value, arrays, loss) for name, value in tree.items()}
+            values = {name: fields[name] for name in later} | values
+            if version == 1 and isinstance(values["certificate"], Certificate):
+                values["goal"] = values["certificate"].goal
+            for name, problem in problems(values):
+                raise ValueError(f"field {name!r}: {problem}")
+        except ValueError as error:
+            raise ValueError(
+                f"path must name a file written by PoisoningResult.save, whole and as it was; {path!r}: {error}"
+            ) from None
+        return cls(**values)
+
+    # -- pictures -----------------------------------------------------------------------------
+
+    def plot(self, axes=None):
+        """Draw loss difference, distance and lower bound against the number of points.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib Figure
+        """
+        if axes is None:
+            try:
+                from matplotlib import pyplot as plt
+            except ImportError as error:
+                raise ImportError('plot needs matplotlib: pip install "mtpfast[plot]"') from error
+            axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")[1]
+        left, right = axes
+        n = self.history["n_points"]
+        for name, label in (("loss_difference", "loss difference"), ("distance", "distance")):
+            if name in self.history:
+                values = np.asarray(self.history[name], dtype=float)
+                left.plot(n, np.where(values > 0, values, np.nan), label=label)
+        if self.tol > 0:
+            left.axhline(self.tol, color="0.5", linewidth=0.8, linestyle=":", label=f"tol ({self.stop})")
+        left.set(xlabel="poisoning points", yscale="log", title="to the target")
+        left.legend(frameon=False)
+        right.plot(n, n, color="0.5", linewidth=0.8, label="points added")
+        if "lower_bound" in self.history:
+            bound = np.asarray(self.history["lower_bound"], dtype=float)
+            right.plot(n, np.fmax.accumulate(bound), label="lower bound so far")
+        if self.lower_bound < NEVER:
+            label = f"proved: {self.lower_bound:,}"
+            right.axhline(self.lower_bound, color="C3", linewidth=0.8, linestyle="--", label=label)
+        right.set(xlabel="poisoning points", title="points needed")
+        right.legend(frameon=False)
+        return left.figure
+
+    def __repr__(self) -> str:
+        goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"
+        radius = getattr(self.certificate, "tol", 0.0)  # the bound may be for another goal than the attack
+        exact = radius <= hit_radius(self.theta_target, self.certificate.feasible_set) if radius > 0.0 else True
+        proved = "exactly the target" if exact else f"distance <= {radius:g}"
+        bound = f"lower bound {self.lower_bound}" if self.lower_bound < NEVER else "no number of points suffices"
+        return (
+            f"<PoisoningResult: {self.status}, {self.n_points} points for {goal} ({self.points.shape[0]} distinct), "
+            f"{bound} for {proved}, loss difference {self.loss_difference:.4g}, distance {self.distance:.4g}>"
+        )
+
+
+def _bound_of_prefix(prefix):
+    """Give the prefix the bound that its own models prove."""
+    known = prefix.history.get("lower_bound")
+    if known is None or prefix.goal is None or getattr(prefix.certificate, "kind", "model") != "model":
+        return  # a bound that was proved apart from the path holds for the target as it is
+    certificate, number = bound_along_path(prefix.goal, prefix.clean, prefix.path, known)
+    object.__setattr__(prefix, "lower_bound", number)
+    object.__setattr__(prefix, "certificate", certificate)
+
+
+def _dealt(n, m, random_state):
+    """0, ..., n - 1 in this order, and n, ..., n + m - 1 in random order in random places among them."""
+    rng = random_state
+    if not isinstance(rng, np.random.RandomState):
+        rng = np.random.default_rng(rng)
+    order = rng.permutation(n + m)
+    order[order < n] = np.arange(n)
+    return order
+
+
+def _read_only(array):
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,23 @@
+"""Models to aim at."""
+
+from .flips import (
+    QUANTILES,
+    QUANTILES_SUBPOPULATION,
+    REPEATS,
+    REPEATS_SUBPOPULATION,
+    TargetCandidate,
+    TargetModel,
+    make_target,
+)
+from .models import binary_linear_model
+
+__all__ = [
+    "QUANTILES",
+    "QUANTILES_SUBPOPULATION",
+    "REPEATS",
+    "REPEATS_SUBPOPULATION",
+    "TargetCandidate",
+    "TargetModel",
+    "binary_linear_model",
+    "make_target",
+]

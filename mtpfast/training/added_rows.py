@@ -1,0 +1,104 @@
+"""Rows added to a victim's training set, and how often."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.growing import Growing
+from mtpfast.arrays.rows import slices
+
+__all__ = ["AddedRows"]
+
+
+class AddedRows:
+    """The distinct added points, dense or CSR like the clean rows.
+
+    Points of a box are vertices of it, with about as many entries as zeros: next to sparse clean rows they are
+    kept dense all the same (where ``may_be_dense``) if the first of them says so, at a third more bytes and a
+    fraction of the time.
+
+    Memory that is looked at cannot grow where it stands: who looks at :meth:`block` puts into ``before_growing``
+    what makes it look away.
+    """
+
+    def __init__(self, n_features, sparse, may_be_dense=False):
+        self.n, self.n_features, self.sparse, self.may_be_dense = 0, n_features, sparse, may_be_dense
+        self.y, self.count = Growing(), Growing()
+        self.data, self.indices, self.indptr = Growing(), Growing(dtype=np.int32), Growing(dtype=np.int32)
+        self.before_growing = lambda: None
+
+    def append(self, x, y) -> int:
+        i = self.n
+        if i == 0:
+            if self.sparse and self.may_be_dense and 4 * np.count_nonzero(x) > len(x):
+                self.sparse = False
+            if self.sparse:
+                self.indptr.append(0)
+            else:
+                self.data = Growing((self.n_features,))
+        if self.sparse:
+            nonzero = np.flatnonzero(x)
+            end = len(self.data) + len(nonzero)
+            if end > min(len(self.data.block), len(self.indices.block)) or i + 2 > len(self.indptr.block):
+                self.before_growing()
+            self.data.extend(x[nonzero])
+            self.indices.extend(nonzero)
+            self.indptr.append(end)
+        else:
+            if i == len(self.data.block):
+                self.before_growing()
+            self.data.append(x)
+        self.y.append(y)
+        self.count.append(0.0)
+        self.n = i + 1
+        return i
+
+    def block(self):
+        """What ``_core.HingeSolver`` reads: all the memory there is."""
+        if not self.sparse:
+            return self.data.block
+        indptr = self.indptr.block
+        shape = (len(indptr) - 1, self.n_features)
+        return SimpleNamespace(shape=shape, data=self.data.block, indices=self.indices.block, indptr=indptr)
+
+    def matrix(self):
+        if not self.n:
+            return (sp.csr_matrix if self.sparse else np.zeros)((0, self.n_features))
+        if not self.sparse:
+            return self.data.rows
+        arrays = self.data.rows, self.indices.rows, self.indptr.rows
+        return sp.csr_matrix(arrays, shape=(self.n, self.n_features))
+
+    def hand_over(self, n, sparse):
+        """(points, labels) of the first n, CSR where ``sparse``; the rows are gone then."""
+        points, labels = self.matrix(), self.y.rows[:n].copy()
+        if n < self.n:
+            points = points[:n]
+        self.n, data, self.data = 0, self.data, None
+        if sparse and not sp.issparse(points):
+            del points
+            points = _to_csr(data, n)
+        return points, labels
+
+
+def _to_csr(rows: Growing, n):
+    """The first n rows as CSR, from the last to the first: each is given up as it is copied."""
+    d = rows.block.shape[1]
+    rows.truncate(n)
+    step = max(1, 2**15 // d)
+    parts = list(slices(0, n, step))
+    counts = [np.count_nonzero(rows.block[part], axis=1) for part in parts]
+    indptr = np.concatenate([[0], *counts]).cumsum()
+    index = sp.get_index_dtype(maxval=max(int(indptr[-1]), d))
+    data, indices = np.empty(indptr[-1]), np.empty(indptr[-1], dtype=index)
+    for part in reversed(parts):
+        dense = rows.block[part]
+        i, j = np.nonzero(dense)
+        to = slice(indptr[part.start], indptr[part.stop])
+        data[to], indices[to] = dense[i, j], j
+        del dense
+        rows.truncate(part.start)
+    return sp.csr_matrix((data, indices, indptr.astype(index)), shape=(n, d))

@@ -1,0 +1,114 @@
+"""An independent check of everything that a result claims.
+
+Nothing here calls the compiled core, the refit or the oracle. A model is proved by the optimality conditions of the
+victim's training problem, and the victim is retrained by scikit-learn. Loss differences are maximised in plain NumPy
+by other methods than the oracle's (for the hinge loss on a box, the dual of the linear program; where features are
+whole or levels, layers of partial choices; for documents, SciPy's mixed-integer solver).
+
+Every solver has a limit, of iterations, nodes or work and never of time: what is not decided then is *undecided*.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtpfast.arrays.checks import check_X
+from mtpfast.arrays.labels import signs_of
+from mtpfast.preprocessing.steps import to_matrix
+from mtpfast.preprocessing.texts import TextCodec
+
+from .audit import Audit
+from .claims import CLAIMS, OF_THE_MODEL
+from .maximum import attained_and_proved
+from .report import RefittedPipeline, VerificationError, VerificationReport
+from .retrain import Training, descend, reference_fit
+
+if TYPE_CHECKING:
+    from mtpfast.results.result import PoisoningResult
+
+__all__ = ["verify"]
+
+
+def verify(
+    result: PoisoningResult,
+    X,
+    y,
+    sample_weight=None,
+    *,
+    refit_preprocessing=False,
+    preprocessing=None,
+    verbose=False,
+) -> VerificationReport:
+    """Check every claim of ``result``; see :meth:`PoisoningResult.verify`."""
+    audit = Audit(result, X, y, sample_weight, refit_preprocessing, preprocessing)
+    checks = []
+    for claim in CLAIMS:
+        if result.status == "unverified" and claim in OF_THE_MODEL:
+            continue
+        check = claim(audit)
+        if check is None:  # the result does not claim it
+            continue
+        checks.append(check)
+        if verbose:
+            sys.stderr.write(f"verify: {check.name}: {check.word}\n")
+    refitted = _refit_pipeline(audit, y) if refit_preprocessing else None
+    theta, solver = audit.retrained
+    # A result that is "unverified" names no model: the report then speaks of the one that was retrained here.
+    model, worst = (theta, audit.largest(theta)) if result.status == "unverified" else (result.theta, audit.maximum)
+    distance = float(np.linalg.norm(model - result.theta_target))
+    report = VerificationReport(solver, theta, distance, worst.attained, int(audit.proved), tuple(checks), refitted)
+    if report.failed:
+        failures = "; ".join(
+            f"{c.name}: claimed {c.claimed:.8g}, found {c.found:.8g} (allowance {c.allowance:.1e})"
+            for c in report.failed
+        )
+        raise VerificationError(f"the result does not hold: {failures}", report)
+    return report
+
+
+def _refit_pipeline(audit, y):
+    """Train preprocessing and victim on the poisoned table, and compare with the victim on the clean rows."""
+    from sklearn.base import clone
+
+    result, codec, X, signs, theta = audit.result, audit.codec, audit.X, audit.signs, audit.result.theta
+    poisoned, y_poisoned, mask = result.poisoned(audit.table, y)
+    refitted = clone(audit.preprocessing).fit(poisoned, y_poisoned)
+    rows = check_X(to_matrix(refitted.transform(poisoned)), "the refitted preprocessing's rows")
+    all_signs = signs_of(y_poisoned, result.classes, len(mask))
+    training = Training.of(result.objective, rows, all_signs, audit.training.weight)
+    again = descend(training, reference_fit(training)[0])
+    before, after = X @ theta[:-1] + theta[-1], rows[~mask] @ again[:-1] + again[-1]
+
+    # The same model in the features of the attack: the nearest to the target that answers alike on records.
+    probes = codec.probes()
+    own = codec.encode(probes)
+    B = check_X(to_matrix(refitted.transform(probes)))
+
+    def written(answers):
+        if isinstance(codec, TextCodec):
+            return codec.model_of(answers, result.theta_target)
+        A = np.column_stack([own, np.ones(len(probes))])
+        return result.theta_target + np.linalg.lstsq(A, answers - A @ result.theta_target, rcond=None)[0]
+
+    same, same_before = written(B @ again[:-1] + again[-1]), written(own @ theta[:-1] + theta[-1])
+
+    def largest(model):
+        return attained_and_proved(
+            model, result.theta_target, audit.space, result.objective.loss, training.class_weight
+        )[0]
+
+    return RefittedPipeline(
+        accuracy_before=float(np.mean((before > 0) == (signs > 0))),
+        accuracy=float(np.mean((after > 0) == (signs > 0))),
+        changed=float(np.mean((before > 0) != (after > 0))),
+        shift_mean=float(np.mean(np.abs(after - before))),
+        shift_max=float(np.max(np.abs(after - before))),
+        distance_before=float(np.linalg.norm(same_before - result.theta_target)),
+        distance=float(np.linalg.norm(same - result.theta_target)),
+        loss_difference_before=largest(theta),
+        loss_difference=largest(same),
+        unexplained=float(np.max(np.abs(X @ same[:-1] + same[-1] - after))),
+    )
