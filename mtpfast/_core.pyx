@@ -2,7 +2,7 @@
 
 Arrays cross the boundary, numbers inside them do not. Python converts and checks the input; the
 kernels return numbers and leave warnings and errors to Python. Nothing here proves a lower bound:
-certificates are checked in plain NumPy (``certificate.py``).
+certificates are checked in plain NumPy (``proofs/``).
 """
 
 cimport cython
@@ -110,7 +110,7 @@ cdef double SHARE = 0.1
 
 
 # ---------------------------------------------------------------------------------------------
-# Losses: the compiled twins of losses.py. A new loss is one class and one line in `Loss`.
+# Losses: the compiled twins of losses/margin.py. A new loss is one class and one line in `Loss`.
 # `least_curvature` and `most_curvature` bound phi'' on an interval of margins that has no kink of
 # the loss inside; `kink` is the margin where phi'' jumps (infinite where it does not). With V(u) given
 # by phi(u) - phi(V(u)) = threshold > 0, `support` is the least V(u) - slope u (slope > 1) and where.
@@ -214,7 +214,7 @@ KERNELS = {"hinge": HINGE, "squared_hinge": SQUARED_HINGE, "log_loss": LOG_LOSS}
 
 
 # ---------------------------------------------------------------------------------------------
-# The oracle over a box (oracle.py says why the frontier is enough)
+# The oracle over a box (oracle/search.py says why the frontier is enough)
 #
 # What the last digits of the models must not decide is decided by rules. `noise`, (2 d + 6) EPS times the largest
 # sum of the sizes of its terms, bounds the rounding error of a score.
@@ -1655,7 +1655,7 @@ cdef void products(const Rows *rows, Py_ssize_t n, const double *v, double *out)
 
 
 # ---------------------------------------------------------------------------------------------
-# Loss, gradient and gap in one pass (refit.py says what the sums are for)
+# Loss, gradient and gap in one pass (training/smooth.py says what the sums are for)
 # ---------------------------------------------------------------------------------------------
 
 cdef extern from *:
@@ -2231,7 +2231,7 @@ cdef class ShortRows:
 cdef class HingeSolver:
     """The minimiser of the hinge objective, kept while weights and k change.
 
-    The objective of ``losses.py`` is piecewise quadratic in theta. With ``a_i = y_i x~_i`` every
+    The objective of ``losses/objective.py`` is piecewise quadratic in theta. With ``a_i = y_i x~_i`` every
     row is above, on or below the margin ``a_i . theta = 1``, and theta is optimal iff
 
         k R theta = sum_{below} c_i a_i + sum_{on} alpha_i a_i,     0 <= alpha_i <= c_i.

@@ -2,7 +2,7 @@
 
 A document enters through ``u = y theta . x~`` and ``v = y theta_target . x~``; the loss difference
 ``phi(u) - phi(v)`` falls in u and rises in v. So only the lower right of the image of the documents'
-hull counts (see ``documents.py``), and of that only where it can still beat the best document known:
+hull counts (see ``spaces/documents.py``), and of that only where it can still beat the best document known:
 the outline is drawn between supporting lines, each from one linear maximisation over the documents, and
 refined there. Its maximum is the bound, its vertices are documents. The best of them are improved word by
 word; without a norm a search over the words that hardly matter for the supporting line at the maximum

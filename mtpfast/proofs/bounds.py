@@ -91,7 +91,7 @@ def lower_bound(
     References
     ----------
     Theorem 2 (lower bound) in Suya et al., "Model-Targeted Poisoning Attacks with Provable
-    Convergence", ICML 2021, written for the summed objective of ``losses.py``.
+    Convergence", ICML 2021, written for the summed objective of ``losses/objective.py``.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Where a poisoning point may lie: a space of features, or the rows of a pool.
 
-A feasible set is a set of points x for each label. The search over it lives in ``oracle.py``; here
+A feasible set is a set of points x for each label. The search over it lives in ``oracle/``; here
 is only what the set *is*. A :class:`FeatureSpace` is what a user writes; its :meth:`~FeatureSpace.regions`
 are what the rest of the package reads (see ``region.py``).
 """

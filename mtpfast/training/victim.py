@@ -1,6 +1,6 @@
 """Training the victim, and training it again after each added point.
 
-The objective is stated in ``losses.py``. Every solution comes with a proved duality gap, and the
+The objective is stated in ``losses/objective.py``. Every solution comes with a proved duality gap, and the
 gap is what stops a refit: the objective is k-strongly convex, so ``sqrt(2 gap / k)`` bounds the
 distance to the optimum (of w, and of b where it is penalised).
 

@@ -25,7 +25,7 @@ UNITS = 1e5  # of the objective handed to the mixed-integer solver, which drops 
 def max_loss_difference(theta, theta_target, feasible_set, loss, classes, weights=None) -> float:
     """The maximum over the feasible set of ``phi(y theta . x~) - phi(y theta_target . x~)``.
 
-    Written apart from ``oracle.py`` and in plain NumPy: a scan of a pool, the dual of the linear program for the
+    Written apart from ``oracle/`` and in plain NumPy: a scan of a pool, the dual of the linear program for the
     hinge loss on a box, layers of partial choices for other losses and spaces. ``weights``: what the two
     labels weigh.
     """

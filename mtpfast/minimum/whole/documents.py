@@ -1,6 +1,6 @@
 """Whole documents whose rows add up to what a program asks for.
 
-A solution over the convex set of documents (see ``documents.py``) says what the rows of a label
+A solution over the convex set of documents (see ``spaces/documents.py``) says what the rows of a label
 average to: x. Here n documents are written whose rows come near to adding up to n x, with nearly the
 same margin each.
 
