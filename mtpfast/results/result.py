@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.arrays.frames import append, append_labels, column_names, is_frame, reordered, take_records
+from mtpfast.arrays.appended import append, append_labels
+from mtpfast.arrays.frames import column_names, is_frame, reordered, take_records
 from mtpfast.losses.margin import Loss
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.bounds import NEVER
-from mtpfast.proofs.certificate import Certificate, bound_along_path
+from mtpfast.proofs.certificate import Certificate
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import Goal, hit_radius
 
 from .files import FORMAT, decode_field, encode, problems, read_file
+from .plot import plot
+from .prefix import prefix
 
 if TYPE_CHECKING:
     from mtpfast.verification.report import VerificationReport
@@ -299,46 +302,7 @@ class PoisoningResult:
             Its ``lower_bound`` is what the models up to that size prove, with the certificate for it: that of the
             attack run to that size.
         """
-        if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, np.integer)):
-            raise TypeError(f"k must be an integer, got {k!r}")
-        if k < 0:
-            raise ValueError(f"k must be at least 0, got {k}")
-        if k >= self.n_points:
-            return self
-        sizes = np.asarray(self.history.get("n_points", ()))
-        if self.path is None or len(self.path) != len(sizes) or not np.any(sizes <= k):
-            raise ValueError(
-                f"k must be {self.n_points} or more: this attack is not incremental, so it has no prefixes; got {k}"
-            )
-        # The last model of that size: a polish without a new point is part of it.
-        last = int(np.flatnonzero(sizes <= k)[-1])
-        size = int(sizes[last])
-        history = {
-            name: values[: last + 1] if len(values) == len(sizes) else values for name, values in self.history.items()
-        }
-        sequence = self.sequence[:size]
-        used, sequence = np.unique(sequence, return_inverse=True)
-        proved = history.get("loss_difference_upper_bound", [math.nan])  # NaN: of a file of an earlier version
-        upper = float(proved[-1])
-        prefix = dataclasses.replace(
-            self,
-            points=self.points[used],
-            labels=self.labels[used],
-            records=None if self.records is None else take_records(self.records, used),
-            sequence=sequence,
-            theta=self.path[last],
-            path=self.path[: last + 1],
-            history=history,
-            loss_difference=float(history["loss_difference"][last]),
-            loss_difference_upper_bound=upper,
-            status="budget",
-            message=f"the first {size} of {self.n_points} points",
-        )
-        measure = upper if self.stop == "loss_difference" else prefix.distance
-        if measure <= self.tol:
-            object.__setattr__(prefix, "status", "reached")
-        _bound_of_prefix(prefix)
-        return prefix
+        return prefix(self, k)
 
     # -- checks -------------------------------------------------------------------------------
 
@@ -472,32 +436,7 @@ class PoisoningResult:
         -------
         matplotlib Figure
         """
-        if axes is None:
-            try:
-                from matplotlib import pyplot as plt
-            except ImportError as error:
-                raise ImportError('plot needs matplotlib: pip install "mtpfast[plot]"') from error
-            axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")[1]
-        left, right = axes
-        n = self.history["n_points"]
-        for name, label in (("loss_difference", "loss difference"), ("distance", "distance")):
-            if name in self.history:
-                values = np.asarray(self.history[name], dtype=float)
-                left.plot(n, np.where(values > 0, values, np.nan), label=label)
-        if self.tol > 0:
-            left.axhline(self.tol, color="0.5", linewidth=0.8, linestyle=":", label=f"tol ({self.stop})")
-        left.set(xlabel="poisoning points", yscale="log", title="to the target")
-        left.legend(frameon=False)
-        right.plot(n, n, color="0.5", linewidth=0.8, label="points added")
-        if "lower_bound" in self.history:
-            bound = np.asarray(self.history["lower_bound"], dtype=float)
-            right.plot(n, np.fmax.accumulate(bound), label="lower bound so far")
-        if self.lower_bound < NEVER:
-            label = f"proved: {self.lower_bound:,}"
-            right.axhline(self.lower_bound, color="C3", linewidth=0.8, linestyle="--", label=label)
-        right.set(xlabel="poisoning points", title="points needed")
-        right.legend(frameon=False)
-        return left.figure
+        return plot(self, axes)
 
     def __repr__(self) -> str:
         goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"
@@ -509,16 +448,6 @@ class PoisoningResult:
             f"<PoisoningResult: {self.status}, {self.n_points} points for {goal} ({self.points.shape[0]} distinct), "
             f"{bound} for {proved}, loss difference {self.loss_difference:.4g}, distance {self.distance:.4g}>"
         )
-
-
-def _bound_of_prefix(prefix):
-    """Give the prefix the bound that its own models prove."""
-    known = prefix.history.get("lower_bound")
-    if known is None or prefix.goal is None or getattr(prefix.certificate, "kind", "model") != "model":
-        return  # a bound that was proved apart from the path holds for the target as it is
-    certificate, number = bound_along_path(prefix.goal, prefix.clean, prefix.path, known)
-    object.__setattr__(prefix, "lower_bound", number)
-    object.__setattr__(prefix, "certificate", certificate)
 
 
 def _dealt(n, m, random_state):

@@ -35,7 +35,8 @@ from mtpfast import (
     minimum_poisoning,
     poison,
 )
-from mtpfast.arrays.frames import append, append_labels, column_names, columns_of, native_columns
+from mtpfast.arrays.appended import append, append_labels
+from mtpfast.arrays.frames import column_names, columns_of, native_columns
 from mtpfast.preprocessing.codecs import as_raw
 
 N = 40

@@ -293,7 +293,7 @@ def test_no_text_exceeds_what_is_proved_of_the_loss_difference(vectorizer):
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_the_check_bounds_what_documents_reach_where_they_are_too_many_to_look_at(norm, monkeypatch):
     """The hull alone: no document is above its bound, and the search for one comes as near as the product's."""
-    monkeypatch.setattr("mtpfast.verification.maximum._all_documents", lambda region: None)
+    monkeypatch.setattr("mtpfast.verification.document_maximum._all_documents", lambda region: None)
     rng = np.random.default_rng(7)
     for _ in range(25):
         d = int(rng.integers(2, 6))
