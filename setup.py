@@ -1,7 +1,8 @@
-"""Build the compiled core.  ``MTPFAST_DEBUG=1`` turns on bounds checks and line tracing."""
+"""Build the compiled modules.  ``MTPFAST_DEBUG=1`` turns on bounds checks and line tracing."""
 
 import contextlib
 import os
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -47,15 +48,20 @@ class BuildCore(build_ext):
         super().build_extensions()
 
 
-core = Extension(
-    "mtpfast._core",
-    ["mtpfast/_core.pyx"],
-    define_macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if DEBUG else [],
-)
+EXTENSIONS = [
+    Extension(
+        f"mtpfast.{source.stem}",
+        [source.as_posix()],
+        include_dirs=["mtpfast"],
+        depends=["mtpfast/_simd.h"],
+        define_macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if DEBUG else [],
+    )
+    for source in sorted(Path("mtpfast").glob("*.pyx"))
+]
 
 setup(
     ext_modules=cythonize(
-        [core],
+        EXTENSIONS,
         build_dir="build/cython-debug" if DEBUG else "build/cython",
         compiler_directives=DIRECTIVES,
     ),

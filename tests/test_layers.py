@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,19 @@ def test_each_room_imports_only_rooms_below_it(module):
         there = room(other)
         if there != own and (own, there) not in DOORS:
             assert there in ROOMS[own], f"{module} imports {other}"
+
+
+def test_compiled_modules_import_compiled_ones_only():
+    """Of the package they know nothing but one another, and in one direction."""
+    order = ["_simd", "_core", "_search", "_hinge"]
+    files = [path for kind in ("pyx", "pxd") for path in PACKAGE.glob(f"*.{kind}")]
+    assert {path.stem for path in files} == set(order) >= COMPILED
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        for source, names in re.findall(r"^(?:from +(\S+) +)?c?import +(.*)", text, flags=re.MULTILINE):
+            inside = [name for name in (source, names) if name.startswith((".", "mtpfast"))]
+            others = {name.removeprefix("mtpfast.") for name in inside}
+            assert others <= set(order[: order.index(path.stem)]), f"{path.name} imports {others}"
 
 
 def test_doors_are_opened_when_called_only():

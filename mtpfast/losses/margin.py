@@ -18,7 +18,7 @@ weight 2), ``R = diag(1, ..., 1, r)`` and
   ``b = 0`` throughout.
 
 ``phi`` is convex, non-increasing and non-negative. This module is plain NumPy; the compiled twins
-of the three built-in losses are in ``_core.pyx``.
+of the three built-in losses are in ``_core.pxd``.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def along_frontier(theta, theta_target, lower, upper, rest, y, loss):
         right = np.stack([u[1:], v[1:], edges, np.ones(len(flips))], axis=1)
         best, bound, edge, t = _bisect(left, right, loss)
     out = x.copy()
-    # edges of one slope are followed in the order of the features, as in _core.pyx
+    # edges of one slope are followed in the order of the features, as in _search.pyx
     if len(flips):
         tied = np.abs(ratio - ratio[edge]) <= (1e-11 + noise[0] / du + noise[1] / dv) * ratio[edge]
         first, last = edge, edge + 1

@@ -28,12 +28,7 @@ def scan_pool(theta, theta_target, pool, loss, spent=None, weights=None):
     if weights is None and kernel is not None:
         labels = np.empty(0) if signs is None else signs
         spent = np.empty(0, np.uint8) if spent is None else spent
-        if sp.issparse(pool.X):
-            parts = _core.pool_loss_difference_csr(
-                kernel, theta, theta_target, pool.X.data, pool.X.indices, pool.X.indptr, labels, spent, tie
-            )
-        else:
-            parts = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels, spent, tie)
+        parts = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels, spent, tie)
     else:
         parts = _scan_by_array(theta, theta_target, pool.X, signs, loss, spent, tie, weights)
     found = []

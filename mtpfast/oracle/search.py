@@ -12,7 +12,7 @@ Lattices and groups of columns (records that could exist) leave of that polygon 
 Its own maximum, over the hull, is a bound; on its edges one coordinate or group at most is
 fractional, and a branch and bound closes the rest.
 
-What the last digits of the models must not decide is decided by rules (``_core.pyx`` states those of
+What the last digits of the models must not decide is decided by rules (``_search.pyx`` states those of
 the frontier): a feature that moves neither score by more than their rounding error stays at its
 *resting value*; of labels and candidates that are equal to that error, the label +1 and the first
 candidate are taken. So the same attack takes the same way whatever the machine does to last digits.
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtpfast import _core
+from mtpfast import _search
 from mtpfast.arrays.checks import as_theta, check_count
 from mtpfast.kernels import kernel_of
 from mtpfast.losses.margin import LOSSES, Loss, class_weights, get_loss
@@ -39,7 +39,7 @@ __all__ = ["find_point", "max_loss_difference"]
 
 
 # The search over a box for every compiled loss: told apart here and not at every call.
-BOX_SEARCH = {kernel: _core.box_loss_difference[type(kernel).__name__] for kernel in map(kernel_of, LOSSES.values())}
+BOX_SEARCH = {kernel: _search.box_loss_difference[type(kernel).__name__] for kernel in map(kernel_of, LOSSES.values())}
 
 
 # Nodes of the branch and bound per label, about 10 ms; a custom loss has no compiled search.
@@ -197,7 +197,7 @@ def _compiled(theta, theta_target, region, rest, y, kernel, known, max_nodes):
     if region.groups:
         levels = region._levels
         groups = levels.starts, levels.columns, levels.off, levels.on, levels.exactly.view(np.uint8)
-    value, bound, nodes = _core.region_loss_difference(
+    value, bound, nodes = _search.region_loss_difference(
         kernel,
         theta,
         theta_target,

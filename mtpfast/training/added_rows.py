@@ -57,7 +57,7 @@ class AddedRows:
         return i
 
     def block(self):
-        """What ``_core.HingeSolver`` reads: all the memory there is."""
+        """What ``_hinge.HingeSolver`` reads: all the memory there is."""
         if not self.sparse:
             return self.data.block
         indptr = self.indptr.block

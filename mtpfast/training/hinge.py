@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast import _core
+from mtpfast import _hinge
 
 __all__ = ["HingeSolver"]
 
@@ -15,7 +15,7 @@ DIRECTIONS = 8
 
 
 def _metric(X, intercept):
-    """``(directions, along, across)`` for ``_core.HingeSolver``: how long a change of theta is, seen from the rows.
+    """``(directions, along, across)`` for ``_hinge.HingeSolver``: how long a change of theta is, seen from the rows.
 
     Any metric will do. The best for rows of second moments M is the root of M; taken here are its
     principal directions, roughly, and its diagonal for what is at right angles to them.
@@ -45,12 +45,12 @@ def _metric(X, intercept):
 
 
 class HingeSolver:
-    """Hands the work to ``_core.HingeSolver`` and repairs what its checks find."""
+    """Hands the work to ``_hinge.HingeSolver`` and repairs what its checks find."""
 
     def __init__(self, victim, theta0):
         self.victim, self.theta0 = victim, theta0
         objective = victim.objective
-        self.core = _core.HingeSolver(
+        self.core = _hinge.HingeSolver(
             victim.X,
             np.ascontiguousarray(victim.y, dtype=np.float64),
             objective.fit_intercept,

@@ -4,7 +4,7 @@ The objective is stated in ``losses/objective.py``. Every solution comes with a 
 gap is what stops a refit: the objective is k-strongly convex, so ``sqrt(2 gap / k)`` bounds the
 distance to the optimum (of w, and of b where it is penalised).
 
-* hinge: an active-set method that ends at the exact minimiser (``_core.HingeSolver``);
+* hinge: an active-set method that ends at the exact minimiser (``_hinge.HingeSolver``);
 * smooth losses: Newton steps from an inverse of the Hessian that is kept, and corrected by what
   every step teaches, until a new one is cheaper; conjugate gradients where a dense Hessian of all
   features would be too large. A step reads the rows twice, as a rule (``_core.loss_pass``).

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from mtpfast import FeatureSpace, _core, max_loss_difference
+from mtpfast import FeatureSpace, _core, _search, max_loss_difference
 from mtpfast.losses.margin import LOSSES, Loss
 from mtpfast.verification.maximum import attained_and_proved
 
@@ -506,7 +506,7 @@ def test_a_box_is_searched_as_before_bit_for_bit():
         for y in (1, -1):
             x = np.empty(20)
             kernel = _core.KERNELS[loss]
-            value, bound = _core.box_loss_difference(kernel, theta, target, lower[y], upper[y], lower[y], float(y), x)
+            value, bound = _search.box_loss_difference(kernel, theta, target, lower[y], upper[y], lower[y], float(y), x)
             found[y] = value, bound, x
         assert diff.value == max(found[1][0], found[-1][0])
         assert diff.upper_bound == max(found[1][1], found[-1][1])
