@@ -181,9 +181,7 @@ class Setting:
     @property
     def pull(self) -> np.ndarray:
         """``a R theta``: what one more unit of N adds to the stationarity rows through the penalty."""
-        R = np.ones(len(self.theta))
-        R[-1] = self.objective.r
-        return self.a * R * self.theta
+        return self.a * self.objective.R(len(self.theta) - 1) * self.theta
 
     @cached_property
     def weights(self) -> np.ndarray:

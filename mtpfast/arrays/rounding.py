@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-__all__ = ["gamma"]
+__all__ = ["EPS", "UNIT", "gamma"]
 
 
 UNIT = 2.0**-53  # unit roundoff of float64
-EPS = float(np.finfo(float).eps)
+EPS = 2.0 * UNIT  # the distance from 1 to the next float64
 
 
 def gamma(n: int) -> float:

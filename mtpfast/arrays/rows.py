@@ -1,11 +1,11 @@
-"""Rows of dense and sparse matrices: stacked, and read a slice at a time."""
+"""Rows of dense and sparse matrices: stacked, merged where they are equal, and read a slice at a time."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["slices", "stack"]
+__all__ = ["merge", "slices", "stack"]
 
 
 #: A loss without a compiled kernel is evaluated so many rows at a time.
@@ -17,6 +17,28 @@ def slices(start, stop, size):
 
 
 def stack(X, added):
-    if sp.issparse(X) or sp.issparse(added):
-        return sp.vstack([sp.csr_matrix(X), sp.csr_matrix(added)], format="csr")
-    return np.vstack([X, added])
+    """``added`` below X: a CSR matrix where X is sparse, else an array."""
+    if sp.issparse(X):
+        return sp.vstack([X, sp.csr_matrix(added)], format="csr")
+    return np.vstack([X, added.toarray() if sp.issparse(added) else added])
+
+
+def merge(X, labels, counts=None):
+    """Equal rows of one label together: ``[(row, label, count)]``, in the order in which they first come.
+
+    ``counts``: how often each row stands for itself; once by default. 0.0 and -0.0 are equal. O(n d).
+    """
+    if sp.issparse(X):
+        X.sort_indices()
+        keys = [
+            (X.indices[a:b].tobytes(), (X.data[a:b] + 0.0).tobytes())
+            for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True)
+        ]
+    else:
+        keys = [(np.asarray(x) + 0.0).tobytes() for x in X]
+    first, together = {}, {}
+    for i, (key, label) in enumerate(zip(keys, labels, strict=True)):
+        key = key, float(label)
+        first.setdefault(key, i)
+        together[key] = together.get(key, 0) + (1 if counts is None else int(counts[i]))
+    return [(X[i], key[1], together[key]) for key, i in first.items()]

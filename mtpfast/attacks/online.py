@@ -16,18 +16,16 @@ from mtpfast.losses.margin import HINGE
 from mtpfast.losses.objective import make_objective
 from mtpfast.oracle.search import find_point
 from mtpfast.oracle.supply import Supply
-from mtpfast.proofs.bounds import LARGEST, lower_bound
+from mtpfast.proofs.bounds import NEVER, lower_bound
 from mtpfast.proofs.certificate import bound_along_path, certify_coarsely
 from mtpfast.proofs.clean_pass import clean_gradient
 from mtpfast.proofs.goal import Goal, hit_radius, trained_margin_tol
 from mtpfast.results.result import PoisoningResult
+from mtpfast.results.status import MEASURES
 from mtpfast.spaces.features import FeatureSpace
 from mtpfast.training.victim import Victim
 
 __all__ = ["poison"]
-
-
-STOPS = ("loss_difference", "distance")
 
 
 # Of the history.
@@ -164,8 +162,8 @@ def poison(
     target = as_theta(target, X.shape[1])
     if not fit_intercept and target[-1] != 0.0:
         raise ValueError(f"target must have intercept 0 when fit_intercept=False, got {target[-1]:g}")
-    if stop not in STOPS:
-        raise ValueError(f"stop must be one of {', '.join(map(repr, STOPS))}, got {stop!r}")
+    if stop not in MEASURES:
+        raise ValueError(f"stop must be one of {', '.join(map(repr, MEASURES))}, got {stop!r}")
     tol = check_number(tol, "tol")
     max_points = None if max_points is None else check_count(max_points, "max_points", low=0)
     repeats = check_count(repeats, "repeats")
@@ -369,15 +367,15 @@ class _Run:
         points, labels = self.victim.hand_over(used)  # and its own arrays are free
         clean = self._clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
         certificate, bound = bound_along_path(self.goal, clean, path, history["lower_bound"])
-        if bound == LARGEST:
+        if bound == NEVER:
             coarse = certify_coarsely(self.goal, certificate.direction, self.X, self.y, self.weight)
-            if coarse.n_poison < LARGEST:
+            if coarse.n_poison < NEVER:
                 certificate, bound = coarse, coarse.n_poison
                 message += (
                     "; the target is beyond what any number of points induces, by less than a trainer may have left it "
                     f"off: the bound is for distance {coarse.tol:.3g}"
                 )
-        if bound == LARGEST and status != "reached":
+        if bound == NEVER and status != "reached":
             message += "; no number of points induces the target exactly, as the certificate proves"
         victim = self.victim
         if self.objective.is_balanced:

@@ -52,6 +52,15 @@ class Objective:
         return 1.0 if self.fit_intercept and self.penalize_intercept else 0.0
 
     @property
+    def one(self) -> float:
+        """The last entry of ``x~ = (x, one)``: 1, or 0 without an intercept."""
+        return 1.0 if self.fit_intercept else 0.0
+
+    def R(self, n_features: int) -> np.ndarray:
+        """The diagonal of R: 1 for every weight, :attr:`r` for the intercept."""
+        return np.append(np.ones(n_features), self.r)
+
+    @property
     def k_per_point(self) -> float:
         """How much one more unit of N adds to ``k``: ``alpha``, or 0 in the ``C`` convention."""
         return 0.0 if self.alpha is None else self.alpha

@@ -61,7 +61,7 @@ class Training(NamedTuple):
     @property
     def ridge(self):
         """``k R``, a vector."""
-        return np.append(np.full(self.X.shape[1], self.k), self.k * self.objective.r)
+        return self.k * self.objective.R(self.X.shape[1])
 
     @property
     def point_weights(self):
@@ -96,7 +96,7 @@ def _prove(training: Training, theta, margin_tol):
     objective, k = training.objective, training.k
     d = len(theta) - 1
     clean = clean_gradient(training.X, training.y, theta, objective, training.sample_weight, margin_tol=margin_tol)
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     P, labels, c = sp.csr_matrix(training.points), training.labels, training.point_weights
     rows = sp.hstack([P, np.full((P.shape[0], 1), one)]).tocsr()
     margin, blur = _margins(rows, labels, theta)
@@ -187,7 +187,7 @@ def _pass(training: Training, theta):
     """(value, gradient, Hessian) of the objective of a smooth loss."""
     objective, ridge = training.objective, training.ridge
     loss, w, b = objective.loss, theta[:-1], theta[-1]
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     value, gradient, hessian = 0.5 * float(ridge @ theta**2), ridge * theta, np.diag(ridge)
 
     def add(rows, labels, c):

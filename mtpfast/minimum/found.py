@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.rows import stack
 from mtpfast.proofs.certificate import Certificate, certify_coarsely
 from mtpfast.proofs.goal import NEAR
 from mtpfast.question import Problem, Setting
@@ -115,17 +116,12 @@ def retrain_victim(problem, points, labels, counts):
     """The model that clean plus poison induces, or None if the data are too large to be held as float64."""
     if not problem.retrain:
         return None
-    X = problem.X if sp.issparse(problem.X) else np.ascontiguousarray(problem.X, dtype=float)
-    y = np.asarray(problem.y, dtype=float)
+    X, y, weight = training_data(problem)
     if len(labels):
-        extra = point_matrix(problem, points)
-        if sp.issparse(X):
-            X = sp.vstack([X, sp.csr_matrix(extra)], format="csr")
-        else:
-            X = np.vstack([X, extra.toarray() if sp.issparse(extra) else extra])
+        X = stack(X, point_matrix(problem, points))
         y = np.concatenate([y, labels])
     objective = problem.objective
-    weight = np.ones(problem.X.shape[0]) if problem.sample_weight is None else problem.sample_weight
+    weight = np.ones(problem.X.shape[0]) if weight is None else weight
     weight = np.concatenate([weight, np.asarray(counts, dtype=float)])
     amount = objective.amount(problem.y, problem.sample_weight)
     amount += sum(n * objective.per_point(label) for label, n in zip(labels, counts, strict=True))

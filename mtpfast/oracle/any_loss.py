@@ -7,6 +7,8 @@ from itertools import count, pairwise
 
 import numpy as np
 
+from mtpfast.arrays.rounding import EPS
+
 from .difference import rounding_of
 
 __all__ = ["along_frontier", "branch_and_bound"]
@@ -20,7 +22,7 @@ def along_frontier(theta, theta_target, lower, upper, rest, y, loss):
     """
     a, p = y * theta[:-1], y * theta_target[:-1]
     size = np.append(np.maximum(np.abs(lower), np.abs(upper)) + (upper - lower), 1.0)
-    noise = [(2 * len(theta) + 6) * np.finfo(float).eps * float(np.abs(t) @ size) for t in (theta, theta_target)]
+    noise = [(2 * len(theta) + 6) * EPS * float(np.abs(t) @ size) for t in (theta, theta_target)]
     width = upper - lower
     moves_u, moves_v = (np.abs(t[:-1]) * width > n for t, n in zip((theta, theta_target), noise, strict=True))
     x = np.where(moves_u, np.where(a > 0, lower, upper), np.where(moves_v, np.where(p > 0, upper, lower), rest))
@@ -111,7 +113,7 @@ def _bisect(left, right, loss):
             s = np.clip(np.where(g1 > g0, (v0 - v1 + g1) / (g1 - g0), 0.5), 0.0, 1.0)
         at_cross = chord0 + s * (chord1 - chord0) - np.maximum(v0 + s * g0, v1 - (1 - s) * g1)
         upper = np.maximum(np.maximum(f_left, f_right), at_cross)
-        tol = 1e-10 * abs(best) + 4 * np.finfo(float).eps * (np.abs(chord0) + np.abs(v0))
+        tol = 1e-10 * abs(best) + 4 * EPS * (np.abs(chord0) + np.abs(v0))
         alive = upper > best + tol
         if np.any(~alive):
             bound = max(bound, float(np.max(upper[~alive])))
@@ -156,7 +158,7 @@ def branch_and_bound(theta, theta_target, region, rest, y, loss, known, max_node
                     best, x = value, found
         target = max(best, known)
         u, v = (y * (x @ t[:-1] + t[-1]) for t in (theta, theta_target))
-        close = 3e-10 * abs(target) + 1e-14 * float(loss.value(u) + loss.value(v)) + 8 * np.finfo(float).eps
+        close = 3e-10 * abs(target) + 1e-14 * float(loss.value(u) + loss.value(v)) + 8 * EPS
         queue = []
         while parts and not queue:
             above, _, queue = heapq.heappop(parts)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtpfast.arrays.rounding import EPS
+
 __all__ = ["LossDifference", "above", "better", "rounding_of", "weight_of"]
 
 
@@ -54,10 +56,10 @@ def better(value, known, theta, theta_target, region, loss, weight=1.0) -> bool:
 
 def rounding_of(theta, theta_target, size, loss, value):
     """What rounding may hide: two scores of d + 1 products, each at most ``|theta| . size`` large."""
-    error = (2 * theta.size + 6) * np.finfo(float).eps
+    error = (2 * theta.size + 6) * EPS
     total = 0.0
     for t in (theta, theta_target):
         score = float(np.abs(t) @ size)
         steepest = -float(loss.derivative(-score)) if not np.isfinite(loss.lipschitz) else loss.lipschitz
         total += steepest * error * score
-    return total + 8 * np.finfo(float).eps * abs(value)
+    return total + 8 * EPS * abs(value)

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from mtpfast.arrays.rounding import UNIT
 from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE, Loss
 from mtpfast.spaces.document_region import DocumentRegion
 
@@ -26,7 +27,6 @@ __all__ = ["find_document"]
 
 
 STARTS = 2  # documents that it starts from, at most; without a norm another search follows, and one suffices
-UNIT = 2.0**-53
 
 
 def find_document(theta, theta_target, region: DocumentRegion, y, loss: Loss, known=-math.inf, max_nodes=20_000):

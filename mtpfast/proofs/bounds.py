@@ -15,21 +15,21 @@ import math
 import sys
 from typing import NamedTuple
 
-__all__ = ["LARGEST", "LowerBound", "lower_bound", "whole"]
+from mtpfast.arrays.rounding import EPS
+
+__all__ = ["NEVER", "LowerBound", "lower_bound", "whole"]
 
 
-NEVER = 2**63 - 1  # what a certificate says for "no number of points suffices"
-EPS = 2.0**-52
-LARGEST = 2**63 - 1  # what n_poison says for "no number of points suffices"
+NEVER = 2**63 - 1  # as a number of points: no number suffices
 
 
-def whole(value: float) -> int:
-    """``value`` rounded up, after giving away 1e-8 of it.
+def whole(value: float, room: float = 1e-8) -> int:
+    """``value`` rounded up, after giving away ``room`` of it: the one way from a bound to a number of points.
 
     The bound speaks of the target to its last bit, but a target is itself a rounded solution: one that n points
     induce may by its last digits ask for n + 1e-9 of them, and must not be said to need n + 1.
     """
-    return LARGEST if value >= 2.0**63 else max(0, math.ceil(value * (1.0 - 1e-8) - 1e-9))
+    return NEVER if value >= 2.0**63 else max(0, math.ceil(value * (1.0 - room) - 1e-9))
 
 
 class LowerBound(NamedTuple):

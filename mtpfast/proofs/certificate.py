@@ -50,12 +50,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.frozen import freeze
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import Objective
 
 from .bounds import whole
-from .clean_pass import CleanGradient, clean_gradient, free_slack, penalty_weights
+from .clean_pass import CleanGradient, clean_gradient, free_slack
 from .goal import Goal, hit_radius
 from .poison_maximum import poison_maximum, pool_gains
 
@@ -165,16 +166,16 @@ class Certificate:
             raise ValueError(f"kind must be 'direction', 'model' or 'farkas', got {self.kind!r}")
         if (self.theta is None) == (self.kind == "model"):
             raise ValueError(f"theta must be given for kind 'model' and no other, got kind {self.kind!r}")
-        _freeze(self, "theta_target", np.asarray(self.theta_target))
+        freeze(self, "theta_target", self.theta_target)
         if self.kind == "model":
-            _freeze(self, "theta", np.asarray(self.theta))
+            freeze(self, "theta", self.theta)
             if self.theta.shape != self.theta_target.shape:
                 raise ValueError(f"theta has shape {self.theta.shape}, theta_target has {self.theta_target.shape}")
-            _freeze(self, "direction", np.subtract(self.theta, self.theta_target))
+            freeze(self, "direction", np.subtract(self.theta, self.theta_target))
         elif self.direction is None:
             raise ValueError(f"direction must be given for kind {self.kind!r}, got None")
         else:
-            _freeze(self, "direction", np.asarray(self.direction))
+            freeze(self, "direction", self.direction)
         if self.rounding is not None:
             object.__setattr__(self, "rounding", Rounding(*self.rounding))
         self.validate()
@@ -238,13 +239,6 @@ class Certificate:
         value, rounding = prove(clean, self.direction, self.goal)
         n_poison = whole(value)
         return CertificateCheck(value, n_poison, self.n_poison <= n_poison, rounding)
-
-
-def _freeze(owner, name, array):
-    """Set a field of a frozen object to a read-only float64 copy."""
-    array = np.array(array, dtype=np.float64)
-    array.flags.writeable = False
-    object.__setattr__(owner, name, array)
 
 
 def prove(clean: CleanGradient, direction, goal: Goal):
@@ -340,7 +334,7 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
     the largest ``v.g`` all the same.
     """
     d = len(theta) - 1
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     v = np.array(direction, dtype=np.float64)
     scale = float(np.max(np.abs(v)))
     if not (math.isfinite(scale) and scale > 0.0):
@@ -353,7 +347,7 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
         more, more_error = free_slack(clean.free_rows, clean.free_labels, clean.free_weights, v, one)
         slack, slack_error = slack + more, slack_error + more_error + 2 * UNIT * slack
     G = clean.gradient
-    spread = clean.k * tol * float(np.linalg.norm(penalty_weights(objective, d) * v))
+    spread = clean.k * tol * float(np.linalg.norm(objective.R(d) * v))
     numerator = -float(G @ v) - slack - spread
     error = float(clean.error @ np.abs(v)) + gamma(d + 8) * (float(np.abs(G) @ np.abs(v)) + slack + spread)
     error = (error + slack_error) * (1.0 + gamma(2 * d + 16))

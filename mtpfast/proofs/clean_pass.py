@@ -19,7 +19,6 @@ __all__ = [
     "clean_gradient",
     "extent",
     "free_slack",
-    "penalty_weights",
     "slope_above",
     "slope_below",
 ]
@@ -125,7 +124,7 @@ def clean_gradient(
     hinge = loss is HINGE
     if objective.is_balanced:
         raise ValueError("class_weight='balanced' changes with every point: no bound is proved for it")
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     in_ball = tol > 0.0 and not compact
     G, Gerr = np.zeros(d + 1), np.zeros(d + 1)
     lower, upper = np.full(d, np.inf), np.full(d, -np.inf)
@@ -194,7 +193,7 @@ def clean_gradient(
         slack = tol * float(np.linalg.norm(turn)) + remainder
         slack_err = gamma(n + 3 * d + 64) * (tol * turn_abs + remainder)
     k = objective.k(float(n) if objective.count_rows else weight)
-    penalty = k * penalty_weights(objective, d) * theta
+    penalty = k * objective.R(d) * theta
     G += penalty
     Gerr += gamma(n_blocks + 7) * np.abs(penalty) + 2 * UNIT * np.abs(G)
     Gerr *= 1.0 + gamma(2 * n + d)  # the bound's own sums, all of non-negative terms
@@ -205,13 +204,6 @@ def clean_gradient(
         free_rows = sp.csr_matrix((0, d)) if sparse else np.empty((0, d))
         free_y, free_c, free_s = np.empty(0), np.empty(0), np.empty(0)
     return CleanGradient(G, Gerr, free_rows, free_y, free_c, free_s, n, weight, k, lower, upper, one, slack, slack_err)
-
-
-def penalty_weights(objective, d):
-    """The diagonal of R."""
-    R = np.ones(d + 1)
-    R[-1] = objective.r
-    return R
 
 
 def extent(X):

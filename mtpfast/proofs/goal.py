@@ -8,6 +8,7 @@ from numbers import Real
 
 import numpy as np
 
+from mtpfast.arrays.frozen import freeze
 from mtpfast.losses.objective import Objective
 
 __all__ = ["Goal", "MARGIN_TOL", "NEAR", "hit_radius", "trained_margin_tol"]
@@ -74,9 +75,7 @@ class Goal:
     margin_tol: float = 0.0
 
     def __post_init__(self):
-        theta = np.array(self.theta_target, dtype=np.float64)
-        theta.flags.writeable = False
-        object.__setattr__(self, "theta_target", theta)
+        freeze(self, "theta_target", self.theta_target)
         self.validate()
 
     def validate(self) -> None:

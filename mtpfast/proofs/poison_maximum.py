@@ -13,7 +13,7 @@ from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
 from mtpfast.losses.objective import Objective
 
-from .clean_pass import penalty_weights, slope_above, slope_below
+from .clean_pass import slope_above, slope_below
 
 __all__ = ["poison_maximum", "pool_gains"]
 
@@ -58,7 +58,7 @@ def _penalty_of_point(sign, v, theta, objective, tol):
     its error."""
     d = len(theta) - 1
     a = objective.k_of_point(sign)
-    Rv = penalty_weights(objective, d) * v
+    Rv = objective.R(d) * v
     drift = a * tol * float(np.linalg.norm(Rv))
     error = gamma(d + 13) * (a * float(np.abs(Rv) @ np.abs(theta)) + drift) * (1.0 + gamma(2 * d))
     return a * float(Rv @ theta) + drift, error
@@ -78,7 +78,7 @@ def pool_gains(v, theta, objective, pool, tol, margin_tol):
 def _pool_pushes(v, theta, objective, pool, tol, margin_tol):
     """Per label, as pairs (label, array), an upper bound of ``s p`` for every candidate that may carry it."""
     loss, w, b = objective.loss, theta[:-1], theta[-1]
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     X, signs = pool.X, pool.signs()
     d = X.shape[1]
     sparse = sp.issparse(X)
@@ -110,7 +110,7 @@ def _hull_maximum(sign, region, v, theta, objective, tol, margin_tol, sharp):
 
     ``sharp`` asks for the exact value where it is negative; otherwise 0 will do there.
     """
-    loss, one = objective.loss, 1.0 if objective.fit_intercept else 0.0
+    loss, one = objective.loss, objective.one
     P, p0 = -sign * v[:-1], -sign * one * v[-1]
     A, a0 = sign * theta[:-1], sign * theta[-1]
     beside = margin_tol if loss is HINGE else 0.0  # how far from the kink a point may lie and count as on it

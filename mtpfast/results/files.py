@@ -21,14 +21,13 @@ from mtpfast.spaces.documents import DocumentSpace
 from mtpfast.spaces.features import FeatureSpace
 from mtpfast.spaces.pool import CandidatePool
 
+from .status import STATUSES, STOPS
 from .stored import decode_table, encode_table
 
 __all__ = ["decode_field", "encode", "problems", "read_file"]
 
 
 FORMAT = 2  # of the saved files; 1 was that of version 0.2
-STATUSES = ("reached", "budget", "stalled", "interrupted", "unattainable", "unverified")
-STOPS = ("loss_difference", "distance", "exact")
 
 
 # The classes that may be part of a result, and the arguments that make one.

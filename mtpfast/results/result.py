@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.appended import append, append_labels
 from mtpfast.arrays.frames import column_names, is_frame, reordered, take_records
+from mtpfast.arrays.frozen import read_only_view
 from mtpfast.losses.margin import Loss
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.bounds import NEVER
@@ -24,6 +25,7 @@ from mtpfast.proofs.goal import Goal, hit_radius
 from .files import FORMAT, decode_field, encode, problems, read_file
 from .plot import plot
 from .prefix import prefix
+from .status import STATUSES, STOPS
 
 if TYPE_CHECKING:
     from mtpfast.verification.report import VerificationReport
@@ -152,11 +154,14 @@ class PoisoningResult:
     loss_difference_upper_bound: float = math.nan
 
     def __post_init__(self):
+        for name, known in (("status", STATUSES), ("stop", STOPS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {getattr(self, name)!r}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                object.__setattr__(self, field.name, _read_only(value))
-        history = {name: _read_only(np.asarray(values)) for name, values in self.history.items()}
+                object.__setattr__(self, field.name, read_only_view(value))
+        history = {name: read_only_view(np.asarray(values)) for name, values in self.history.items()}
         object.__setattr__(self, "history", history)
 
     # -- the points ---------------------------------------------------------------------------
@@ -458,9 +463,3 @@ def _dealt(n, m, random_state):
     order = rng.permutation(n + m)
     order[order < n] = np.arange(n)
     return order
-
-
-def _read_only(array):
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -10,7 +10,10 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from .region import LATTICE_TOL, UNIT
+from mtpfast.arrays.frozen import freeze
+from mtpfast.arrays.rounding import gamma
+
+from .region import LATTICE_TOL
 from .specs import Features
 
 __all__ = ["DocumentRegion"]
@@ -45,9 +48,7 @@ class DocumentRegion:
 
     def __post_init__(self):
         for name in ("max_count", "idf"):
-            array = np.array(getattr(self, name), dtype=float)
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            freeze(self, name, getattr(self, name))
 
     @cached_property
     def lower(self) -> np.ndarray:
@@ -115,7 +116,7 @@ class DocumentRegion:
             value = self._top(coefficients)
             usable = sizes[self._usable]
             most = float(np.max(usable, initial=0.0)) if self.norm == "l1" else float(np.linalg.norm(usable))
-        error = (d + 16) * UNIT / (1.0 - (d + 16) * UNIT)
+        error = gamma(d + 16)
         return value + constant, error * (most + size) * (1.0 + error)
 
     def _top(self, coefficients):

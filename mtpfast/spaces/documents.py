@@ -31,6 +31,7 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.checks import check_count, check_X
 from mtpfast.arrays.frames import column_names, is_frame
+from mtpfast.arrays.frozen import read_only
 
 from .document_region import DocumentRegion
 from .features import FeatureSpace
@@ -287,9 +288,7 @@ class DocumentSpace(FeatureSpace):
             j = int(np.argmax(bad))
             raise ValueError(f"max_count must be whole and not negative, got {counts[j]:g} for {self._word(j)}")
         self._same_number(counts, "max_count")
-        counts = counts.astype(np.int64)
-        counts.flags.writeable = False
-        return counts
+        return read_only(counts.astype(np.int64))
 
     def _read_idf(self, value):
         try:
@@ -303,8 +302,7 @@ class DocumentSpace(FeatureSpace):
             j = int(np.argmax(bad))
             raise ValueError(f"idf must be finite and above 0, got {idf[j]:g} for {self._word(j)}")
         self._same_number(idf, "idf")
-        idf.flags.writeable = False
-        return idf
+        return read_only(idf)
 
     def _same_number(self, values, name):
         for other_name in ("names", "max_count"):

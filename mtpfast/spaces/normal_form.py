@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtpfast.arrays.frozen import read_only
+
 from .region import LATTICE_TOL, Group, Region, lattice_tolerance
-from .specs import Features, check_order, kind_of_values, read_only, show_spec, text
+from .specs import Features, check_order, kind_of_values, show_spec, text
 
 __all__ = ["normal_form"]
 

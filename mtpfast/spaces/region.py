@@ -16,10 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.frozen import freeze
+from mtpfast.arrays.rounding import UNIT, gamma
+
 __all__ = ["Group", "LATTICE_TOL", "Region", "lattice_tolerance"]
 
 
-UNIT = 2.0**-53  # unit roundoff of float64
 LATTICE_TOL = 1e-9  # how far from a lattice value a number may lie, relative to the step
 
 
@@ -100,14 +102,14 @@ class Region:
         d = len(self.lower)
         for name in ("lower", "upper", "origin", "step"):
             value = getattr(self, name)
-            _freeze(self, name, np.zeros(d) if value is None else value)
+            freeze(self, name, np.zeros(d) if value is None else value)
         if self.tolerance is None:
             step = self.step.copy()
             for group in self.groups:
                 step[group.columns] = group.on - group.off
-            _freeze(self, "tolerance", lattice_tolerance(self.lower, self.upper, self.origin, step))
+            freeze(self, "tolerance", lattice_tolerance(self.lower, self.upper, self.origin, step))
         else:
-            _freeze(self, "tolerance", self.tolerance)
+            freeze(self, "tolerance", self.tolerance)
 
     @property
     def is_box(self) -> bool:
@@ -235,7 +237,7 @@ class Region:
             gain = float(np.sum(np.where(levels.exactly, gain, np.maximum(gain, 0.0))))
             total += float(np.sum(np.maximum.reduceat(sizes[levels.columns] * levels.reach, levels.starts)))
         value = float(np.sum(terms)) + gain + constant
-        return value, _gamma(n) * total * (1.0 + _gamma(n))
+        return value, gamma(n) * total * (1.0 + gamma(n))
 
     def linear_argmax(self, coefficients) -> np.ndarray:
         """A point of the region at which ``coefficients . x`` is largest: array of shape (d,).
@@ -406,18 +408,6 @@ def lattice_tolerance(lower, upper, origin, step):
     exact = (origin == np.rint(origin)) & (step == np.rint(step)) & (far <= 2.0**53)
     rounding = np.where(exact, 0.0, 8 * UNIT * (np.abs(origin) + far))
     return np.where(step > 0.0, LATTICE_TOL * step + rounding, 0.0)
-
-
-def _gamma(n):
-    """``n u / (1 - n u)``: the relative error of any n-term sum or product, in any order."""
-    return n * UNIT / (1.0 - n * UNIT)
-
-
-def _freeze(owner, name, value):
-    """Set a field of a frozen object to a read-only float64 copy."""
-    array = np.array(value, dtype=float)
-    array.flags.writeable = False
-    object.__setattr__(owner, name, array)
 
 
 def _same_arrays(one, other, names):

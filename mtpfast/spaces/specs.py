@@ -15,6 +15,7 @@ from numbers import Integral
 import numpy as np
 
 from mtpfast.arrays.frames import column_names, is_frame
+from mtpfast.arrays.frozen import read_only
 from mtpfast.arrays.labels import plain
 from mtpfast.arrays.magnitude import check_magnitude
 
@@ -33,7 +34,6 @@ __all__ = [
     "read_groups",
     "read_lattice",
     "read_names",
-    "read_only",
     "read_pins",
     "read_spec",
     "show_spec",
@@ -300,8 +300,3 @@ def show_spec(spec) -> str:
     if len(spec) <= SHOWN:
         return repr(list(spec))
     return f"<{len(spec)} features: {', '.join(map(repr, spec[:3]))}, ...>"
-
-
-def read_only(array):
-    array.flags.writeable = False
-    return array

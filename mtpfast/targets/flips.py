@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import scipy.sparse as sp
 
 from mtpfast.arrays.checks import check_count, check_flag, check_number, check_sample_weight, check_X
 from mtpfast.arrays.frames import column_names, is_frame
 from mtpfast.arrays.labels import classes_and_signs
+from mtpfast.arrays.rows import stack
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import make_objective
 from mtpfast.preprocessing.steps import to_matrix
@@ -243,7 +243,7 @@ def make_target(
         X_rows, y_rows, margin_rows = X_rows[np.flatnonzero(reach)], y_rows[reach], margin[reach]
     else:
         margin_rows = margin
-    X_all = sp.vstack([X, X_rows], format="csr") if sp.issparse(X) else np.vstack([X, X_rows])
+    X_all = stack(X, X_rows)
     y_all = np.concatenate([signs, -y_rows])
 
     theta, candidates = clean, []

@@ -377,7 +377,7 @@ def reference_fit(training):
 def descend(training, start):
     """L-BFGS on the objective itself, from ``start``: a model that is no worse. The hinge is rounded off, ever less."""
     objective, X, y, _, c, k = training
-    R = np.append(np.ones(len(start) - 1), objective.r)
+    R = objective.R(len(start) - 1)
     free = np.append(np.ones(len(start) - 1), float(objective.fit_intercept))
     total, loss = float(c.sum()), objective.loss
     nnz = X.nnz if sp.issparse(X) else X.size

@@ -186,9 +186,3 @@ def test_corners_of_both_ends_are_found(loss):
         groups = distinct.search(setting, [(r, low + high, 0)])
         assert groups is not None
         assert sum(count for *_, count in groups) == low + high
-
-
-def test_merge_adds_the_copies_of_equal_points():
-    X = np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, 1.0], [0.5, 1.0]])
-    groups = distinct.merge(X, [1.0, 1.0, -1.0, 1.0], [1, 2, 3, 4])
-    assert [(sign, count) for _, sign, count in groups] == [(1.0, 3), (-1.0, 3), (1.0, 4)]

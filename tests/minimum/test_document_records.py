@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from mtpfast import CandidatePool, DocumentSpace, FeatureSpace, minimum_poisoning
 from mtpfast.losses.objective import make_objective
-from mtpfast.minimum.whole.documents import merge, write
+from mtpfast.minimum.whole.documents import write
 from mtpfast.training.victim import refit
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
@@ -130,13 +130,6 @@ def test_documents_with_a_norm_take_over_what_the_others_missed(norm):
     limited = write(region, mean, 50, weights, limit)
     assert space.contains(limited).all()
     assert np.max(limited @ weights) <= limit
-
-
-def test_equal_documents_are_merged():
-    rows = sp.csr_matrix([[1.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
-    points, counts = merge(rows)
-    assert_array_equal(sp.vstack(points).toarray(), [[1.0, 0.0], [0.0, 2.0]])
-    assert counts == [2, 1]
 
 
 @pytest.mark.parametrize("norm", [None, "l2"])

@@ -23,7 +23,7 @@ from mtpfast.minimum.programs.hull import SmoothHullProgram
 from mtpfast.minimum.programs.smooth import SmoothProgram
 from mtpfast.minimum.whole.record_sums import continuous, round_sums
 from mtpfast.minimum.whole.record_tune import residual, tune
-from mtpfast.minimum.whole.records import deal, merge
+from mtpfast.minimum.whole.records import deal
 from mtpfast.proofs.certificate import bound
 from mtpfast.proofs.clean_pass import clean_gradient
 from mtpfast.proofs.poison_maximum import poison_maximum
@@ -379,15 +379,6 @@ def test_residual_is_equation_one():
         s = effective_weight(setting.objective.loss, sign * (x @ theta[:-1] + theta[-1]))
         expected = expected - s * sign * np.append(x, 1.0)
     assert_allclose(residual(setting, X, signs, n_zero=2)[0], expected, atol=1e-12)
-
-
-def test_merging_keeps_every_record():
-    X = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
-    points, labels, counts = merge(X, np.array([1.0, 1.0, -1.0, 1.0]))
-    assert [tuple(p) for p in points] == [(1.0, 0.0), (0.0, 1.0), (1.0, 0.0)]
-    assert labels == [1.0, 1.0, -1.0]
-    assert counts == [2, 1, 1]
-    assert merge(np.empty((0, 2)), np.empty(0)) == ([], [], [])
 
 
 # -- end to end -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from mtpfast import CandidatePool, FeatureSpace, PoisoningResult, minimum_poisoning, poison
 from mtpfast.losses.objective import make_objective
-from mtpfast.proofs.bounds import LARGEST
+from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.goal import Goal
 from mtpfast.training.victim import refit
 from mtpfast.verification.report import VerificationError
@@ -263,7 +263,7 @@ def test_a_damaged_array_is_named(online, field, damage):
         ("stop", "soon"),
         ("lower_bound", -1),
         ("lower_bound", 2.5),
-        ("lower_bound", LARGEST + 1),
+        ("lower_bound", NEVER + 1),
         ("n_clean", 0),
         ("clean_weight", math.nan),
         ("tol", -1.0),

@@ -635,3 +635,9 @@ def test_files_of_version_0_2_load_and_verify(name, status, n_points, bound):
     result = PoisoningResult.load(Path(__file__).parents[1] / "data" / f"{name}-0.2.npz")
     assert (result.status, result.n_points, result.lower_bound) == (status, n_points, bound)
     assert result.verify(X, y).ok
+
+
+@pytest.mark.parametrize("field", ["status", "stop"])
+def test_a_result_uses_no_word_that_is_not_listed(result, field):
+    with pytest.raises(ValueError, match=f"{field} must be one of 'reached'|{field} must be one of 'loss_difference'"):
+        lie(result, **{field: "done"})

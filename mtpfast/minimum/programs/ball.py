@@ -41,7 +41,7 @@ class BallProgram:
         self.program = base = HingeProgram(setting)
         d, theta = base.d, setting.theta
         n, rows = base.A_eq.shape[1], base.A_eq.shape[0]
-        penalised = np.flatnonzero(np.append(np.ones(d), setting.objective.r)[: base.n_stationarity])
+        penalised = np.flatnonzero(setting.objective.R(d)[: base.n_stationarity])
         D = len(penalised)
         rho = sp.csr_matrix((np.ones(D), (penalised, np.arange(D))), shape=(rows, D))
         tree = _Tower(n, D, nu)

@@ -32,7 +32,7 @@ class HingeProgram:
         clean = setting.clean
         self.d = d = len(setting.theta) - 1
         self.one = setting.objective.fit_intercept
-        self.free, self.group = merge_rows(clean)
+        self.free = merge_rows(clean)
         m = self.free.shape[1]
         A_ub, A_eq = hull_rows(setting)
         heavy = sp.diags(np.append(np.repeat(setting.weights, d), setting.weights))
@@ -215,20 +215,18 @@ class HingeProgram:
 
 
 def merge_rows(clean: CleanGradient):
-    """The columns ``-c_i y_i x~_i`` of the free rows, equal rows merged: (d + 1, m) CSC, and the group of each."""
+    """The columns ``-c_i y_i x~_i`` of the free rows, equal rows merged: (d + 1, m) CSC."""
     rows, labels, weights = clean.free_rows, clean.free_labels, clean.free_weights
     n, d = rows.shape
     ones = np.ones((n, 1))
-    group = np.arange(n)
     if sp.issparse(rows):
         columns = sp.hstack([rows, sp.csr_matrix(ones)]).T.tocsc()
-        return columns @ sp.diags(-weights * labels), group
+        return columns @ sp.diags(-weights * labels)
     signed = labels[:, None] * np.concatenate([rows, ones], axis=1) if n else np.empty((0, d + 1))
     if n > 64:
         signed, group = np.unique(signed, axis=0, return_inverse=True)
-        group = np.ravel(group)
-        weights = np.bincount(group, weights)
-    return sp.csc_matrix((-weights[:, None] * signed).T), group
+        weights = np.bincount(np.ravel(group), weights)
+    return sp.csc_matrix((-weights[:, None] * signed).T)
 
 
 class PartialHingeProgram:

@@ -31,6 +31,7 @@ from mtpfast.question import Setting
 __all__ = ["count_columns", "hull_rows", "margin_rows", "mean_points", "solve_lp", "stationarity_rows", "widen"]
 
 
+SOLVED = 1e-7  # relative: the value of a program may lie so far above its minimum
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 EXACT_MILP = {"mip_rel_gap": 0.0, "node_limit": 10_000}  # nodes, not seconds: the same call, the same answer
 

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import lsq_linear
 
+from mtpfast.arrays.rounding import EPS
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import hit_radius
@@ -36,7 +37,7 @@ class PoolProgram:
     def __init__(self, clean: CleanGradient, theta, objective: Objective, pool, margin_tol=0.0):
         self.clean, self.theta, self.objective = clean, theta, objective
         self.d = d = len(theta) - 1
-        self.one = 1.0 if objective.fit_intercept else 0.0
+        self.one = objective.one
         self.near = clean.k * hit_radius(theta, pool)  # residual of what counts as a hit
         self.X = pool.X
         signs = pool.signs()
@@ -48,11 +49,9 @@ class PoolProgram:
         margin = label * (self.X @ theta[:-1] + theta[-1])[index]
         loss, hinge = objective.loss, objective.loss.name == "hinge"
         # the rounding of the margin itself, as the certificate counts it
-        blur = margin_tol + (self.d + 4) * np.finfo(float).eps * float(pool.largest() @ np.abs(theta))
+        blur = margin_tol + (self.d + 4) * EPS * float(pool.largest() @ np.abs(theta))
         s = np.where(margin <= 1.0 + blur, 1.0, 0.0) if hinge else -loss.derivative(margin)
-        R = np.ones(d + 1)
-        R[-1] = objective.r
-        self.pull = objective.k_per_point * R * theta  # of one more unit of N
+        self.pull = objective.k_per_point * objective.R(d) * theta  # of one more unit of N
         self.cap = math.inf if pool.max_repeats is None else float(pool.max_repeats)
         columns = np.flatnonzero(s > 0.0)
         self.index, self.label = index[columns], label[columns]
@@ -78,7 +77,7 @@ class PoolProgram:
                     self.idle[len(self.index)] = index[mine], label[mine]
                     self._append(index[mine[:1]], label[mine[:1]], self.cap * len(mine))
         self.unit = self._of_labels(objective.per_point, self.label)  # what a copy adds to N
-        self.free, _ = merge_rows(clean)
+        self.free = merge_rows(clean)
 
     @staticmethod
     def _of_labels(function, labels):

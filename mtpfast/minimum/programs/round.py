@@ -40,7 +40,7 @@ class RoundProgram:
         clean = setting.clean
         self.signs = list(setting.regions)
         labels = clean.free_labels
-        ones = np.full((len(labels), 1), 1.0 if setting.objective.fit_intercept else 0.0)
+        ones = np.full((len(labels), 1), setting.objective.one)
         self.rows = (-sp.diags(labels) @ sp.hstack([sp.csr_matrix(clean.free_rows), sp.csr_matrix(ones)])).tocsr()
         self.weights = clean.free_weights
         self.width = {
@@ -130,7 +130,7 @@ class RoundProgram:
     def _label(self, sign, v, slope, smoothing):
         """The largest ``v.g`` of a label, as far as this slope tells; its gradient in (v, slope); the point."""
         region, theta = self.setting.region(sign), self.setting.theta
-        one = 1.0 if self.setting.objective.fit_intercept else 0.0
+        one = self.setting.objective.one
         support, x = region.smooth_maximum(-sign * (v[:-1] + slope * theta[:-1]), smoothing)
         support -= sign * (one * v[-1] + slope * theta[-1])
         width, on_support, on_slope = self.width(support, slope)

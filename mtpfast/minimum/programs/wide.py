@@ -34,7 +34,7 @@ class WideHingeProgram:
         self.setting = setting
         self.d = d = len(setting.theta) - 1
         self.one = setting.objective.fit_intercept
-        self.free, _ = merge_rows(setting.clean)
+        self.free = merge_rows(setting.clean)
         self.rows = self.free.tocsr()
         self.top = np.concatenate([[np.inf] * 4, np.ones(self.free.shape[1])])
         if not setting.has_zero_loss or setting.a == 0.0:

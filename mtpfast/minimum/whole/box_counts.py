@@ -9,7 +9,9 @@ import numpy as np
 from mtpfast.losses.margin import effective_weight
 from mtpfast.minimum.found import store_points
 from mtpfast.minimum.programs.hinge import PartialHingeProgram
+from mtpfast.minimum.programs.lp import SOLVED
 from mtpfast.minimum.programs.wide import WideHingeProgram
+from mtpfast.proofs.bounds import whole
 
 from .box import balance, pair, split
 from .counts import round_counts
@@ -148,7 +150,7 @@ def fractional_points(problem, program, found, x):
 def supplied(setting, found):
     """``sum n w s y x~`` of the points found."""
     total = np.zeros_like(setting.theta)
-    one = 1.0 if setting.objective.fit_intercept else 0.0
+    one = setting.objective.one
     for x, sign, n in zip(found.points, found.labels, found.counts, strict=True):
         margin = sign * float(x @ setting.theta[:-1] + setting.theta[-1])
         # A point of the hinge's own kink counts in full.
@@ -163,7 +165,7 @@ def whole_smooth(problem, program, found, x):
     """Whole counts for a smooth loss: the first number from the rounded-up minimum for which some are found."""
     setting = problem.setting
     share = x[2] / max(x[2] + x[3], 1e-300)
-    least = max(1, math.ceil(found.value - 1e-7 * max(1.0, found.value)))
+    least = max(1, whole(found.value, SOLVED))
     for total in range(least, max(least + 4, min(least + 48, FEW_POINTS))):
         groups = _hit(program, setting, total, share, x[4] / found.value)
         if groups is not None:

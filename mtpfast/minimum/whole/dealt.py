@@ -7,9 +7,12 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.rows import merge
 from mtpfast.minimum.found import store_points
 from mtpfast.minimum.programs.hinge import HingeProgram
 from mtpfast.minimum.programs.hull import SmoothHullProgram
+from mtpfast.minimum.programs.lp import SOLVED
+from mtpfast.proofs.bounds import whole
 
 from . import documents, record_sums, record_tune, records
 from .box import pair
@@ -52,13 +55,13 @@ def records_hinge(problem, program, found, x, least, integer):
         value, _, x = program.solve()
         if value is None:
             break
-        least = max(least, math.ceil(value - 1e-7 * value))
+        least = max(least, whole(value, SOLVED))
     if best is None:
         found.message = "the solver found no whole records"
         return
     rows, counts, t = best
-    points = records.merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
-    store_points(found, setting, list(zip(*points, strict=True)), int(counts[2]))
+    groups = merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
+    store_points(found, setting, groups, int(counts[2]))
     found.residual = program.remainder(t) + setting.load(counts) - supplied(setting, found)
     found.exact = bool(np.linalg.norm(found.residual) <= 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)))
     found.message = f"{found.n_points} whole valid records"
@@ -80,7 +83,7 @@ def deal_documents(program, found, x, least):
             continue
         limit = 1.0 - sign * setting.theta[-1] if hinge else None
         rows = documents.write(region, mean, int(n), sign * setting.theta[:-1], limit)
-        groups += [(row, sign, count) for row, count in zip(*documents.merge(rows), strict=True)]
+        groups += merge(rows, np.full(rows.shape[0], sign))
     if counts[2]:
         point, sign = setting.zero_loss_point()
         groups.append((sp.csr_matrix(point), sign, int(counts[2])))
@@ -147,7 +150,7 @@ def records_smooth(problem, program, found, x, least):
         found.message = "the solver found no whole records"
         return
     found.residual, X, signs, zeros = best
-    store_points(found, setting, list(zip(*records.merge(X, signs), strict=True)), zeros)
+    store_points(found, setting, merge(X, signs), zeros)
     found.message = f"{found.n_points} whole valid records"
 
 

@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtpfast.arrays.rows import merge
 from mtpfast.question import Setting
 
 from .counts import exchange, round_counts
 
-__all__ = ["Equations", "close", "merge", "search", "solve"]
+__all__ = ["Equations", "close", "search", "solve"]
 
 
 STEPS = 60  # of one start: one that arrives does so in about ten, or by a constant factor a step
@@ -198,15 +199,6 @@ def close(setting: Setting, r, groups):
     if equations.at(X).cost ** 0.5 > HIT * equations.scale:
         return None
     return merge(X, labels, copies)
-
-
-def merge(X, labels, copies):
-    """Groups (point, label, count), equal points of one label together."""
-    groups = {}
-    for x, sign, n in zip(X, labels, copies, strict=True):
-        key = float(sign), (x + 0.0).tobytes()
-        groups[key] = x, float(sign), groups.get(key, (x, sign, 0))[2] + int(n)
-    return list(groups.values())
 
 
 def search(setting: Setting, splits):

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from mtpfast.spaces.document_region import DocumentRegion
 
-__all__ = ["merge", "write"]
+__all__ = ["write"]
 
 
 SWAPS = 400  # of words between two documents, to level their margins
@@ -51,20 +51,6 @@ def write(region: DocumentRegion, mean, n: int, weights, limit=None) -> sp.csr_m
     for a, b in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
         rows.data[a:b] = region.row(region.shortest(rows.data[a:b]), rows.indices[a:b])
     return rows
-
-
-def merge(rows: sp.csr_matrix):
-    """Equal rows together: (list of rows, counts), in the order in which they first come."""
-    rows.sort_indices()
-    keys = [
-        (rows.indices[a:b].tobytes(), rows.data[a:b].tobytes())
-        for a, b in zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
-    ]
-    first, counts = {}, {}
-    for i, key in enumerate(keys):
-        first.setdefault(key, i)
-        counts[key] = counts.get(key, 0) + 1
-    return [rows[i] for i in first.values()], list(counts.values())
 
 
 def _round(region, sums, n):

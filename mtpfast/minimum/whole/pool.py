@@ -8,7 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.minimum.found import Found, unattainable
+from mtpfast.minimum.programs.lp import SOLVED
 from mtpfast.minimum.programs.pool import PoolProgram
+from mtpfast.proofs.bounds import whole
 from mtpfast.question import Problem
 
 from .counts import round_counts, settle
@@ -39,7 +41,7 @@ def exact_pool(problem: Problem, integer=True) -> Found:
         found.exact = True
         found.message = f"{int(counts.sum())} points for the exact target"
     else:
-        total = max(1, math.ceil(value - 1e-7 * value) if integer else round(value))
+        total = max(1, whole(value, SOLVED) if integer else round(value))
         counts = _round_pool(program, v, chosen, weights, total)
         found.message = (
             f"the {int(counts.sum())} points carry the weights of the fractional minimum {value:.6f}, rounded"

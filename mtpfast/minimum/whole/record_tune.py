@@ -22,7 +22,7 @@ def residual(setting: Setting, X, signs, n_zero=0):
     total = setting.clean.gradient + setting.load((n_plus, len(X) - n_plus, n_zero))
     margin = signs * (X @ setting.theta[:-1] + setting.theta[-1])
     s = -setting.objective.loss.derivative(margin) * np.where(signs > 0.0, *setting.weights)
-    one = 1.0 if setting.objective.fit_intercept else 0.0
+    one = setting.objective.one
     total[:-1] -= (s * signs) @ X
     total[-1] -= one * float(s @ signs)
     return total, s
@@ -47,7 +47,7 @@ def tune(setting: Setting, X, signs, n_zero=0, rounds=400, steps=30):
 def _newton(setting, X, signs, n_zero, steps):
     """Levenberg and Marquardt over continuous coordinates, damped as much as pays, kept in their bounds."""
     theta, loss = setting.theta, setting.objective.loss
-    one = 1.0 if setting.objective.fit_intercept else 0.0
+    one = setting.objective.one
     rho, s = residual(setting, X, signs, n_zero)
     masks = np.array([continuous(setting.region(sign)) for sign in (1.0, -1.0)])
     columns = np.flatnonzero(masks.any(axis=0))
@@ -133,7 +133,7 @@ def _curvature(loss, margin):
 def _exchange(setting, X, signs, n_zero, rounds):
     """Change one level of one record while that shortens the residual."""
     rho, s = residual(setting, X, signs, n_zero)
-    one = 1.0 if setting.objective.fit_intercept else 0.0
+    one = setting.objective.one
     square = np.einsum("ij,ij->i", X, X) + one
     rng, most = np.random.default_rng(0), max(1, PAIRS // X.shape[1])
     for _ in range(rounds):

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtpfast.arrays.rows import merge
 from mtpfast.question import Setting
 
 from .record_sums import continuous, lattice_of, level_value
 
-__all__ = ["deal", "merge", "of_sums"]
+__all__ = ["deal", "of_sums"]
 
 
 SWAPS = 1000, 64  # of levels between two records, and how many columns (groups) take part in them
@@ -141,15 +142,4 @@ def _level(X, region, w, margin, free):
 def of_sums(setting: Setting, sums, counts, limit=np.inf):
     """Records of both labels with these sums: [(point, label, count)], equal records together."""
     rows = [deal(setting, sign, z, n, limit) for sign, z, n in zip((1.0, -1.0), sums, counts, strict=True)]
-    return list(zip(*merge(np.vstack(rows), np.repeat([1.0, -1.0], counts)), strict=True))
-
-
-def merge(X, signs):
-    """Equal records together: (points, labels, counts), in the order in which they first come."""
-    if not len(X):
-        return [], [], []
-    keys = np.column_stack([signs, X])
-    _, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
-    order = np.argsort(first, kind="stable")
-    rows = first[order]
-    return list(X[rows]), signs[rows].tolist(), counts[order].tolist()
+    return merge(np.vstack(rows), np.repeat([1.0, -1.0], counts))
