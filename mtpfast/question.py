@@ -15,8 +15,8 @@ from .losses.objective import Objective
 from .proofs.certificate import Certificate, certificate_for, prove
 from .proofs.clean_pass import CleanGradient, clean_gradient, extent
 from .proofs.goal import Goal, hit_radius
+from .spaces.base import as_space, is_convex
 from .spaces.features import FeatureSpace
-from .spaces.pool import CandidatePool
 
 __all__ = ["LOSSES", "Problem", "Setting", "moved_to", "read_question"]
 
@@ -64,11 +64,12 @@ class Problem:
     @property
     def of_records(self) -> bool:
         """Whether points have to be whole records: then sums of them are rounded, and the target is hit nearly."""
-        return isinstance(self.feasible_set, FeatureSpace) and not self.setting.is_box
+        space = self.feasible_set
+        return not space.is_finite and not is_convex(space, len(self.theta) - 1)
 
     def canonical(self, points) -> list:
         """The points as what translates records into points makes them."""
-        function = getattr(self.feasible_set, "canonical", None)
+        function = self.feasible_set.canonical
         return list(points) if function is None or not len(points) else list(function(np.array(points)))
 
     def prove(self, direction, kind="direction", sharply=True) -> Certificate:
@@ -95,14 +96,7 @@ def read_question(X, y, target, objective, feasible_set, sample_weight, margin_t
         raise ValueError(f"target has intercept {theta[-1]:g}, expected 0 with fit_intercept=False")
     margin_tol = check_number(margin_tol, "margin_tol")
     if feasible_set is not None:
-        if isinstance(feasible_set, FeatureSpace):
-            feasible_set.regions(d)
-        elif isinstance(feasible_set, CandidatePool):
-            feasible_set.check(d)
-        else:
-            raise TypeError(
-                f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(feasible_set).__name__}"
-            )
+        as_space(feasible_set).check(d)
     if feasible_set is None:
         low, high = extent(X)
         if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
@@ -164,9 +158,9 @@ class Setting:
         return self.region(1.0), self.region(-1.0)
 
     @property
-    def is_box(self) -> bool:
-        """Whether every point of the boxes may be used, so that whole points need no rounding."""
-        return all(region.is_box for region in self.regions.values())
+    def is_convex(self) -> bool:
+        """Whether every point of the hulls may be used, so that whole points need no rounding."""
+        return all(region.is_convex for region in self.regions.values())
 
     @property
     def idle_labels(self) -> list[int]:

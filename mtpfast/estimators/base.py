@@ -23,8 +23,8 @@ from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
+from mtpfast.spaces.base import as_space
 from mtpfast.spaces.features import FeatureSpace
-from mtpfast.spaces.pool import CandidatePool
 from mtpfast.targets.models import binary_linear_model, training_of
 from mtpfast.training.victim import refit
 
@@ -262,21 +262,20 @@ class Poisoner(ClassifierMixin, BaseEstimator):
         if space is None:
             return FeatureSpace.from_data(self._X, integer=None)
         space = space.bind(self._names, self.classes_)
-        if isinstance(space, FeatureSpace):
-            space.regions(self.coef_.shape[1])
+        space.check(self.coef_.shape[1])
         return space
 
     def _own_feasible_set(self):
         """The feasible set in the user's terms: what was given, or what records can be; None for neither."""
         space = self.feasible_set
-        if isinstance(space, CandidatePool):
+        if space is None:
+            return None if self._codec is None else self._codec.space
+        if as_space(space).is_finite:
             space.check(self.coef_.shape[1])
             if self._codec is not None and not np.all(known := self._codec.has(space.X)):
                 raise ValueError(f"feasible_set: row {int(np.argmin(known))} of X_cand is not the row of any record")
-        elif space is not None and not isinstance(space, FeatureSpace):
-            raise TypeError(f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(space).__name__}")
         elif self._codec is not None:
-            return self._codec.space if space is None else self._codec.narrow(space)
+            return self._codec.narrow(space)
         return space
 
     def _to_signs(self, y, name):

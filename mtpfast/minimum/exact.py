@@ -7,63 +7,41 @@ import math
 import numpy as np
 
 from mtpfast.question import Problem, moved_to
-from mtpfast.spaces.documents import DocumentSpace
-from mtpfast.spaces.pool import CandidatePool
 
 from .found import Found, unattainable
-from .programs.choose import program_for
-from .whole.box_counts import at_the_edge, fractional_points, whole_hinge, whole_smooth
-from .whole.dealt import deal_documents, records_hinge, records_smooth
-from .whole.pool import exact_pool, pool_program
+from .plan import minimum_over_pool, place_at_the_edge, place_whole, program_for, program_of
 
 __all__ = ["cheapest_scale", "exact_minimum"]
 
 
 def exact_minimum(problem: Problem, integer=True) -> Found:
     """The fewest points for the target itself."""
-    if isinstance(problem.feasible_set, CandidatePool):
-        return exact_pool(problem, integer)
-    found = _exact_space(problem, integer)
-    found.points = problem.canonical(found.points)
+    found = minimum_over_pool(problem, integer)
+    if found is None:
+        found = _exact_space(problem, integer)
+        found.points = problem.canonical(found.points)
     return found
 
 
 def _exact_space(problem: Problem, integer) -> Found:
-    hinge = problem.objective.loss.name == "hinge"
     program = program_for(problem.setting)
     value, v, x = program.solve()
     if value is None:
         found = unattainable(problem, program.farkas())
-        if integer and not hinge and program.setting.is_box:
-            at_the_edge(problem, program, found)
+        if integer:
+            place_at_the_edge(problem, program, found)
         return found
     found = Found(certificate=problem.prove(v), value=value)
     if value <= 1e-9 * max(1.0, problem.clean.weight):
         found.exact, found.message = True, "the clean data alone induce the target"
         return found
-    if not program.setting.is_box:
-        least = max(1, round(value)) if not integer else max(1, found.certificate.n_poison)
-        if isinstance(problem.feasible_set, DocumentSpace):
-            deal_documents(program, found, x, least)
-        elif hinge:
-            records_hinge(problem, program, found, x, least, integer)
-        else:
-            records_smooth(problem, program, found, x, least)
-    elif not integer:
-        fractional_points(problem, program, found, x)
-    elif hinge:
-        whole_hinge(problem, program, found, x)
-    else:
-        whole_smooth(problem, program, found, x)
+    place_whole(problem, program, found, x, integer)
     return found
 
 
 def _cost(problem: Problem) -> float:
     """The fractional minimum; inf where the target is not attainable."""
-    if isinstance(problem.feasible_set, CandidatePool):
-        value = pool_program(problem).solve()[0]
-    else:
-        value = program_for(problem.setting).solve()[0]
+    value = program_of(problem).solve()[0]
     return math.inf if value is None else value
 
 

@@ -27,10 +27,10 @@ from mtpfast.oracle.search import find_point
 from mtpfast.proofs.goal import NEAR, trained_margin_tol
 from mtpfast.question import Problem, moved_to, read_question
 from mtpfast.results.result import PoisoningResult
-from mtpfast.spaces.pool import CandidatePool
 
 from .exact import cheapest_scale, exact_minimum
 from .found import Found, is_hit, measure_reached, point_matrix, retrain_victim, size
+from .plan import is_rounded
 from .within import closest_model, within_ball
 
 __all__ = ["minimum_poisoning"]
@@ -175,7 +175,7 @@ def minimum_poisoning(
     elif max_points is not None and found.n_points > max_points:
         found = closest_model(problem, found, max_points)
     result = _result(problem, found, tol, max_points, curve)
-    rounded = problem.of_records or (isinstance(problem.feasible_set, CandidatePool) and not found.exact)
+    rounded = is_rounded(problem, found)
     hinge = objective.loss.name == "hinge"
     if margin_tol is None and tol == 0.0 and result.status in ("stalled", "unverified") and hinge and not rounded:
         again = exact_minimum(moved_to(problem, problem.theta, margin_tol=SHARPER), integer)

@@ -13,14 +13,12 @@ from mtpfast.proofs.certificate import Certificate, certificate_for, prove
 from mtpfast.proofs.clean_pass import clean_gradient
 from mtpfast.proofs.goal import Goal
 from mtpfast.question import Problem, moved_to
-from mtpfast.spaces.documents import DocumentSpace
-from mtpfast.spaces.pool import CandidatePool
 from mtpfast.training.victim import Victim
 
 from .exact import exact_minimum
 from .found import Attack, Found, dense_row, retrain_victim, training_data
+from .plan import has_ball_program, program_for
 from .programs.ball import BallProgram
-from .programs.choose import program_for
 from .whole import record_sums, records
 
 __all__ = ["ball_direction", "closest_model", "descend", "improve", "relaxed_points", "within_ball"]
@@ -34,14 +32,13 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     starts = []
     if exact.certificate is not None:
         starts.append(exact.certificate.direction)
-    box = not isinstance(problem.feasible_set, (CandidatePool, DocumentSpace))
     if problem.retrain:
         ball = moved_to(problem, theta, tol)
 
         def clean_at(v):
             return ball.clean
 
-        if objective.loss.name == "hinge" and box:
+        if has_ball_program(problem):
             v = BallProgram(ball.setting, tol).solve()[1]
             if v is not None:
                 starts.insert(0, v)
@@ -86,7 +83,7 @@ def _as_attack(problem: Problem, found: Found) -> Attack | None:
 
 def _relaxed(problem: Problem, radius):
     """Points of the relaxed program for a ball, or None (hinge on a space only)."""
-    if problem.objective.loss.name != "hinge" or isinstance(problem.feasible_set, (CandidatePool, DocumentSpace)):
+    if not has_ball_program(problem):
         return None
     groups = relaxed_points(moved_to(problem, problem.theta, float(radius)).setting, float(radius))
     if not groups:
@@ -155,7 +152,7 @@ def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
     The cost of ``theta`` is ``-G(theta).v`` for the normalised dual direction v, and ``G`` is the gradient of a convex
     function: moving along v lowers the cost. Steps along v, back into the ball each time, while that pays.
     """
-    if isinstance(problem.feasible_set, CandidatePool) or not radius > 0.0:
+    if problem.feasible_set.is_finite or not radius > 0.0:
         return None
     best = moved_to(problem, start, margin_tol=1e-7)
     least, v, _ = program_for(best.setting).solve()
@@ -279,7 +276,7 @@ def relaxed_points(setting, tol):
     if value is None:
         return None
     whole = [round(n) for n in counts[:2]]
-    if not setting.is_box:
+    if not setting.is_convex:
         sums = [z * (n / max(count, 1e-300)) for z, n, count in zip((z_plus, z_minus), whole, counts, strict=False)]
         return records.of_sums(setting, record_sums.round_sums(setting, sums, whole), whole)
     groups = []

@@ -26,9 +26,7 @@ from mtpfast import _search
 from mtpfast.arrays.checks import as_theta, check_count
 from mtpfast.kernels import kernel_of
 from mtpfast.losses.margin import LOSSES, Loss, class_weights, get_loss
-from mtpfast.spaces.documents import DocumentSpace
-from mtpfast.spaces.features import FeatureSpace
-from mtpfast.spaces.pool import CandidatePool
+from mtpfast.spaces.base import as_space
 
 from .any_loss import along_frontier, branch_and_bound
 from .difference import LossDifference, above, better, rounding_of, weight_of
@@ -148,23 +146,19 @@ def find_point(
     """:func:`max_loss_difference` for arguments that have been checked already, and ``feasible_set.regions`` and
     :func:`resting_points` where they are known already. ``weights``: of the labels -1 and +1, None for 1. ``effort``:
     so many times the nodes."""
-    if hasattr(feasible_set, "regions"):
-        regions = feasible_set.regions(theta.size - 1) if regions is None else regions
-    if isinstance(feasible_set, DocumentSpace):
-        nodes = effort * (MAX_DOCUMENTS if max_nodes is None else max_nodes)
-        return _over_documents(theta, theta_target, regions, loss, nodes, weights)
-    if isinstance(feasible_set, FeatureSpace):
-        if max_nodes is None:
-            max_nodes = MAX_NODES if kernel_of(loss) is not None else MAX_NODES_CUSTOM
-        return _over_space(theta, theta_target, feasible_set, regions, loss, effort * max_nodes, rest, weights)
-    if isinstance(feasible_set, CandidatePool):
+    if regions is None and as_space(feasible_set).is_finite:
         feasible_set.check(theta.size - 1)
         return over_pool(theta, theta_target, feasible_set, loss, weights)
-    raise TypeError(f"feasible_set must be a FeatureSpace or a CandidatePool, got {type(feasible_set).__name__}")
+    regions = feasible_set.regions(theta.size - 1) if regions is None else regions
+    search = SEARCHES[next(iter(regions.values())).kind]
+    return search(theta, theta_target, feasible_set, regions, loss, max_nodes, effort, rest, weights)
 
 
-def _over_space(theta, theta_target, space, regions, loss, max_nodes, rest, weights):
+def _over_features(theta, theta_target, space, regions, loss, max_nodes, effort, rest, weights):
     kernel = kernel_of(loss)
+    if max_nodes is None:
+        max_nodes = MAX_NODES if kernel is not None else MAX_NODES_CUSTOM
+    max_nodes *= effort
     best, known = None, -np.inf
     bound, nodes = -np.inf, 0
     for y, region in regions.items():
@@ -226,7 +220,8 @@ def _canonical(theta, theta_target, best, space, regions, loss, weights):
     return best._replace(x=x, value=value, upper_bound=max(best.upper_bound, value) + slack)
 
 
-def _over_documents(theta, theta_target, regions, loss, max_nodes, weights):
+def _over_documents(theta, theta_target, space, regions, loss, max_nodes, effort, rest, weights):
+    max_nodes = effort * (MAX_DOCUMENTS if max_nodes is None else max_nodes)
     best, bound, nodes = None, -np.inf, 0
     for y, region in regions.items():
         known, weight = -np.inf if best is None else best.value, weight_of(weights, y)
@@ -237,3 +232,7 @@ def _over_documents(theta, theta_target, regions, loss, max_nodes, weights):
         if best is None or value > best.value + 1e-12 * (1.0 + abs(best.value)):
             best = LossDifference(x, y, value, np.nan)
     return best._replace(upper_bound=bound, nodes=nodes)
+
+
+#: The search over the regions of a space, by their kind (:attr:`mtpfast.spaces.base.Region.kind`).
+SEARCHES = {"box": _over_features, "records": _over_features, "documents": _over_documents}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from mtpfast.losses.margin import Loss
-from mtpfast.spaces.documents import DocumentSpace
-from mtpfast.spaces.features import FeatureSpace
 
 from .difference import LossDifference
 from .pool import scan_pool
@@ -27,11 +25,12 @@ class Supply:
     def __init__(self, feasible_set, X=None, theta_target=None):
         self.feasible_set = feasible_set
         self.rest = None
-        self.cap = getattr(feasible_set, "max_repeats", None)
+        self.cap = feasible_set.max_repeats
         self._found = self._regions = None
-        if X is not None and isinstance(feasible_set, FeatureSpace) and not isinstance(feasible_set, DocumentSpace):
+        if X is not None and not feasible_set.is_finite:
             self._regions = feasible_set.regions(X.shape[1])
-            self.rest = resting_points(self._regions, theta_target, X)
+            if all(region.at_rest is not None for region in self._regions.values()):
+                self.rest = resting_points(self._regions, theta_target, X)
         if self.cap is not None:
             self._used = {}  # (row, label) -> copies
             self._spent = np.zeros(feasible_set.X.shape[0], dtype=np.uint8)
@@ -43,7 +42,7 @@ class Supply:
 
         ``weights``: of the labels -1 and +1, None for 1. ``effort``: so many times the nodes."""
         if self.cap is None:
-            if self._regions is None and hasattr(self.feasible_set, "regions"):
+            if self._regions is None and not self.feasible_set.is_finite:
                 self._regions = self.feasible_set.regions(theta.size - 1)
             known = {"regions": self._regions, "rest": self.rest, "weights": weights, "effort": effort}
             whole = find_point(theta, theta_target, self.feasible_set, loss, **known)

@@ -213,6 +213,8 @@ class RecordCodec:
         ValueError
             If nothing is left, or its lattices and groups contradict those of the records.
         """
+        if not isinstance(given, FeatureSpace):
+            raise TypeError(f"feasible_set must be a FeatureSpace where the victim reads records, got {given!r}")
         given = given.bind(self.names)
         given.bounds(self.n_features)  # a space that does not fit is refused in its own words
         rules = Narrowed(self, given)

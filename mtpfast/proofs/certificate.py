@@ -296,7 +296,7 @@ def bound_along_path(goal: Goal, clean: CleanGradient | None, path, claims):
     best = int(np.argmax(claims))
     if clean is None or not claims[best] > 0.0:
         return None, 0
-    capped = getattr(goal.feasible_set, "max_repeats", None) is not None
+    capped = goal.feasible_set.max_repeats is not None
     most = math.inf if capped else float(claims[best])
 
     def look(model):
@@ -351,7 +351,7 @@ def bound(clean: CleanGradient, direction, theta, objective: Objective, feasible
     numerator = -float(G @ v) - slack - spread
     error = float(clean.error @ np.abs(v)) + gamma(d + 8) * (float(np.abs(G) @ np.abs(v)) + slack + spread)
     error = (error + slack_error) * (1.0 + gamma(2 * d + 16))
-    cap, gains = getattr(feasible_set, "max_repeats", None), None
+    cap, gains = feasible_set.max_repeats, None
     if cap is None:
         maximum, maximum_error = poison_maximum(v, theta, objective, feasible_set, tol, margin_tol=margin_tol)
     else:

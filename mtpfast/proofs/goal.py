@@ -24,7 +24,7 @@ def hit_radius(theta, feasible_set) -> float:
     ``1e-6 |S theta| / max S`` with ``S_j`` the largest size of feature j in the feasible set, 1 for the intercept: the
     scores of a model so near differ by a part in 1e6, whatever the units of the features are.
     """
-    if hasattr(feasible_set, "regions"):
+    if not feasible_set.is_finite:
         regions = feasible_set.regions(len(theta) - 1).values()
         ends = [np.abs(end) for region in regions for end in (region.lower, region.upper)]
         size = np.append(np.max(ends, axis=0), 1.0)
@@ -103,7 +103,7 @@ class Goal:
             return "feasible_set"
         if own is not others:
             d = len(self.theta_target) - 1
-            same = own.regions(d) == others.regions(d) if hasattr(own, "regions") else own == others
+            same = own == others if own.is_finite else own.regions(d) == others.regions(d)
             if not same:
                 return "feasible_set"
         return next((name for name in ("tol", "margin_tol") if getattr(self, name) != getattr(other, name)), "")

@@ -32,7 +32,7 @@ def poison_maximum(v, theta, objective: Objective, feasible_set, tol=0.0, *, mar
     """
     d = len(theta) - 1
     parts = []
-    if hasattr(feasible_set, "regions"):
+    if not feasible_set.is_finite:
         for sign, region in feasible_set.regions(d).items():
             penalty, error = _penalty_of_point(sign, v, theta, objective, tol)
             push = _hull_maximum(sign, region, v, theta, objective, tol, margin_tol, penalty > -error)

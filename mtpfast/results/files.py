@@ -17,9 +17,9 @@ from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.certificate import Certificate
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import Goal
-from mtpfast.spaces.documents import DocumentSpace
-from mtpfast.spaces.features import FeatureSpace
-from mtpfast.spaces.pool import CandidatePool
+from mtpfast.spaces import CandidatePool
+from mtpfast.spaces.base import is_space
+from mtpfast.spaces.labelled import KINDS
 
 from .status import STATUSES, STOPS
 from .stored import decode_table, encode_table
@@ -30,21 +30,9 @@ __all__ = ["decode_field", "encode", "problems", "read_file"]
 FORMAT = 2  # of the saved files; 1 was that of version 0.2
 
 
-# The classes that may be part of a result, and the arguments that make one.
+# The classes that may be part of a result, and the arguments that make one; besides all spaces of regions (KINDS).
 _PARTS = {
     Objective: tuple(field.name for field in dataclasses.fields(Objective)),
-    FeatureSpace: (
-        "lower",
-        "upper",
-        "integer",
-        "lattice",
-        "one_hot",
-        "at_most_one",
-        "fixed",
-        "labels",
-        "names",
-    ),
-    DocumentSpace: ("max_length", "max_count", "min_length", "idf", "norm", "labels", "names"),
     CandidatePool: ("X", "y", "max_repeats"),
     Goal: tuple(field.name for field in dataclasses.fields(Goal)),
     CleanGradient: tuple(field.name for field in dataclasses.fields(CleanGradient)),
@@ -98,7 +86,7 @@ def problems(values):
         "theta": "" if missing and values["theta"].shape == (size,) else _array_fault(values["theta"], (size,)),
         "path": "" if values["path"] is None else _array_fault(values["path"], (max(models, 1), size)),
         "objective": _kind_fault(values["objective"], Objective),
-        "feasible_set": _kind_fault(values["feasible_set"], (FeatureSpace, CandidatePool)),
+        "feasible_set": "" if is_space(values["feasible_set"]) else _kind_fault(values["feasible_set"], ()),
         "certificate": _kind_fault(values["certificate"], (Certificate, type(None))),
         "goal": _kind_fault(values["goal"], (Goal, type(None))),
         "clean": _kind_fault(values["clean"], (CleanGradient, type(None))),
@@ -190,12 +178,10 @@ def encode(value, arrays):
         return {"dict": [[encode(key, arrays), encode(item, arrays)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__ if type(value) in (list, tuple) else "tuple": [encode(v, arrays) for v in value]}
-    for kind, names in _PARTS.items():
-        if type(value) is kind:
-            return {
-                "object": kind.__name__,
-                "fields": {name: encode(getattr(value, name), arrays) for name in names},
-            }
+    kind = type(value)
+    names = kind.arguments if KINDS.get(kind.__name__) is kind else _PARTS.get(kind)
+    if names is not None:
+        return {"object": kind.__name__, "fields": {name: encode(getattr(value, name), arrays) for name in names}}
     raise TypeError(f"a result that holds a {type(value).__name__} cannot be saved")
 
 
@@ -229,5 +215,8 @@ def _decode(value, arrays, loss):
         return [_decode(item, arrays, loss) for item in value["list"]]
     if "tuple" in value:
         return tuple(_decode(item, arrays, loss) for item in value["tuple"])
-    make = next(kind for kind in _PARTS if kind.__name__ == value["object"])
+    makers = {kind.__name__: kind for kind in _PARTS} | KINDS
+    if value["object"] not in makers:
+        raise ValueError(f"the class {value['object']!r} is not known here: import it before loading")
+    make = makers[value["object"]]
     return make(**{name: _decode(item, arrays, loss) for name, item in value["fields"].items()})

@@ -43,8 +43,10 @@ class DocumentRegion:
     min_length: int
     norm: str | None
 
-    groups = ()
-    is_box = False
+    kind = "documents"
+    groups = balls = ()
+    is_box = is_convex = False
+    at_rest = None
 
     def __post_init__(self):
         for name in ("max_count", "idf"):

@@ -34,8 +34,8 @@ from mtpfast.arrays.frames import column_names, is_frame
 from mtpfast.arrays.frozen import read_only
 
 from .document_region import DocumentRegion
-from .features import FeatureSpace
-from .specs import SHOWN, Features, read_names
+from .labelled import LabelledSpace
+from .specs import SHOWN
 
 __all__ = ["DocumentSpace"]
 
@@ -43,7 +43,7 @@ __all__ = ["DocumentSpace"]
 NORMS = (None, "l1", "l2")
 
 
-class DocumentSpace(FeatureSpace):
+class DocumentSpace(LabelledSpace):
     r"""The rows of documents: counts of words, within a length and a maximum per word.
 
     .. math:: x = \frac{c \cdot \mathrm{idf}}{\lVert c \cdot \mathrm{idf} \rVert}, \qquad
@@ -85,12 +85,11 @@ class DocumentSpace(FeatureSpace):
     ['', "word 0 ('cheap') is used 4 times, max_count is 3", "word 0 ('cheap') is used 0.5 times, not a whole number"]
     """
 
-    lower = upper = None  # a document is bounded by its words, see max_count
-    integer = lattice = fixed = one_hot = at_most_one = ()
+    arguments = ("max_length", "max_count", "min_length", "idf", "norm", "labels", "names")
+    is_box = False
 
     def __init__(self, max_length, max_count=None, *, min_length=0, idf=None, norm=None, labels=None, names=None):
-        self.labels, self.names = FeatureSpace(labels=labels).labels, read_names(names)
-        self.canonical, self._regions = None, {}
+        super().__init__(labels, names)
         self.max_length = check_count(max_length, "max_length")
         self.min_length = check_count(min_length, "min_length", low=0)
         if norm not in NORMS:
@@ -102,8 +101,9 @@ class DocumentSpace(FeatureSpace):
             raise ValueError(f"min_length must be 0 or 1 with a norm, which forgets the length, got {self.min_length}")
         self.max_count = None if max_count is None else self._read_max_count(max_count)
         self.idf = None if idf is None else self._read_idf(idf)
+        self._check_labels()
         if self.n_features is not None:
-            self._region(None, self.n_features)
+            self._kept(None, self.n_features)
 
     @classmethod
     def from_data(cls, X, max_length=None, max_count=None, **rules) -> DocumentSpace:
@@ -150,58 +150,25 @@ class DocumentSpace(FeatureSpace):
                 return len(values)
         return None
 
-    @property
-    def is_box(self) -> bool:
-        return False
+    def region_of(self, label, n_features) -> DocumentRegion:
+        """The documents; those of one label are those of the other."""
+        count = self.max_length if self.max_count is None else self.max_count
+        region = DocumentRegion(
+            np.minimum(np.full(n_features, count, dtype=float), self.max_length),
+            np.full(n_features, 1.0 if self.idf is None else self.idf, dtype=float),
+            self.max_length,
+            self.min_length,
+            self.norm,
+        )
+        most = int(region.max_count.sum())
+        if most < self.min_length:
+            raise ValueError(f"max_count allows documents of {most} words, min_length is {self.min_length}")
+        return region
 
-    def bind(self, names=None, classes=None) -> DocumentSpace:
-        """The same space with the words' names and the labels -1. and +1.; see :meth:`FeatureSpace.bind`."""
-        labels = FeatureSpace(labels=self.labels, names=self.names).bind(names, classes)
-        bound = type(self)(labels=labels.labels, names=labels.names, **self._rules())
-        bound.canonical = self.canonical
-        return bound
-
-    def _rules(self):
-        return {name: getattr(self, name) for name in ("max_length", "max_count", "min_length", "idf", "norm")}
-
-    def _region(self, label, n_features) -> DocumentRegion:
-        if n_features not in self._regions:
-            own = self.n_features
-            if own is not None and own != n_features:
-                raise ValueError(f"feasible_set has {own} words, expected {n_features} features")
-            count = self.max_length if self.max_count is None else self.max_count
-            region = DocumentRegion(
-                np.minimum(np.full(n_features, count, dtype=float), self.max_length),
-                np.full(n_features, 1.0 if self.idf is None else self.idf, dtype=float),
-                self.max_length,
-                self.min_length,
-                self.norm,
-            )
-            most = int(region.max_count.sum())
-            if most < self.min_length:
-                raise ValueError(f"max_count allows documents of {most} words, min_length is {self.min_length}")
-            self._regions[n_features] = region
-        return self._regions[n_features]
-
-    def why_not(self, X, y=None) -> list[str]:
-        """For every row of X, the first rule it breaks; "" for the rows that are inside.
-
-        Parameters
-        ----------
-        X, y
-            As for :meth:`contains`.
-        """
-        space, X = self._read(X)
-        reasons = [""] * X.shape[0]
-        outside = ~space.contains(X, y)
-        for label, rows, region in space._parts(X, y):
-            for i in rows[outside[rows]]:
-                if region is None:
-                    reasons[i] = f"label {label!r} is not allowed, labels holds {list(space.labels)}"
-                else:
-                    x = X[i].toarray().ravel() if sp.issparse(X) else X[i]
-                    reasons[i] = region.broken_rule(x, Features(X.shape[1], space.names))
-        return reasons
+    def _check_size(self, n_features):
+        own = self.n_features
+        if own is not None and own != n_features:
+            raise ValueError(f"feasible_set has {own} words, expected {n_features} features")
 
     def counts(self, X):
         """How often each row uses each word: CSR matrix of shape (n_rows, n_words); the shortest document
@@ -214,7 +181,7 @@ class DocumentSpace(FeatureSpace):
         """
         space, X = self._read(X)
         X = sp.csr_matrix(X)
-        region = space._region(None, X.shape[1])
+        region = space._kept(None, X.shape[1])
         counts = X.copy()
         for i, (a, b) in enumerate(zip(X.indptr[:-1], X.indptr[1:], strict=True)):
             found = region.counts_of(X.data[a:b], X.indices[a:b])
@@ -234,7 +201,7 @@ class DocumentSpace(FeatureSpace):
         X = check_X(counts, "counts", min_rows=0)
         X = sp.csr_matrix(X, copy=True)
         X.eliminate_zeros()
-        region = self._region(None, X.shape[1])
+        region = self._kept(None, X.shape[1])
         for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True):
             X.data[a:b] = region.row(X.data[a:b], X.indices[a:b])
         return X
@@ -249,7 +216,7 @@ class DocumentSpace(FeatureSpace):
         if len(sizes) > 1:
             return False
         d = sizes.pop() if sizes else 1
-        return self._region(None, d) == other._region(None, d)
+        return self._kept(None, d) == other._kept(None, d)
 
     __hash__ = None
 

@@ -15,15 +15,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.checks import check_X
-from mtpfast.arrays.labels import as_labels, as_sign, plain
+from mtpfast.arrays.labels import as_sign, plain
 
+from .labelled import LabelledSpace
 from .normal_form import normal_form
 from .region import Region, lattice_tolerance
 from .specs import (
     SHOWN,
     Features,
     agreed,
-    broken_rule,
     check_order,
     is_named,
     names_of_columns,
@@ -40,7 +40,7 @@ from .specs import (
 __all__ = ["FeatureSpace"]
 
 
-class FeatureSpace:
+class FeatureSpace(LabelledSpace):
     """The points that could exist: bounds, whole numbers, one-hot groups, pinned features.
 
     With no more than ``lower`` and ``upper`` it is a box, ``lower[j] <= x[j] <= upper[j]``, for both
@@ -94,6 +94,8 @@ class FeatureSpace:
     ['', "feature 0 ('age') is 38.5, not a whole number", "feature 1 ('red') is 0.37, a level is 0 (off) or 1 (on)"]
     """
 
+    arguments = ("lower", "upper", "integer", "lattice", "one_hot", "at_most_one", "fixed", "labels", "names")
+
     def __init__(
         self,
         lower=0.0,
@@ -111,9 +113,8 @@ class FeatureSpace:
         self.integer = () if integer is None else read_spec(integer, "integer")
         self.lattice, self.fixed = read_lattice(lattice), read_pins(fixed)
         self.one_hot, self.at_most_one = read_groups(one_hot, "one_hot"), read_groups(at_most_one, "at_most_one")
-        self.labels, self.names = as_labels(labels), read_names(names)
-        self.canonical, self._rounding = None, None
-        self._regions = {}
+        super().__init__(labels, names)
+        self._rounding = None
         known = self._known_labels()
         if len(known) > 2:
             raise ValueError(f"labels, lower and upper must name two labels at most, got {known}")
@@ -125,7 +126,7 @@ class FeatureSpace:
             if self.n_features is None or self._unknown_names():
                 check_order(*self._bounds_of(label), self.names)
             else:
-                self._region(label, self.n_features)
+                self._kept(label, self.n_features)
 
     @classmethod
     def from_data(cls, X, integer="infer", **rules) -> FeatureSpace:
@@ -229,30 +230,6 @@ class FeatureSpace:
         other.canonical, other._rounding, other._regions = canonical, rounding, {}
         return other
 
-    def regions(self, n_features: int) -> dict[float, Region]:
-        """The points of every allowed label: +1. first, then -1.; equal regions are one object.
-
-        Raises
-        ------
-        ValueError
-            If the space does not fit ``n_features``, or its rules contradict one another; or if its
-            labels are not -1 and +1 (see :meth:`bind`).
-        """
-        signs = (-1.0, 1.0)
-        own = {as_sign(label, signs): label for label in self._known_labels()}
-        allowed = signs if self.labels is None else [as_sign(label, signs) for label in self.labels]
-        return {sign: self._region(own.get(sign, sign), n_features) for sign in (1.0, -1.0) if sign in allowed}
-
-    def bounds(self, n_features: int) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest box that holds the points of every label: lower and upper, of shape (n_features,)."""
-        regions = [self._region(label, n_features) for label in self._told_apart()]
-        if len(regions) == 1:
-            return regions[0].lower, regions[0].upper
-        return (
-            np.minimum.reduce([region.lower for region in regions]),
-            np.maximum.reduce([region.upper for region in regions]),
-        )
-
     @property
     def is_box(self) -> bool:
         """Whether it is one plain box for both labels: neither lattices nor groups."""
@@ -269,47 +246,6 @@ class FeatureSpace:
         if self.names is not None:
             return len(self.names)
         return next((len(spec) for _, spec in self._specs() if isinstance(spec, np.ndarray)), None)
-
-    def contains(self, X, y=None) -> np.ndarray:
-        """For every row of X, whether it may be a poisoning point: boolean array of shape (n_rows,).
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or DataFrame of shape (n_rows, n_features)
-            Values of integer, lattice and group columns may be off by 1e-9 of the step.
-        y : label or array-like of shape (n_rows,), optional
-            With which label; by default any of those that are allowed.
-        """
-        space, X = self._read(X)
-        inside = np.zeros(X.shape[0], dtype=bool)
-        for _, rows, region in space._parts(X, y):
-            if region is not None:
-                inside[rows] |= region.contains(X if len(rows) == len(inside) else X[rows])
-        return inside
-
-    def why_not(self, X, y=None) -> list[str]:
-        """For every row of X, the first rule it breaks; "" for the rows that are inside.
-
-        Parameters
-        ----------
-        X, y
-            As for :meth:`contains`.
-        """
-        space, X = self._read(X)
-        outside = ~space.contains(X, y)
-        reasons = [[] for _ in range(X.shape[0])]
-        for label, rows, region in space._parts(X, y):
-            for i in rows[outside[rows]]:
-                if region is None:
-                    reason = f"label {label!r} is not allowed, labels holds {list(space.labels)}"
-                else:
-                    x = X[i].toarray().ravel() if sp.issparse(X) else X[i]
-                    reason = broken_rule(region, x, Features(X.shape[1], space.names))
-                reasons[i].append((label, reason))
-        return [
-            "; ".join(reason if len(found) == 1 else f"label {label!r}: {reason}" for label, reason in found)
-            for found in reasons
-        ]
 
     def __eq__(self, other) -> bool:
         """Whether the spaces hold the same points for the same labels, however their rules are written.
@@ -348,27 +284,6 @@ class FeatureSpace:
         if self.names is not None:
             parts.append(f"names={list(self.names) if len(self.names) <= SHOWN else f'<{len(self.names)} names>'}")
         return f"FeatureSpace({', '.join(parts)})"
-
-    # -- labels -------------------------------------------------------------------------------
-
-    @property
-    def _per_label(self):
-        return isinstance(self.lower, dict) or isinstance(self.upper, dict)
-
-    def _known_labels(self):
-        """Every label that the arguments name."""
-        bounds = [bound for bound in (self.lower, self.upper) if isinstance(bound, dict)]
-        return list(dict.fromkeys([*(self.labels or ()), *(label for bound in bounds for label in bound)]))
-
-    def _told_apart(self):
-        """The allowed labels if the bounds depend on them; otherwise one None for all."""
-        if not self._per_label:
-            return [None]
-        return self._known_labels() if self.labels is None else list(self.labels)
-
-    def _only_label(self):
-        """The one allowed label, None if both are."""
-        return self.labels[0] if self.labels is not None and len(self.labels) == 1 else None
 
     def _bounds_of(self, label):
         found = []
@@ -417,48 +332,23 @@ class FeatureSpace:
                 ruled[features.columns(spec, argument)] = True
         return ruled
 
-    def _region(self, label, n_features) -> Region:
-        key = (label if self._per_label else None, n_features)
-        if key not in self._regions:
-            rules = (self.integer, self.lattice, self.one_hot, self.at_most_one, self.fixed)
-            bounds = self._bounds_of(label)
-            try:
-                self._regions[key] = normal_form(Features(n_features, self.names), *bounds, *rules)
-            except ValueError as error:
-                if not self._per_label:
-                    raise
-                raise ValueError(f"label {label!r}: {error}") from None
-            if self._rounding is not None:
-                region = self._regions[key]
-                tolerance = region.tolerance + np.where(region.tolerance > 0.0, self._rounding, 0.0)
-                self._regions[key] = dataclasses.replace(region, tolerance=tolerance)
-        return self._regions[key]
+    def _check_size(self, n_features):
+        """Nothing: the rules tell in their own words where they do not fit."""
 
-    def _read(self, X):
-        """The space with the names of X, and X as float64 rows."""
-        names = names_of_columns(X)
-        X = check_X(np.atleast_2d(X) if not sp.issparse(X) else X, min_rows=0)
-        return (self if names is None or names == self.names else self.bind(names)), X
-
-    def _parts(self, X, y):
-        """(label, rows, region) of every label: all rows for each if y is None; region None if not allowed."""
-        n, d = X.shape
-        if y is None:
-            return [(label, np.arange(n), self._region(label, d)) for label in self._told_apart()]
-        y = np.full(n, y) if np.ndim(y) == 0 else np.asarray(y)
-        if y.shape != (n,):
-            raise ValueError(f"y must have shape ({n},), one label per row of X, got {y.shape}")
-        parts = []
-        for label in map(plain, np.unique(y)):
-            allowed = self.labels is None or label in self.labels
-            parts.append((label, np.flatnonzero(y == label), self._region(label, d) if allowed else None))
-        return parts
+    def region_of(self, label, n_features) -> Region:
+        """The region of one label; of all of them (``label`` None) if the bounds do not depend on it."""
+        rules = (self.integer, self.lattice, self.one_hot, self.at_most_one, self.fixed)
+        region = normal_form(Features(n_features, self.names), *self._bounds_of(label), *rules)
+        if self._rounding is None:
+            return region
+        tolerance = region.tolerance + np.where(region.tolerance > 0.0, self._rounding, 0.0)
+        return dataclasses.replace(region, tolerance=tolerance)
 
     # -- comparison and display ---------------------------------------------------------------
 
     def _points(self, n_features):
         """What the space means: the region of every label, or the one of all labels."""
-        regions = {label: self._region(label, n_features) for label in self._told_apart()}
+        regions = {label: self._kept(label, n_features) for label in self._told_apart()}
         first = next(iter(regions.values()))
         return first if all(region == first for region in regions.values()) else regions
 

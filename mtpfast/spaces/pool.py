@@ -59,6 +59,8 @@ class CandidatePool:
     1
     """
 
+    is_finite, canonical = True, None
+
     def __init__(self, X, y=None, max_repeats=None):
         self.X = check_X(X, "X_cand")
         self.y, self.names = None, names_of_columns(X)

@@ -19,6 +19,8 @@ import scipy.sparse as sp
 from mtpfast.arrays.frozen import freeze
 from mtpfast.arrays.rounding import UNIT, gamma
 
+from .specs import broken_rule
+
 __all__ = ["Group", "LATTICE_TOL", "Region", "lattice_tolerance"]
 
 
@@ -96,7 +98,7 @@ class Region:
     groups: tuple[Group, ...] = ()
     tolerance: np.ndarray | None = None
 
-    planes, is_round = (), False  # the box and the groups are all there is to the hull
+    planes, balls, is_round = (), (), False  # the box and the groups are all there is to the hull
 
     def __post_init__(self):
         d = len(self.lower)
@@ -115,6 +117,16 @@ class Region:
     def is_box(self) -> bool:
         """Whether there is neither a group nor a lattice."""
         return not self.groups and not len(self.stepped)
+
+    @property
+    def is_convex(self) -> bool:
+        """Whether every point of the hull is one of the region: without groups and lattices."""
+        return self.is_box
+
+    @property
+    def kind(self) -> str:
+        """Which search suits: see :class:`mtpfast.spaces.base.Region`."""
+        return "box" if self.is_box else "records"
 
     @cached_property
     def stepped(self) -> np.ndarray:
@@ -362,6 +374,10 @@ class Region:
             change = broken.astype(float) - broken_zero[n_on.indices]
             n_bad += broken_zero.sum() + np.bincount(row, change, n)
         return n_bad == 0
+
+    def broken_rule(self, x, features) -> str:
+        """The first rule that a point breaks; "" if it is inside."""
+        return broken_rule(self, x, features)
 
     def each_allowed(self, values, j=None) -> np.ndarray:
         """For every value, whether feature ``j`` (of the same shape; by default, the features in

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from mtpfast.arrays.frozen import read_only
 from mtpfast.arrays.labels import plain
 from mtpfast.arrays.magnitude import check_magnitude
 
-from .region import Region
+if TYPE_CHECKING:
+    from .region import Region
 
 __all__ = [
     "Features",

@@ -63,7 +63,7 @@ class Audit:
         self.point_signs = signs_of(result.labels, result.classes, result.points.shape[0], "labels")
         self.space = _bound(result)
         # How far a record's row may be from the point that the search had in mind.
-        rounds = self.codec is not None and not hasattr(result.feasible_set, "X")
+        rounds = self.codec is not None and not result.feasible_set.is_finite
         self.grain = self.codec.rounding if rounds else np.zeros(d)
         # How large models are here: what is said of a distance is relative to it.
         self.scale = float(max(np.linalg.norm(result.theta), np.linalg.norm(result.theta_target)))

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.proofs.bounds import NEVER
+from mtpfast.spaces.base import is_convex
 
 from .audit import is_foreign
 from .membership import inside_set, used_too_often
@@ -27,7 +28,7 @@ def _count_outside(audit):
 def _count_repeats(audit):
     """No candidate of a pool is used more often than it may be."""
     result = audit.result
-    if getattr(result.feasible_set, "max_repeats", None) is None:
+    if result.feasible_set.max_repeats is None:
         return None
     over = used_too_often(result.feasible_set, result.points, audit.point_signs, audit.counts, result.classes)
     return _none_may("points beyond max_repeats", over)
@@ -81,10 +82,11 @@ def _loss_difference(audit):
     claimed, (attained, proved, blur) = float(result.loss_difference), audit.maximum
     if math.isnan(claimed):
         return None
-    upper, space = float(result.loss_difference_upper_bound), result.feasible_set
+    upper, space = float(result.loss_difference_upper_bound), audit.space
     room = 1e-7 * max(1.0, abs(attained)) + blur
     upper = claimed if math.isnan(upper) else upper
-    exact = hasattr(space, "X") or space.is_box or float(result.history["loss_difference"][-1]) != claimed
+    exact = space.is_finite or is_convex(space, audit.X.shape[1])
+    exact = exact or float(result.history["loss_difference"][-1]) != claimed
     passed = attained - room <= (min(claimed, upper) if exact else upper) and claimed <= min(upper, proved) + room
     if passed and proved > upper + room and proved - attained > 1e-5 * max(1.0, abs(attained)) + blur:
         passed = None

@@ -27,7 +27,7 @@ def max_loss_difference(theta, theta_target, feasible_set, loss, classes, weight
 def attained_and_proved(theta, theta_target, space, loss, weights=None):
     """The largest loss difference found at a point, and a bound of all: equal but for the solver's tolerance."""
     weigh = dict(zip((-1.0, 1.0), weights or (1.0, 1.0), strict=True))
-    if hasattr(space, "X"):
+    if space.is_finite:
         best, labels = -math.inf, space.signs()
         for sign in (-1.0, 1.0):
             allowed = slice(None) if labels is None else labels == sign
@@ -45,7 +45,7 @@ def attained_and_proved(theta, theta_target, space, loss, weights=None):
 def _largest_in(region, a, p, loss):
     if getattr(region, "norm", None) is not None:
         return largest_of_documents(region, a, p, loss)
-    if hasattr(region, "max_length"):
+    if region.kind == "documents":
         return largest_of_counts(region, a, p, loss)
     if region.is_box and loss is HINGE:
         best = _hinge_on_box(a, p, region.lower, region.upper)

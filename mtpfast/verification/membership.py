@@ -12,7 +12,7 @@ __all__ = ["inside_set", "used_too_often"]
 
 def inside_set(feasible_set, points, signs, classes, rounding):
     """Which distinct points lie in the feasible set: exactly, or for whole numbers and levels to 1e-9 of a step."""
-    if hasattr(feasible_set, "X"):
+    if feasible_set.is_finite:
         return _candidates(feasible_set, points, signs, classes) > 0
     inside = np.zeros(points.shape[0], dtype=bool)
     regions = feasible_set.bind(classes=classes).regions(points.shape[1])
@@ -24,7 +24,7 @@ def inside_set(feasible_set, points, signs, classes, rounding):
 
 
 def _in_region(region, x, rounding):
-    if hasattr(region, "max_length"):
+    if region.kind == "documents":
         return _is_document(region, x)
     span = region.upper - region.lower
     stepped = region.step > 0

@@ -1,0 +1,108 @@
+"""Which program and which way to whole points belong to what a region offers: the one table.
+
+A program is chosen by what describes the hull (see :class:`mtpfast.spaces.base.Region`) and by the loss; the way from
+its solution to whole points by whether every point of the hull may be used.
+
+=====================  =========================================  ======================================
+set                    fractional minimum                         whole points
+=====================  =========================================  ======================================
+candidates             ``programs.pool``                          ``whole.pool``
+boxes                  hinge: ``programs.hinge``, and beyond      ``whole.box_counts``: every point of a
+                       `WIDE` features ``programs.wide``; smooth  box may be used
+                       losses: ``programs.smooth``
+groups, planes         hinge: ``programs.hinge``; smooth losses:  ``whole.dealt``: whole records or
+                       ``programs.hull``                          documents with these sums
+part of a ball         ``programs.round``                         ``whole.dealt``
+(documents with l2)
+=====================  =========================================  ======================================
+"""
+
+from __future__ import annotations
+
+from mtpfast.question import Problem, Setting
+
+from .found import Found
+from .programs.hinge import HingeProgram
+from .programs.hull import SmoothHullProgram
+from .programs.round import RoundProgram
+from .programs.smooth import SmoothProgram
+from .programs.wide import WIDE, WideHingeProgram
+from .whole.box_counts import at_the_edge, fractional_points, whole_hinge, whole_smooth
+from .whole.dealt import deal_documents, records_hinge, records_smooth
+from .whole.pool import exact_pool, pool_program
+
+__all__ = [
+    "has_ball_program",
+    "is_rounded",
+    "minimum_over_pool",
+    "place_at_the_edge",
+    "place_whole",
+    "program_for",
+    "program_of",
+]
+
+
+def _is_hinge(setting):
+    return setting.objective.loss.name == "hinge"
+
+
+def _offers(setting: Setting, name) -> bool:
+    """Whether some region has any of ``groups``, ``planes``, ``balls``, or is ``is_round``."""
+    return any(getattr(region, name) for region in setting.regions.values())
+
+
+def program_of(problem: Problem):
+    """The program of the fractional minimum: ``solve()`` gives its value first, None where there is none."""
+    return pool_program(problem) if problem.feasible_set.is_finite else program_for(problem.setting)
+
+
+def program_for(setting: Setting):
+    """The program over the hulls of regions."""
+    if _offers(setting, "is_round"):
+        return RoundProgram(setting)
+    tied = _offers(setting, "groups") or _offers(setting, "planes")
+    if not _is_hinge(setting):
+        return (SmoothHullProgram if tied else SmoothProgram)(setting)
+    return HingeProgram(setting) if tied or len(setting.theta) <= WIDE else WideHingeProgram(setting)
+
+
+def minimum_over_pool(problem: Problem, integer) -> Found | None:
+    """The fewest candidates; None where the set is no list of candidates."""
+    return exact_pool(problem, integer) if problem.feasible_set.is_finite else None
+
+
+def place_whole(problem: Problem, program, found: Found, x, integer):
+    """Whole points near a solution x of the program over regions, put into ``found``."""
+    setting = program.setting
+    if not setting.is_convex:
+        least = max(1, round(found.value)) if not integer else max(1, found.certificate.n_poison)
+        if all(region.kind == "documents" for region in setting.regions.values()):
+            deal_documents(program, found, x, least)
+        elif _is_hinge(setting):
+            records_hinge(problem, program, found, x, least, integer)
+        else:
+            records_smooth(problem, program, found, x, least)
+    elif not integer:
+        fractional_points(problem, program, found, x)
+    elif _is_hinge(setting):
+        whole_hinge(problem, program, found, x)
+    else:
+        whole_smooth(problem, program, found, x)
+
+
+def place_at_the_edge(problem: Problem, program, found: Found):
+    """Whole points for a target that is beyond every program's solutions, by rounding; few sets have any."""
+    if program.setting.is_convex and not _is_hinge(program.setting):
+        at_the_edge(problem, program, found)
+
+
+def is_rounded(problem: Problem, found: Found) -> bool:
+    """Whether whole points come from rounding, so that they hit the target nearly only."""
+    return problem.of_records or (problem.feasible_set.is_finite and not found.exact)
+
+
+def has_ball_program(problem: Problem) -> bool:
+    """Whether the relaxed program for a ball of models (``programs.ball``) is there for the set and the loss."""
+    if problem.feasible_set.is_finite or problem.objective.loss.name != "hinge":
+        return False
+    return all(region.kind in ("box", "records") for region in problem.setting.regions.values())
