@@ -161,7 +161,7 @@ def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
     step = radius
     for _ in range(steps):
         moved = best.theta + step * v / np.linalg.norm(v) - problem.theta
-        moved *= min(1.0, radius / np.linalg.norm(moved))
+        moved *= radius / max(radius, float(np.linalg.norm(moved)))
         there = moved_to(problem, problem.theta + moved, margin_tol=1e-7)
         value, direction, _ = program_for(there.setting).solve()
         if value is not None and value < least * (1.0 - 1e-6):

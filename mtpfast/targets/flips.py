@@ -79,6 +79,15 @@ class TargetModel:
         The labels that stand for -1 and +1.
     candidates : tuple of TargetCandidate
         Every model considered, in the order of the tapes.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from mtpfast import make_target
+    >>> X, y = load_iris(return_X_y=True)
+    >>> target = make_target(X[:100], y[:100], quantiles=[0.2], repeats=[2, 8], goal=0.1)
+    >>> target.n_flips, [candidate.n_flips for candidate in target.candidates]
+    (160, [40, 160])
     """
 
     coef_: np.ndarray = field(repr=False, compare=False)

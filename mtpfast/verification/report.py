@@ -16,6 +16,19 @@ class VerificationError(RuntimeError):
     ----------
     report : VerificationReport
         Every check, the failed ones included.
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> import numpy as np
+    >>> from mtpfast import VerificationError, poison
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([-1.0, -1.0, 1.0, 1.0])
+    >>> result = poison(X, y, ([-1.0], 1.5), alpha=0.1, tol=0.05)
+    >>> try:
+    ...     dataclasses.replace(result, lower_bound=result.n_points + 1).verify(X, y)
+    ... except VerificationError as error:
+    ...     [check.name for check in error.report.failed]
+    ['lower bound']
     """
 
     def __init__(self, message: str, report: VerificationReport):

@@ -1,10 +1,13 @@
 """Whole points from effective weights: the stationarity condition is met to rounding, inside the box."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.optimize import brentq
 
 from mtpfast import FeatureSpace
 from mtpfast.losses.margin import effective_weight, inverse_slope
@@ -24,9 +27,11 @@ def planted(seed, loss, n_plus, n_minus, fit_intercept=True):
     theta = rng.normal(size=d + 1)
     theta[-1] *= fit_intercept
     objective = make_objective(loss, C=1.0, fit_intercept=fit_intercept)
+    points = rng.uniform(0.2, 0.8, (2, d))
+    top = max(s * (x @ theta[:-1] + theta[-1]) for x, s in zip(points, (1.0, -1.0), strict=True))
+    theta *= 0.9 / max(top, 0.9)  # both points have loss
     X, y = rng.random((6, d)), np.array([1.0, -1.0] * 3)
     setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, FeatureSpace(0.0, 1.0).regions(d))
-    points = rng.uniform(0.2, 0.8, (2, d))
     margins = [s * (x @ theta[:-1] + theta[-1]) for x, s in zip(points, (1.0, -1.0), strict=True)]
     weights = [n * effective_weight(objective.loss, m) for n, m in zip((n_plus, n_minus), margins, strict=True)]
     r = weights[0] * np.append(points[0], 1.0) - weights[1] * np.append(points[1], 1.0)
@@ -57,8 +62,6 @@ def test_pair_places_both_points(seed):
 def test_balance_finds_the_planted_weights(seed, loss, n_plus, n_minus):
     """Two equations in two margins: the planted solution is among the roots."""
     setting, _, weights, r = planted(seed, loss, n_plus, n_minus)
-    if min(weights) <= 1e-6:
-        return  # a point of zero loss carries no equation
     roots = balance(setting, r, n_plus, n_minus)
     # At the top of the concave function two roots meet, where they are only determined to the root of the rounding.
     assert min(abs(E - weights[0]) for E, _ in roots) <= 1e-6 * (1 + weights[0])
@@ -71,21 +74,38 @@ def test_balance_finds_the_planted_weights(seed, loss, n_plus, n_minus):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seeds, st.sampled_from(["squared_hinge", "log_loss"]), st.integers(2, 60), st.floats(0.0, 0.02))
-def test_split_keeps_weight_and_centre(seed, loss, n, excess):
-    """Copies at two margins: the effective weight and the weighted mean are those of the one point."""
+@given(
+    seeds,
+    st.sampled_from(["squared_hinge", "log_loss"]),
+    st.integers(2, 60),
+    st.floats(-2.0, 0.5),
+    st.floats(0.05, 0.45),
+)
+def test_split_finds_two_margins_where_there_are_any(seed, loss, n, margin, share):
+    """Copies at two margins with the effective weight and the weighted mean of the one point: such are planted here.
+
+    With ``n s(m) > E`` there are always some near by, as ``1 / s`` is strictly convex; the box sets how far.
+    """
     setting, *_ = planted(seed, loss, n, 1)
-    rng = np.random.default_rng(seed)
-    x = rng.uniform(0.3, 0.7, 5)
-    margin = x @ setting.theta[:-1] + setting.theta[-1]
-    E = n * effective_weight(setting.objective.loss, margin) * (1 - excess)
-    if E <= 1e-6:
-        return
+    theta, phi = setting.theta.copy(), setting.objective.loss
+    x = np.random.default_rng(seed).uniform(0.3, 0.7, 5)
+    theta[-1] = margin - x @ theta[:-1]
+    setting = replace(setting, theta=theta)
+
+    def s(m):
+        return -float(phi.derivative(np.array(m)))
+
+    # n - n // 2 copies further up by ``a``, the others further down by the c that keeps the centre.
+    step = np.sign(theta[:-1]) * np.minimum(x, 1.0 - x)
+    rise = float(theta[:-1] @ step)
+    low, high = n // 2, n - n // 2
+    a = share * min(1.0, (1.0 - margin) / rise)
+    c = brentq(lambda c: low * s(margin - c * rise) * c - high * s(margin + a * rise) * a, 0.0, 1.0, xtol=1e-15)
+    E = low * s(margin - c * rise) + high * s(margin + a * rise)
+    assert E < n * s(margin)
     groups = split(setting, 1.0, x, E, n)
-    if groups is None:
-        # The concave side of s has no room for less weight: Jensen goes the other way there.
-        assert excess > 0
-        return
+    assert groups is not None
+    assert len(groups) == 2
     assert sum(count for *_, count in groups) == n
     assert_allclose(residual(setting, E * np.append(x, 1.0), groups), 0.0, atol=1e-10 * n)  # two bisections
     assert all(np.all((p >= 0) & (p <= 1)) for p, *_ in groups)
