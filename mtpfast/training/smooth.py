@@ -25,6 +25,10 @@ __all__ = ["SmoothSolver", "squares"]
 DENSE_HESSIAN = 2500
 
 
+#: By so much of itself may the objective rise in a step: more than rounding makes of it, less than a step that fails.
+RISE = 1e-10
+
+
 #: After this many added points the rows of a table of so many entries are coded, where that pays (it costs some
 #: 200 reads of them).
 CODE_AFTER, CODE_FROM = 100, 2**18
@@ -113,9 +117,10 @@ class SmoothSolver:
         self.at = at
         self.victim.theta, self.victim.gap = at.theta, at.gap
 
+    @np.errstate(over="ignore", invalid="ignore")  # a step without curvature may overflow; it is then not taken
     def _newton(self):
         victim = self.victim
-        fresh, passes = self.inverse is None, 0
+        fresh, passes, afresh = self.inverse is None, 0, False
         while not victim.is_tight():
             at = self.at
             if self.inverse is None:
@@ -124,12 +129,17 @@ class SmoothSolver:
             trial = self._evaluate(at.theta + step)
             passes += 1
             self._learn(step, at, trial)
-            # A full step that shrinks the gradient well is taken on the spot; anything else is
-            # checked against the objective, with a fresh Hessian.
-            if not trial.norm <= 0.5 * at.norm:
+            # A full step that shrinks the gradient well, and does not raise the objective, is taken on the spot;
+            # anything else is checked against the objective, with a fresh Hessian. (Where features differ much in
+            # scale, a small gradient may be that of a model far off, all of whose rows see a straight loss.)
+            if not (trial.norm <= 0.5 * at.norm and trial.value <= at.value + RISE * abs(at.value)):
                 self.inverse = None
                 if fresh:
                     trial = self._line_search(at, step, trial)
+                    if trial is None and not afresh:  # no step leads away from a model without curvature: from zero
+                        afresh = True
+                        self._move(self._evaluate(np.zeros_like(at.theta)))
+                        continue
                     if trial is None or passes > 200:
                         victim.warn_if_loose()
                         break
@@ -317,12 +327,19 @@ class SmoothSolver:
             return
         if not intercept:
             H[d, d] = 1.0
-        H[np.diag_indices_from(H)] += (d + 1) * EPS * np.trace(H)
+        # of unit diagonal: features of very different scales would leave the factor nothing but their largest
+        unit = np.sqrt(np.diagonal(H))
+        unit = 1.0 / np.where(unit > 0.0, unit, 1.0)  # a free intercept has no curvature where every row's underflows
+        H *= unit
+        H *= unit[:, None]
+        H[np.diag_indices_from(H)] += (d + 1) ** 2 * EPS
         H, failed = dpotrf(H, overwrite_a=True)
         if not failed:
             H, failed = dpotri(H, overwrite_c=True)
         if failed:
             raise np.linalg.LinAlgError("the Hessian is not positive definite")
+        H *= unit
+        H *= unit[:, None]
         self.inverse = H
 
     def _step(self, at):

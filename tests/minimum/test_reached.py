@@ -93,7 +93,7 @@ def test_the_unit_of_the_features_changes_no_answer(loss, convention):
     rows = np.vstack([X, np.repeat([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], [4, 3], axis=0)])
     labels = np.r_[y, np.repeat([-1.0, 1.0], [4, 3])]
     answers = []
-    for c in (1.0, 1e-4, 1e-2, 1e4, 1e8):
+    for c in (1.0, 1e-8, 1e-4, 1e-2, 1e4, 1e8):
         kind = {"C": 1.0 / c**2} if convention == "C" else {"alpha": 0.02 * c**2}
         kind |= {"loss": loss, "penalize_intercept": False, "feasible_set": FeatureSpace(np.zeros(3), np.full(3, c))}
         penalty = {"C": 1.0} if convention == "C" else {"alpha": 0.02}

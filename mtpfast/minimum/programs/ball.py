@@ -22,8 +22,9 @@ import scipy.sparse as sp
 
 from mtpfast.question import Setting
 
+from .highs import solve_lp
 from .hinge import HingeProgram
-from .lp import solve_lp, widen
+from .lp import widen
 
 __all__ = ["BallProgram"]
 

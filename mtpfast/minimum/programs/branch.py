@@ -7,6 +7,8 @@ import math
 import numpy as np
 from scipy.optimize import linprog
 
+from .highs import equilibrium, in_units
+
 __all__ = ["whole_numbers"]
 
 
@@ -23,6 +25,11 @@ def whole_numbers(cost, A_ub, b_ub, A_eq, b_eq, top, whole, at_most):
     its first node for minutes where no whole numbers meet the equations, whatever its limit of nodes.)
     """
     entries = A_eq.nnz + (0 if A_ub is None else A_ub.nnz) + len(cost)
+    units, unit = equilibrium([A_ub, A_eq], whole), np.ones(len(cost))
+    if units is not None:
+        (of_ub, of_eq), unit = units
+        (A_ub, b_ub), (A_eq, b_eq) = in_units(A_ub, b_ub, of_ub, unit), in_units(A_eq, b_eq, of_eq, unit)
+        top = top / unit
     best, least = None, at_most + 1
     stack = [(0.0, np.zeros_like(top), np.where(cost > 0.0, np.minimum(top, at_most), top))]
     dive = True
@@ -45,4 +52,4 @@ def whole_numbers(cost, A_ub, b_ub, A_eq, b_eq, top, whole, at_most):
         below[j], above[j] = math.floor(res.x[j]), math.ceil(res.x[j])
         dive, parts = True, [(res.fun, low, below), (res.fun, above, high)]
         stack += parts if res.x[j] - below[j] > 0.5 else parts[::-1]  # the nearer one is looked at first
-    return best
+    return None if best is None else best * unit

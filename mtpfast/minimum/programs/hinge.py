@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.question import Setting
 
 from .branch import whole_numbers
-from .lp import EXACT_MILP, count_columns, hull_rows, margin_rows, mean_points, solve_lp, stationarity_rows, widen
+from .highs import solve_lp, solve_milp
+from .lp import count_columns, hull_rows, margin_rows, mean_points, stationarity_rows, widen
 
 __all__ = ["HingeProgram", "PartialHingeProgram", "merge_rows"]
 
@@ -98,27 +98,20 @@ class HingeProgram:
         """
         if not self._may_be_whole(total):
             return None, True
-        constraints = [
-            LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
-            LinearConstraint(self.A_ub, -np.inf, self.b_ub),
-            LinearConstraint(self.cost[None, :], -np.inf, total),
+        rows = [
+            (self.A_eq, self.b_eq, self.b_eq),
+            (self.A_ub, np.full_like(self.b_ub, -np.inf), self.b_ub),
+            (self.cost[None, :], np.array([-np.inf]), np.array([float(total)])),
         ]
         if pinned:
             left, right = self.slopes()
             counts = np.zeros((1, len(self.cost)))
             counts[0, 2 * self.d : 2 * self.d + 2] = self.setting.weights * [1.0, -1.0]
-            constraints.append(LinearConstraint(counts, left + PINNED, right - PINNED))
+            rows.append((counts, np.array([left + PINNED]), np.array([right - PINNED])))
         integrality = np.zeros(len(self.cost))
         integrality[2 * self.d : 2 * self.d + 3] = 1
-        res = milp(
-            self.cost,
-            integrality=integrality,
-            bounds=Bounds(np.zeros_like(self.top), self.top),
-            constraints=constraints,
-            options=EXACT_MILP,
-        )
-        counts = None if res.x is None else np.round(res.x[2 * self.d : 2 * self.d + 3]).astype(int)
-        return counts, res.status in (0, 2)
+        x, complete = solve_milp(self.cost, integrality, np.zeros_like(self.top), self.top, rows)
+        return None if x is None else np.round(x[2 * self.d : 2 * self.d + 3]).astype(int), complete
 
     def slopes(self):
         """``(a, c)``: a free intercept is the only optimal one for the target's w if and only if, besides stationarity,
@@ -281,10 +274,10 @@ class PartialHingeProgram:
         d = self.program.d
         if self.kinks == [None, None]:
             return None, True  # no point of the box lies on the margin
-        constraints = [
-            LinearConstraint(self.A_eq, self.b_eq, self.b_eq),
-            LinearConstraint(self.A_ub, self.low, 0.0),
-            LinearConstraint(self.cost[None, :], -np.inf, total),
+        rows = [
+            (self.A_eq, self.b_eq, self.b_eq),
+            (self.A_ub, self.low, np.zeros_like(self.low)),
+            (self.cost[None, :], np.array([-np.inf]), np.array([float(total)])),
         ]
         top = self.top.copy()
         if pinned:
@@ -293,16 +286,9 @@ class PartialHingeProgram:
             plus, minus = self.program.setting.weights
             counts[:, 4 * d : 4 * d + 2] = plus, -minus
             counts[0, 4 * d + 4], counts[1, 4 * d + 5] = plus, -minus
-            constraints.append(LinearConstraint(counts, [left + PINNED, -np.inf], [np.inf, right - PINNED]))
+            rows.append((counts, np.array([left + PINNED, -np.inf]), np.array([np.inf, right - PINNED])))
             many = 4 * d + np.array([4, 5])
             top[many[top[many] > 0.0]] = np.inf  # one more on the margin is enough for stationarity, not to pin
         integrality = np.zeros(len(self.cost))
         integrality[4 * d + np.array([0, 1, 4, 5, 6])] = 1
-        res = milp(
-            self.cost,
-            integrality=integrality,
-            bounds=Bounds(np.zeros_like(top), top),
-            constraints=constraints,
-            options=EXACT_MILP,
-        )
-        return res.x, res.status in (0, 2)
+        return solve_milp(self.cost, integrality, np.zeros_like(top), top, rows)

@@ -7,7 +7,8 @@ import scipy.sparse as sp
 
 from mtpfast.question import Setting
 
-from .lp import count_columns, hull_rows, margin_rows, mean_points, solve_lp, stationarity_rows, widen
+from .highs import solve_lp
+from .lp import count_columns, hull_rows, margin_rows, mean_points, stationarity_rows, widen
 from .tangents import first_margins, tangent_of
 
 __all__ = ["SmoothHullProgram"]

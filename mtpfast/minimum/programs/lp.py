@@ -24,30 +24,10 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import OptimizeResult, linprog
 
 from mtpfast.question import Setting
 
-__all__ = ["count_columns", "hull_rows", "margin_rows", "mean_points", "solve_lp", "stationarity_rows", "widen"]
-
-
-SOLVED = 1e-7  # relative: the value of a program may lie so far above its minimum
-TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-EXACT_MILP = {"mip_rel_gap": 0.0, "node_limit": 10_000}  # nodes, not seconds: the same call, the same answer
-
-
-def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
-    """An LP by HiGHS; other settings where the first give up. Status 4: all of them did."""
-    for method, options in (
-        ("highs", TIGHT),
-        ("highs", TIGHT | {"presolve": False}),
-        ("highs", {}),
-        ("highs-ipm", {}),
-    ):
-        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options)
-        if res.status in (0, 2, 3):
-            break
-    return res
+__all__ = ["count_columns", "hull_rows", "margin_rows", "mean_points", "stationarity_rows", "widen"]
 
 
 def hull_rows(setting: Setting):

@@ -14,8 +14,8 @@ from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import hit_radius
 
 from .branch import whole_numbers
+from .highs import solve_lp
 from .hinge import merge_rows
-from .lp import solve_lp
 
 __all__ = ["PoolProgram"]
 

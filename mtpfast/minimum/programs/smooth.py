@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from mtpfast.losses.margin import inverse_slope
 from mtpfast.question import Setting
 
-from .lp import solve_lp
+from .highs import solve_lp
 from .tangents import first_margins, tangent_of
 
 __all__ = ["SmoothProgram"]

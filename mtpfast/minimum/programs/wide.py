@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from mtpfast.question import Setting
 
 from .branch import MOST_SOLVED
+from .highs import solve_lp
 from .hinge import PINNED, HingeProgram, merge_rows
-from .lp import solve_lp, widen
+from .lp import widen
 
 __all__ = ["WideHingeProgram"]
 

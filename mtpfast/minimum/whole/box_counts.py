@@ -8,8 +8,8 @@ import numpy as np
 
 from mtpfast.losses.margin import effective_weight
 from mtpfast.minimum.found import store_points
+from mtpfast.minimum.programs.highs import SOLVED
 from mtpfast.minimum.programs.hinge import PartialHingeProgram
-from mtpfast.minimum.programs.lp import SOLVED
 from mtpfast.minimum.programs.wide import WideHingeProgram
 from mtpfast.proofs.bounds import whole
 

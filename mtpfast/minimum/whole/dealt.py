@@ -9,9 +9,9 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.rows import merge
 from mtpfast.minimum.found import store_points
+from mtpfast.minimum.programs.highs import SOLVED
 from mtpfast.minimum.programs.hinge import HingeProgram
 from mtpfast.minimum.programs.hull import SmoothHullProgram
-from mtpfast.minimum.programs.lp import SOLVED
 from mtpfast.proofs.bounds import whole
 
 from . import documents, record_sums, record_tune, records

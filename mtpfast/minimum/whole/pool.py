@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.minimum.found import Found, unattainable
-from mtpfast.minimum.programs.lp import SOLVED
+from mtpfast.minimum.programs.highs import SOLVED
 from mtpfast.minimum.programs.pool import PoolProgram
 from mtpfast.proofs.bounds import whole
 from mtpfast.question import Problem

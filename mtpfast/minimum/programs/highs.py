@@ -1,0 +1,113 @@
+"""HiGHS, as every program here calls it: in units in which nothing is dropped, to tight tolerances, in silence.
+
+HiGHS takes entries below 1e-9 for zero and holds rows to absolute tolerances: right where the features are of order 1.
+So where entries of a program are of another order altogether, its rows are divided and its columns measured by powers
+of two (no digit changes) that bring the largest entry of each near 1 (Ruiz, "A scaling algorithm to equilibrate both
+rows and columns norms in matrices", 2001); solution and multipliers come back in the units of the caller.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, milp
+
+from mtpfast.arrays.streams import stdout_to_stderr
+
+__all__ = ["equilibrium", "in_units", "solve_lp", "solve_milp"]
+
+
+SOLVED = 1e-7  # relative: the value of a program may lie so far above its minimum
+TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+EXACT_MILP = {"mip_rel_gap": 0.0, "node_limit": 10_000}  # nodes, not seconds: the same call, the same answer
+LEAST, MOST = 2.0**-20, 2.0**20  # entries between these are left as they are
+DROPPED = 1e-9  # what HiGHS takes for zero
+NOISE = 1e-14  # what rounding leaves of a zero, in units of the largest entries of its row and column
+
+
+def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
+    """An LP by HiGHS; other settings where the first give up. Status 4: all of them did."""
+    units = equilibrium([A_ub, A_eq], np.zeros(len(cost), dtype=bool))
+    if units is not None:
+        (of_ub, of_eq), unit = units
+        A_ub, b_ub = in_units(A_ub, b_ub, of_ub, unit)
+        A_eq, b_eq = in_units(A_eq, b_eq, of_eq, unit)
+        cost, bounds = cost * unit, np.asarray(bounds) / unit[:, None]
+    for method, options in (
+        ("highs", TIGHT),
+        ("highs", TIGHT | {"presolve": False}),
+        ("highs", {}),
+        ("highs-ipm", {}),
+    ):
+        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options)
+        if res.status in (0, 2, 3):
+            break
+    if units is not None and res.x is not None:
+        res.x = res.x * unit
+        res.ineqlin.marginals = res.ineqlin.marginals * of_ub
+        res.eqlin.marginals = res.eqlin.marginals * of_eq
+    return res
+
+
+def solve_milp(cost, integrality, low, top, rows):
+    """``(x or None, complete)``: the least ``cost @ x`` with ``low <= x <= top`` and ``rows``, triples
+    ``(A, least, most)``; ``complete``: no node was left open and no entry of A was taken for zero."""
+    integrality, low, top = (np.asarray(each, dtype=float) for each in (integrality, low, top))
+    units = equilibrium([A for A, _, _ in rows], integrality > 0)
+    unit = np.ones(len(cost))
+    if units is not None:
+        of_rows, unit = units
+        rows = [
+            (sp.diags(own) @ A @ sp.diags(unit), least * own, most * own)
+            for own, (A, least, most) in zip(of_rows, rows, strict=True)
+        ]
+    with stdout_to_stderr():
+        res = milp(
+            cost * unit,
+            integrality=integrality,
+            bounds=Bounds(low / unit, top / unit),
+            constraints=[LinearConstraint(*each) for each in rows],
+            options=EXACT_MILP,
+        )
+    whole = res.status in (0, 2) and not any(_drops(A) for A, _, _ in rows)
+    return None if res.x is None else res.x * unit, whole
+
+
+def _drops(A) -> bool:
+    """Whether HiGHS takes an entry for zero that is more than rounding."""
+    size = np.abs(sp.csr_matrix(A).data)
+    return bool(np.any((size > NOISE) & (size <= DROPPED)))
+
+
+def in_units(A, b, of_rows, unit):
+    """``A x <= b`` with its rows multiplied and its columns measured."""
+    if A is None:
+        return None, None
+    return (sp.diags(of_rows) @ sp.csr_matrix(A) @ sp.diags(unit)).tocsr(), b * of_rows
+
+
+def equilibrium(parts, fixed):
+    """``([what each row of each part is multiplied by], unit of each column)``, powers of two; None where every entry
+    is of order 1. Columns that are ``fixed`` (whole numbers) keep the unit 1."""
+    sizes = [np.abs(sp.csr_matrix((0, len(fixed)) if A is None else A)) for A in parts]
+    A = sp.vstack(sizes).tocoo()
+    if A.nnz:  # what is noise beside all of its row and all of its column has no say
+        of_row, of_column = (A.max(axis=axis).toarray().ravel() for axis in (1, 0))
+        A.data[A.data < NOISE * np.minimum(of_row[A.row], of_column[A.col])] = 0.0
+    A = A.tocsr()
+    A.eliminate_zeros()
+    if not A.nnz or (LEAST <= A.data.min() and A.data.max() <= MOST):
+        return None
+    of_rows, unit = np.ones(A.shape[0]), np.ones(A.shape[1])
+    for _ in range(20):
+        scaled = sp.diags(of_rows) @ A @ sp.diags(unit)
+        of_rows /= _root(scaled, 1)
+        unit /= np.where(fixed, 1.0, _root(scaled, 0))
+    of_rows, unit = np.exp2(np.round(np.log2(of_rows))), np.exp2(np.round(np.log2(unit)))
+    return np.split(of_rows, np.cumsum([each.shape[0] for each in sizes])[:-1]), unit
+
+
+def _root(A, axis):
+    """The root of the largest entry of every row or column; 1 where there is none."""
+    largest = A.max(axis=axis).toarray().ravel()
+    return np.sqrt(np.where(largest > 0.0, largest, 1.0))
