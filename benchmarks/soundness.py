@@ -2,6 +2,7 @@
 
     python benchmarks/soundness.py                        # 100,000 problems, two processes; about an hour
     python benchmarks/soundness.py --problems 2000        # a first look
+    python benchmarks/soundness.py --log rows.jsonl       # stopped and called again, it goes on
     python benchmarks/soundness.py --seed 4711            # one problem, printed with what came out
 
 Problem ``seed`` is drawn by ``numpy.random.default_rng(seed)``: clean rows, a loss, a convention, weights, a feasible
@@ -28,11 +29,13 @@ from __future__ import annotations
 
 # isort: split
 import argparse
+import json
 import sys
 import time
 import traceback
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import report
@@ -132,20 +135,12 @@ class Problem:
         if self.kind == "one label":
             return FeatureSpace(np.zeros(d), np.full(d, s), labels=[int(self.labels[0])])
         if self.kind == "records":
-            rules = {}
-            if self.whole:
-                rules["lattice"] = {0: (0.0, s / 3.0)}
-            if self.group:
-                rules["one_hot"] = [[1, 2, 3]]
-                if s != 1.0:
-                    rules["one_hot"] = None
-            rules = {name: value for name, value in rules.items() if value is not None}
-            if self.group and s != 1.0:  # a group is on at 1: its columns stay as they are
+            upper = np.full(d, s)
+            rules = {"lattice": {0: (0.0, s / 3.0)}} if self.whole else {}
+            if self.group:  # it is on at 1: its columns stay as they are
+                rules["one_hot"], upper[1:4] = [[1, 2, 3]], 1.0
                 self.points[:, 1:4] /= s
-                upper = np.full(d, s)
-                upper[1:4] = 1.0
-                return FeatureSpace(np.zeros(d), upper, one_hot=[[1, 2, 3]], **rules)
-            return FeatureSpace(np.zeros(d), np.full(d, s), **rules)
+            return FeatureSpace(np.zeros(d), upper, **rules)
         other = rng.random((int(rng.integers(0, 6)), d)) * s
         rows = np.vstack([self.points, other])
         labels = np.concatenate([self.labels, rng.choice([-1.0, 1.0], len(other))])
@@ -359,15 +354,26 @@ def main(argv=None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, help="one problem only")
+    parser.add_argument("--log", type=Path, help="a file of one line a problem: what it holds is not judged again")
     options = parser.parse_args(argv)
     if options.seed is not None:
         print(judge(options.seed, check=True))
         return 0
-    start, rows, step = time.perf_counter(), [], 2000
+    start, step = time.perf_counter(), 500
+    seeds = range(options.first, options.first + options.problems)
+    done = (
+        {row["seed"]: row for row in map(json.loads, options.log.open())}
+        if options.log and options.log.exists()
+        else {}
+    )
+    rows, left = [done[seed] for seed in seeds if seed in done], [seed for seed in seeds if seed not in done]
     with Parallel(n_jobs=options.jobs) as parallel:
-        for first in range(options.first, options.first + options.problems, step):
-            last = min(first + step, options.first + options.problems)
-            rows += parallel(delayed(judge)(seed) for seed in range(first, last))
+        for first in range(0, len(left), step):
+            new = parallel(delayed(judge)(seed) for seed in left[first : first + step])
+            rows += new
+            if options.log:
+                with options.log.open("a") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in new)
             false = {name: sum(row.get(name, 0) for row in rows) for name in (*FALSE, "stalled", "more")}
             sys.stderr.write(f"{len(rows)} problems, {time.perf_counter() - start:.0f} s: {false}\n")
     for row in rows:
