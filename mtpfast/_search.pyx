@@ -5,7 +5,7 @@ Bounds returned here are at least the true maximum, the rounding of the sums inc
 
 from libc.math cimport INFINITY, fabs, floor, rint
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memmove
+from libc.string cimport memcpy, memmove
 
 from mtpfast._core cimport DONE, EPS, Hinge, Loss, SquaredHinge, grow
 
@@ -29,6 +29,9 @@ from mtpfast._core cimport DONE, EPS, Hinge, Loss, SquaredHinge, grow
 cdef double TIE = 1e-11
 cdef double COST = 1e-11
 
+cdef enum:
+    RUN = 8    # so many edges are sorted by insertion
+
 
 cdef struct Flip:
     double ratio        # gain in v per unit of u
@@ -36,12 +39,36 @@ cdef struct Flip:
     Py_ssize_t j
 
 
-cdef int by_ratio(const void *a, const void *b) noexcept nogil:
-    cdef const Flip *p = <const Flip *>a
-    cdef const Flip *q = <const Flip *>b
-    if p.ratio != q.ratio:
-        return -1 if p.ratio > q.ratio else 1
-    return -1 if p.j < q.j else (1 if p.j > q.j else 0)
+cdef Flip *by_ratio(Flip *flips, Py_ssize_t n, Flip *spare) noexcept nogil:
+    """The flips by falling ratio, those of equal ratio in the order they came in: in `flips` or in `spare`.
+
+    Runs of RUN by insertion, then merged pair by pair. The ratios come in no order that a processor could foresee, so
+    the merge has no branch on them. (`qsort` would take most of the time of a search.)
+    """
+    cdef Py_ssize_t start, i, j, middle, stop, k, width = RUN, right
+    cdef Flip moving
+    for i in range(1, n):
+        moving, start, j = flips[i], i - i % RUN, i
+        while j > start and flips[j - 1].ratio < moving.ratio:
+            flips[j] = flips[j - 1]
+            j -= 1
+        flips[j] = moving
+    while width < n:
+        start = 0
+        while start < n:
+            middle = start + width if start + width < n else n
+            stop = middle + width if middle + width < n else n
+            i, j, k = start, middle, start
+            while i < middle and j < stop:
+                right = flips[j].ratio > flips[i].ratio
+                spare[k] = flips[i + (j - i) * right]
+                i, j, k = i + 1 - right, j + right, k + 1
+            memcpy(spare + k, flips + i, (middle - i) * sizeof(Flip))
+            memcpy(spare + k + middle - i, flips + j, (stop - j) * sizeof(Flip))
+            start = stop
+        flips, spare = spare, flips
+        width *= 2
+    return flips
 
 
 cdef int by_number(const void *a, const void *b) noexcept nogil:
@@ -57,17 +84,24 @@ cdef struct Best:
     double t
 
 
+cdef inline double noise_of(double at_u, double at_v) noexcept nogil:
+    """A difference of two losses below this is none."""
+    return 1e-14 * (at_u + at_v) + 8 * EPS
+
+
 cdef inline double noise(Loss loss, double u, double v) noexcept nogil:
     """A loss difference at scores u, v below this is none."""
-    return 1e-14 * (loss.value(u) + loss.value(v)) + 8 * EPS
+    return noise_of(loss.value(u), loss.value(v))
 
 
-cdef inline double passed_on(Loss loss, double u, double v, double noise_u, double noise_v) noexcept nogil:
-    """What errors of the scores make of the loss difference at u, v."""
+cdef inline double passed_on(
+    Loss loss, double u, double v, double at_u, double at_v, double noise_u, double noise_v
+) noexcept nogil:
+    """What errors of the scores make of the loss difference at u, v, where the losses are at_u and at_v."""
     cdef double s = 1.0, t = 1.0
     if Loss is SquaredHinge:
         s, t = loss.slope(u - noise_u), loss.slope(v - noise_v)
-    return s * noise_u + t * noise_v + noise(loss, u, v)
+    return s * noise_u + t * noise_v + noise_of(at_u, at_v)
 
 
 cdef inline bint tied(const Flip *p, double ratio, double noise_u, double noise_v) noexcept nogil:
@@ -143,29 +177,35 @@ cdef double settled(Loss loss, double u, double v, double du, double dv, double 
     return t
 
 
+cdef inline void scores(
+    const double[::1] theta, const double[::1] theta_target, double y, const double[::1] x, double *u, double *v
+) noexcept nogil:
+    """y (w.x + b) under both models, added up in the order of the features."""
+    cdef Py_ssize_t i, d = x.shape[0]
+    cdef double s = y * theta[d], t = y * theta_target[d]
+    for i in range(d):
+        s += y * theta[i] * x[i]
+        t += y * theta_target[i] * x[i]
+    u[0], v[0] = s, t
+
+
 cdef double conclude(
     Loss loss, const double[::1] theta, const double[::1] theta_target, double y, double[::1] x,
     Py_ssize_t j, double low, double high, double t, double *u, double *v,
 ) noexcept nogil:
     """Move coordinate j (-1: none) from where it is, `low` or `high`, the share t of the way to the other end, to its
     settled place. Returns the loss difference at x, and the scores."""
-    cdef Py_ssize_t i, d = x.shape[0]
     cdef double start, way
     if j >= 0:
-        u[0], v[0] = y * theta[d], y * theta_target[d]
-        for i in range(d):
-            u[0] += y * theta[i] * x[i]
-            v[0] += y * theta_target[i] * x[i]
         start = x[j]
         way = high - low if start == low else low - high
-        t = settled(loss, u[0], v[0], y * theta[j] * way, y * theta_target[j] * way, t)
+        if Loss is not Hinge:  # whose maximum is at a kink: settled as it is
+            scores(theta, theta_target, y, x, u, v)
+            t = settled(loss, u[0], v[0], y * theta[j] * way, y * theta_target[j] * way, t)
         # a binary fraction from either end
         x[j] = (high if start == low else low) if t == 1.0 else start + t * way
         x[j] = low if x[j] < low else (high if x[j] > high else x[j])
-    u[0], v[0] = y * theta[d], y * theta_target[d]
-    for i in range(d):
-        u[0] += y * theta[i] * x[i]
-        v[0] += y * theta_target[i] * x[i]
+    scores(theta, theta_target, y, x, u, v)
     return loss.value(u[0]) - loss.value(v[0])
 
 
@@ -277,9 +317,11 @@ def box_loss_difference(
     if (theta.shape[0] != d + 1 or theta_target.shape[0] != d + 1 or upper.shape[0] != d or x.shape[0] != d
             or rest.shape[0] != d):
         raise ValueError("box_loss_difference: shapes disagree")
-    cdef Flip *flips = <Flip *>malloc((d if d > 0 else 1) * sizeof(Flip))
-    if flips == NULL:
+    cdef Flip *block = <Flip *>malloc((2 * d + 1) * sizeof(Flip))
+    cdef Flip *flips = block
+    if block == NULL:
         raise MemoryError()
+    cdef double at_u, at_v
     cdef double u, v, a, p, width, far, size_u, size_v, value, slack, err, noise_u, noise_v, lost_u, lost_v
     cdef double u0, v0
     cdef bint idle_u, idle_v
@@ -318,22 +360,23 @@ def box_loss_difference(
                 x[j] = rest[j]
             u += a * x[j]
             v += p * x[j]
-        qsort(flips, n_flips, sizeof(Flip), &by_ratio)
+        flips = by_ratio(flips, n_flips, flips + d)
         u0, v0 = u, v
-        best.value = loss.value(u) - loss.value(v)
-        best.bound = best.value
+        at_u, at_v = loss.value(u), loss.value(v)
+        best.value = best.bound = at_u - at_v
         best.edge, best.t = 0, 0.0
-        best.tie = passed_on(loss, u, v, noise_u, noise_v)
+        best.tie = passed_on(loss, u, v, at_u, at_v, noise_u, noise_v)
         # first the vertices, so that most edges are dropped unsearched
         for e in range(n_flips):
             u += flips[e].du
             v += flips[e].dv
-            value = loss.value(u) - loss.value(v)
+            at_u, at_v = loss.value(u), loss.value(v)
+            value = at_u - at_v
             if value > best.bound:
                 best.bound = value
             if value > best.value + best.tie:
                 best.value, best.edge, best.t = value, e, 1.0
-                best.tie = passed_on(loss, u, v, noise_u, noise_v)
+                best.tie = passed_on(loss, u, v, at_u, at_v, noise_u, noise_v)
         u, v = u0, v0
         for e in range(n_flips):
             search_edge(loss, u, v, flips[e].du, flips[e].dv, e, &best)
@@ -355,7 +398,7 @@ def box_loss_difference(
         lost_v += noise_v
         slack = (loss.slope(u - lost_u) * lost_u + loss.slope(v - lost_v) * lost_v
                  + 8 * EPS * (loss.value(u) + loss.value(v)))
-        free(flips)
+        free(block)
     return value, (value if value > best.bound else best.bound) + slack
 
 
@@ -1014,7 +1057,7 @@ def region_loss_difference(
     cdef Py_ssize_t n_all = 0, n_choices = 0, n_nodes = 0, n_flips = 0, j, e, g, i, k, first, n
     cdef double u, v, a, p, width, at, size_u, size_v, value, err, noise_u, noise_v, lost_u, lost_v
     cdef bint idle_u, idle_v
-    cdef double least_u, least_v, bound, slope, part, margin, most_a, most_p, zero_a, zero_p
+    cdef double at_u, at_v, least_u, least_v, bound, slope, part, margin, most_a, most_p, zero_a, zero_p
     cdef int failed = 0
     # One block for everything whose size is known, the widest types first.
     cdef size_t m = d + n_groups + 1
@@ -1159,21 +1202,22 @@ def region_loss_difference(
         least_u, least_v = u, v
         qsort(edges, n_all, sizeof(Edge), &by_slope)
         # the relaxation
-        best.value = loss.value(u) - loss.value(v)
-        best.bound = best.value
+        at_u, at_v = loss.value(u), loss.value(v)
+        best.value = best.bound = at_u - at_v
         best.edge, best.t = -1, 1.0
-        best.tie = passed_on(loss, u, v, noise_u, noise_v)
-        margin = 0.5 * noise(loss, u, v)  # half of it here, all of it when states are compared
+        best.tie = passed_on(loss, u, v, at_u, at_v, noise_u, noise_v)
+        margin = 0.5 * noise_of(at_u, at_v)  # half of it here, all of it when states are compared
         for e in range(n_all):
             u += edges[e].du
             v += edges[e].dv
-            value = loss.value(u) - loss.value(v)
+            at_u, at_v = loss.value(u), loss.value(v)
+            value = at_u - at_v
             if value > best.bound:
                 best.bound = value
             if value > best.value + best.tie:
                 best.value, best.edge, best.t = value, e, 1.0
-                best.tie = passed_on(loss, u, v, noise_u, noise_v)
-                margin = 0.5 * noise(loss, u, v)
+                best.tie = passed_on(loss, u, v, at_u, at_v, noise_u, noise_v)
+                margin = 0.5 * noise_of(at_u, at_v)
         u, v = least_u, least_v
         for e in range(n_all):
             if peaks(loss, best.value + margin, edges[e].slope, u, v, u + edges[e].du):

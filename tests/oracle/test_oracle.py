@@ -84,7 +84,7 @@ def test_hinge_maximum_is_the_lp_optimum(box):
     assert_allclose(diff.upper_bound, best.value, rtol=1e-7, atol=1e-6)
 
 
-@pytest.mark.parametrize("d", [20, 300])
+@pytest.mark.parametrize("d", [8, 17, 20, 300])
 @pytest.mark.parametrize("scale", [0.02, 1.0, 30.0])
 @pytest.mark.parametrize("loss", ref.LOSSES)
 def test_many_features_against_a_scan_of_the_frontier(loss, scale, d):
