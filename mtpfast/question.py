@@ -10,7 +10,6 @@ import scipy.sparse as sp
 
 from .arrays.checks import as_theta, check_labels, check_number, check_sample_weight, check_X
 from .arrays.magnitude import check_magnitude
-from .losses.margin import HINGE
 from .losses.objective import Objective
 from .proofs.certificate import Certificate, certificate_for, prove
 from .proofs.clean_pass import CleanGradient, clean_gradient, extent
@@ -18,10 +17,9 @@ from .proofs.goal import Goal, hit_radius
 from .spaces.base import as_space, is_convex
 from .spaces.features import FeatureSpace
 
-__all__ = ["LOSSES", "Problem", "Setting", "moved_to", "read_question"]
+__all__ = ["Problem", "Setting", "moved_to", "read_question"]
 
 
-LOSSES = ("hinge", "squared_hinge", "log_loss")
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
 KINK = 1e-12  # a candidate of a pool this near to margin 1 lies on the kink of the hinge
 
@@ -75,7 +73,7 @@ class Problem:
     def prove(self, direction, kind="direction", sharply=True) -> Certificate:
         """The certificate of a direction for the target, to the distance within which it counts as hit."""
         proof = self.proof
-        if sharply and self.objective.loss is not HINGE:  # one more pass, for this direction
+        if sharply and not self.objective.loss.kinked:  # one more pass, for this direction
             data = self.X, self.y, self.theta, self.objective, self.sample_weight
             proof = clean_gradient(*data, tol=self.goal.tol, direction=np.asarray(direction, dtype=float), compact=True)
         return certificate_for(self.goal, kind, direction, *prove(proof, direction, self.goal))
@@ -83,8 +81,6 @@ class Problem:
 
 def read_question(X, y, target, objective, feasible_set, sample_weight, margin_tol, retrain) -> Problem:
     """Check the input and pass over the data once."""
-    if objective.loss.name not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(map(repr, LOSSES))}, got {objective.loss.name!r}")
     X = _rows(X)
     n, d = X.shape
     y = np.asarray(y) if np.size(y) > 10**6 else check_labels(y, n)
@@ -103,6 +99,12 @@ def read_question(X, y, target, objective, feasible_set, sample_weight, margin_t
             raise ValueError("X must be finite, got NaN or infinity")
         check_magnitude(np.append(low, high), "X")
         feasible_set = FeatureSpace(low, high)
+    missing = objective.loss.missing()
+    if missing and not feasible_set.is_finite:
+        raise ValueError(
+            f"loss {objective.loss.name!r} lacks {missing}: the minimum over a space rests on it; poison(), training "
+            f"and the minimum over a CandidatePool need value and derivative only"
+        )
     proof = _clean(X, y, theta, objective, sample_weight, margin_tol, hit_radius(theta, feasible_set))
     check_magnitude(np.append(proof.lower, proof.upper), "X")
     if retrain is None:
@@ -210,13 +212,12 @@ class Setting:
     @property
     def has_zero_loss(self) -> bool:
         """Whether some point has zero loss, so that it adds nothing but weight."""
-        if self.objective.loss.name == "log_loss":
-            return False
-        return max(self.margin_range(sign)[1] for sign in self.regions) >= 1.0 - self._zero_loss_tol
+        top = max(self.margin_range(sign)[1] for sign in self.regions)
+        return top >= self.objective.loss.zero_from - self._zero_loss_tol
 
     @property
     def _zero_loss_tol(self):
-        return self.margin_tol if self.objective.loss.name == "hinge" else KINK
+        return self.margin_tol if self.objective.loss.kinked else KINK
 
     def on_margin(self, sign: float) -> float | None:
         """The margin nearest to 1 that a point of that label has, where it counts as 1; else None.
@@ -239,8 +240,8 @@ class Setting:
     def zero_loss_label(self) -> float:
         """The label of points of zero loss: where N counts weights, the heavier of those that have one."""
         top = {sign: self.margin_range(sign)[1] for sign in self.regions}
-        tol = self._zero_loss_tol
-        return max(top, key=lambda sign: (self.objective.per_point(sign) * (top[sign] >= 1.0 - tol), top[sign]))
+        least = self.objective.loss.zero_from - self._zero_loss_tol
+        return max(top, key=lambda sign: (self.objective.per_point(sign) * (top[sign] >= least), top[sign]))
 
     def zero_loss_point(self, sign=None):
         """The point of the largest margin (of a label, if one is given), and its label."""

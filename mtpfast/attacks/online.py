@@ -12,7 +12,6 @@ import numpy as np
 
 from mtpfast.arrays.checks import as_theta, check_count, check_labels, check_number, check_sample_weight, check_X
 from mtpfast.arrays.growing import Growing
-from mtpfast.losses.margin import HINGE
 from mtpfast.losses.objective import make_objective
 from mtpfast.oracle.search import find_point
 from mtpfast.oracle.supply import Supply
@@ -218,7 +217,7 @@ class _Run:
         self.target_value = objective.value(target, X, y, weight)
         self.target_penalty = objective.penalty(target)
         self.beside = 0.0  # by how much a poison row near the kink may be off, times what it weighs
-        if objective.loss is HINGE and not objective.is_balanced:
+        if objective.loss.kinked and not objective.is_balanced:
             self.beside = goal.margin_tol * max(objective.weight_of(label) for label in (-1.0, 1.0))
         self.kink_gap = self._kink_gap(c)
         self.half_k = 0.5 * objective.k(objective.amount(y, weight))

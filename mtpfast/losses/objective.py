@@ -10,7 +10,7 @@ import numpy as np
 
 from mtpfast.arrays.magnitude import check_magnitude
 
-from .margin import Loss, class_weights, get_loss, no_impostor
+from .margin import HINGE, Loss, class_weights, get_loss, no_impostor
 
 __all__ = ["Objective", "make_objective"]
 
@@ -40,6 +40,8 @@ class Objective:
 
     def __post_init__(self):
         no_impostor(self.loss)
+        if self.loss.kinked and self.loss is not HINGE:  # it would be trained, and proved, as the hinge is
+            raise ValueError(f"loss {self.loss!r} must be smooth: of losses with a kink only the hinge is known")
         if (self.alpha is None) == (self.C is None):
             raise ValueError(f"one of alpha and C must be given, got alpha={self.alpha!r} and C={self.C!r}")
         for name, value in (("alpha", self.alpha), ("C", self.C)):

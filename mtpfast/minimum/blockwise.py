@@ -77,7 +77,7 @@ def measure(training: Training, theta, margin_tol) -> Measured | None:
     that of the rows on the margin (hinge).
     """
     free = training.objective.fit_intercept and training.objective.r == 0.0
-    if training.objective.loss.smooth:
+    if not training.objective.loss.kinked:
         if training.X.shape[1] <= DENSE_HESSIAN:
             return _newton(training, theta)
         return None if free else _prove(training, theta, margin_tol)[0]
@@ -102,7 +102,7 @@ def _prove(training: Training, theta, margin_tol):
     margin, blur = _margins(rows, labels, theta)
     loss = objective.loss
     step = None
-    if loss.smooth:
+    if not loss.kinked:
         s = -loss.derivative(margin)
         doubt = np.maximum(-loss.derivative(margin - blur) - s, s + loss.derivative(margin + blur)) + 4e-16 * s
         on = np.zeros(len(labels), dtype=bool)
@@ -113,7 +113,7 @@ def _prove(training: Training, theta, margin_tol):
     size = abs(rows).T @ (c * s) + 2.0 * np.abs(training.ridge * theta) + np.abs(clean.gradient)
     error = clean.error + gamma(len(labels) + 16) * size + abs(rows).T @ (c * doubt)
     eps = 0.0
-    if not loss.smooth:
+    if loss.kinked:
         free = clean.free_rows
         free = sp.hstack([sp.csr_matrix(free), np.full((free.shape[0], 1), one)]).tocsr()
         free = sp.vstack([free, rows[on]]).tocsr()

@@ -176,7 +176,7 @@ def minimum_poisoning(
         found = closest_model(problem, found, max_points)
     result = _result(problem, found, tol, max_points, curve)
     rounded = is_rounded(problem, found)
-    hinge = objective.loss.name == "hinge"
+    hinge = objective.loss.kinked
     if margin_tol is None and tol == 0.0 and result.status in ("stalled", "unverified") and hinge and not rounded:
         again = exact_minimum(moved_to(problem, problem.theta, margin_tol=SHARPER), integer)
         again.certificate = found.certificate  # other points, but the same claim
@@ -219,7 +219,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         status = "budget" if max_points is not None and found.n_points <= max_points else "stalled"
         near = "whole records come only so near: " if problem.of_records and status == "stalled" else ""
         message += f"; {near}its distance is {distance:.3g}"
-        if found.exact and objective.r == 0.0 and objective.fit_intercept and objective.loss.name == "hinge":
+        if found.exact and objective.r == 0.0 and objective.fit_intercept and objective.loss.kinked:
             message += " (the target is a minimiser, but with a free intercept not the only one)"
     lower = 0 if certificate is None else certificate.n_poison
     counts = np.asarray(found.counts, dtype=int)

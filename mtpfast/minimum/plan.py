@@ -42,10 +42,6 @@ __all__ = [
 ]
 
 
-def _is_hinge(setting):
-    return setting.objective.loss.name == "hinge"
-
-
 def _offers(setting: Setting, name) -> bool:
     """Whether some region has any of ``groups``, ``planes``, ``balls``, or is ``is_round``."""
     return any(getattr(region, name) for region in setting.regions.values())
@@ -61,7 +57,7 @@ def program_for(setting: Setting):
     if _offers(setting, "is_round"):
         return RoundProgram(setting)
     tied = _offers(setting, "groups") or _offers(setting, "planes")
-    if not _is_hinge(setting):
+    if not setting.objective.loss.kinked:
         return (SmoothHullProgram if tied else SmoothProgram)(setting)
     return HingeProgram(setting) if tied or len(setting.theta) <= WIDE else WideHingeProgram(setting)
 
@@ -78,13 +74,13 @@ def place_whole(problem: Problem, program, found: Found, x, integer):
         least = max(1, round(found.value)) if not integer else max(1, found.certificate.n_poison)
         if all(region.kind == "documents" for region in setting.regions.values()):
             deal_documents(program, found, x, least)
-        elif _is_hinge(setting):
+        elif setting.objective.loss.kinked:
             records_hinge(problem, program, found, x, least, integer)
         else:
             records_smooth(problem, program, found, x, least)
     elif not integer:
         fractional_points(problem, program, found, x)
-    elif _is_hinge(setting):
+    elif setting.objective.loss.kinked:
         whole_hinge(problem, program, found, x)
     else:
         whole_smooth(problem, program, found, x)
@@ -92,7 +88,7 @@ def place_whole(problem: Problem, program, found: Found, x, integer):
 
 def place_at_the_edge(problem: Problem, program, found: Found):
     """Whole points for a target that is beyond every program's solutions, by rounding; few sets have any."""
-    if program.setting.is_convex and not _is_hinge(program.setting):
+    if program.setting.is_convex and not program.setting.objective.loss.kinked:
         at_the_edge(problem, program, found)
 
 
@@ -103,6 +99,6 @@ def is_rounded(problem: Problem, found: Found) -> bool:
 
 def has_ball_program(problem: Problem) -> bool:
     """Whether the relaxed program for a ball of models (``programs.ball``) is there for the set and the loss."""
-    if problem.feasible_set.is_finite or problem.objective.loss.name != "hinge":
+    if problem.feasible_set.is_finite or not problem.objective.loss.kinked:
         return False
     return all(region.kind in ("box", "records") for region in problem.setting.regions.values())

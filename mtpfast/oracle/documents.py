@@ -12,12 +12,11 @@ word; without a norm a search over the words that hardly matter for the supporti
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 
 from mtpfast.arrays.rounding import UNIT
-from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE, Loss
+from mtpfast.losses.margin import Loss
 from mtpfast.spaces.document_region import DocumentRegion
 
 from .outline import Outline
@@ -142,10 +141,7 @@ class _Problem:
         (self.q_u, lost_u), (self.q_v, lost_v) = (self._told_apart(t) for t in (theta, theta_target))
         self.q_u, self.q_v, self.lost = y * self.q_u, y * self.q_v, (lost_u, lost_v)
         self.A, self.P = self.q_u / self.scale, self.q_v / self.scale  # u and v
-        self.phi = _SCALAR.get(loss) or (lambda m: float(loss.value(np.array(m))))
-        self.edge = {HINGE: self._hinge_edge, LOG_LOSS: self._log_edge, SQUARED_HINGE: self._square_edge}.get(
-            loss, self._any_edge
-        )
+        self.phi = loss.at
 
     def _told_apart(self, theta):
         """The weights that rounding alone tells apart made equal, and what that can change a score by at most.
@@ -192,7 +188,11 @@ class _Problem:
 
     # -- the maximum along a segment, u and v rising from the first point to the second ---------
 
-    def _at(self, first, last, shares):
+    def edge(self, first, last):
+        """``(value, share of the way)``: the value a bound of the maximum, attained where the loss knows its crests."""
+        shares = self.loss.crests(first, last)
+        if shares is None:
+            return self._search(first, last)
         best = -math.inf, 0.0
         for t in shares:
             if 0.0 <= t <= 1.0:
@@ -200,37 +200,7 @@ class _Problem:
                 best = max(best, (self.difference(u, v), t))
         return best
 
-    def _hinge_edge(self, first, last):
-        return self._at(first, last, (0.0, 1.0, _share(first[0], last[0], 1.0), _share(first[1], last[1], 1.0)))
-
-    def _square_edge(self, first, last):
-        du, dv = last[0] - first[0], last[1] - first[1]
-        # Where both are below 1, (1 - u) du = (1 - v) dv; where only one is, the value is monotone.
-        stationary = (
-            ((1.0 - first[0]) * du - (1.0 - first[1]) * dv) / (du * du - dv * dv) if abs(du) != abs(dv) else -1.0
-        )
-        kinks = _share(first[0], last[0], 1.0), _share(first[1], last[1], 1.0)
-        return self._at(first, last, (0.0, 1.0, *kinks, stationary))
-
-    def _log_edge(self, first, last):
-        (u, v), du, dv = first, last[0] - first[0], last[1] - first[1]
-        if du <= 0.0 or dv <= 0.0:
-            return self._at(first, last, (0.0, 1.0))
-        log_ratio = math.log(dv) - math.log(du)
-
-        def uphill(t):  # s(v) dv - s(u) du, by its sign: falls, or rises, on either side of v = u
-            return log_ratio + _softplus(u + t * du) - _softplus(v + t * dv)
-
-        crossing = (v - u) / (du - dv) if du != dv else -1.0  # (1 + e^u) dv - (1 + e^v) du turns where u = v
-        cuts = [0.0, crossing, 1.0] if 0.0 < crossing < 1.0 else [0.0, 1.0]
-        roots = []
-        for left, right in pairwise(cuts):
-            low, high = uphill(left), uphill(right)
-            if low * high < 0.0:
-                roots.append(_root(uphill, left, right, low, high))
-        return self._at(first, last, (*cuts, *roots))
-
-    def _any_edge(self, first, last, pieces=64):
+    def _search(self, first, last, pieces=64):
         """Of a loss known by its values only: ``phi(u)`` lies below its chords, ``phi(v)`` above its tangents."""
         t = np.linspace(0.0, 1.0, pieces + 1)
         above, best, at = -math.inf, -math.inf, 0.0
@@ -253,35 +223,3 @@ class _Problem:
                 break
             t = np.unique(np.concatenate([t[open_], t[open_ + 1], 0.5 * (t[open_] + t[open_ + 1])]))
         return max(above, best), at
-
-
-def _share(first, last, value):
-    return (value - first) / (last - first) if last != first else -1.0
-
-
-def _root(function, a, b, f_a, f_b):
-    """Where a function of opposite signs at a and b is zero: false position, the end that stays weighing half."""
-    for _ in range(60):
-        c = b - f_b * (b - a) / (f_b - f_a)
-        if not min(a, b) < c < max(a, b):
-            c = 0.5 * (a + b)
-        f_c = function(c)
-        if f_c * f_b < 0.0:
-            a, f_a = b, f_b
-        else:
-            f_a *= 0.5
-        b, f_b = c, f_c
-        if f_c == 0.0 or abs(b - a) <= 1e-15:
-            break
-    return b
-
-
-def _softplus(m):
-    return m + math.log1p(math.exp(-m)) if m > 0.0 else math.log1p(math.exp(m))
-
-
-_SCALAR = {
-    HINGE: lambda m: max(0.0, 1.0 - m),
-    SQUARED_HINGE: lambda m: max(0.0, 1.0 - m) ** 2,
-    LOG_LOSS: lambda m: _softplus(-m),
-}

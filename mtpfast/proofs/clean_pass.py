@@ -10,7 +10,6 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.magnitude import LARGEST, check_magnitude
 from mtpfast.arrays.rounding import UNIT, gamma
-from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
 from mtpfast.losses.objective import Objective
 
 __all__ = [
@@ -121,7 +120,7 @@ def clean_gradient(
     loss = objective.loss
     w, b = theta[:-1], theta[-1]
     sparse = sp.issparse(X)
-    hinge = loss is HINGE
+    hinge = loss.kinked
     if objective.is_balanced:
         raise ValueError("class_weight='balanced' changes with every point: no bound is proved for it")
     one = objective.one
@@ -222,16 +221,16 @@ def _extent(rows):
 def slope_above(loss, margin):
     """No less than ``s`` at any margin from ``margin`` on (16 units for evaluating ``phi'``)."""
     margin = np.asarray(margin, dtype=float)
-    if loss is HINGE:
+    if loss.kinked:
         return np.where(margin <= 1.0, 1.0, 0.0)
-    tiny = 0.0 if loss is SQUARED_HINGE else 1e-300  # an exponential may underflow
+    tiny = np.where(margin < loss.zero_from, 1e-300, 0.0)  # an exponential may underflow
     return -loss.derivative(margin) * (1.0 + 16 * UNIT) + tiny
 
 
 def slope_below(loss, margin):
     """No more than ``s`` at any margin up to ``margin``."""
     margin = np.asarray(margin, dtype=float)
-    if loss is HINGE:
+    if loss.kinked:
         return np.where(margin < 1.0, 1.0, 0.0)
     return np.maximum(0.0, -loss.derivative(margin) * (1.0 - 16 * UNIT) - 1e-300)
 
@@ -252,21 +251,20 @@ def _slopes(loss, margin, reach, in_ball):
 def _turn(rows, labels, margin, reach, weights, v, loss, one):
     """``(H v, sum c phi'' |x~| (|x~|.|v|), remainder)`` of a block of rows.
 
-    For ``|t| <= reach``: ``|s(m + t) - s(m) + phi''(m) t| <= reach^2 / 20`` for the logistic loss, whose third
-    derivative is at most 1 / (6 sqrt 3) < 1 / 10; for the squared hinge it is 0, or at most ``2 reach`` where the kink
-    is so near. The interval of ``s`` bounds it for any falling ``s``, and where that is the lesser.
+    For ``|t| <= reach`` the remainder ``|s(m + t) - s(m) + phi''(m) t|`` is at most the loss's own ``bend_error``. The
+    interval of ``s`` bounds it for any falling ``s``, and where that is the lesser; where nothing else is known the
+    interval serves alone, with 0 for ``phi''``.
     """
     squares = rows.multiply(rows).sum(axis=1) if sp.issparse(rows) else np.einsum("ij,ij->i", rows, rows)
     length = np.sqrt(np.asarray(squares).ravel() + one)
     push = labels * (rows @ v[:-1] + one * v[-1])
     size = abs(rows) @ np.abs(v[:-1]) + one * abs(v[-1])
-    bend = loss.second_derivative(margin) if loss in (SQUARED_HINGE, LOG_LOSS) else np.zeros(len(margin))
+    most = loss.bend_error(margin, reach)
+    bend = np.zeros(len(margin)) if most is None else loss.second_derivative(margin)
     s = -loss.derivative(margin)
     off = np.maximum(slope_above(loss, margin - reach) - s, s - slope_below(loss, margin + reach)) + bend * reach
-    if loss is LOG_LOSS:
-        off = np.minimum(off, 0.05 * reach * reach)
-    elif loss is SQUARED_HINGE:
-        off = np.where(np.abs(margin - 1.0) <= reach, 2.0 * reach, 0.0)
+    if most is not None:
+        off = np.minimum(off, most)
     c = 1.0 if weights is None else weights
     along = c * bend * push * labels
     turn = np.append(along @ rows, one * float(along.sum()))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.rounding import UNIT, gamma
-from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
 from mtpfast.losses.objective import Objective
 
 from .clean_pass import slope_above, slope_below
@@ -18,6 +15,7 @@ from .clean_pass import slope_above, slope_below
 __all__ = ["poison_maximum", "pool_gains"]
 
 
+MOST_PIECES = 2**14  # intervals of the margin, of a loss of which no more is known than that s falls
 SMALL_DRIFT = 1e-3  # of the margins of poison in a ball: up to here one line bounds them well enough
 
 
@@ -89,7 +87,7 @@ def _pool_pushes(v, theta, objective, pool, tol, margin_tol):
     if tol > 0.0:
         squares = X.multiply(X).sum(axis=1) if sparse else np.einsum("ij,ij->i", X, X)
         reach = reach + tol * np.sqrt(np.asarray(squares).ravel() + one) * (1.0 + gamma(d + 6))
-    if loss is HINGE:
+    if loss.kinked:
         reach = reach + margin_tol
     parts = []
     for sign in (1.0, -1.0):
@@ -113,7 +111,7 @@ def _hull_maximum(sign, region, v, theta, objective, tol, margin_tol, sharp):
     loss, one = objective.loss, objective.one
     P, p0 = -sign * v[:-1], -sign * one * v[-1]
     A, a0 = sign * theta[:-1], sign * theta[-1]
-    beside = margin_tol if loss is HINGE else 0.0  # how far from the kink a point may lie and count as on it
+    beside = margin_tol if loss.kinked else 0.0  # how far from the kink a point may lie and count as on it
     shift, lines = beside, []
     if tol > 0.0:
         # |x~| <= sqrt(q(x)) <= (q0 + q(x)) / (2 sqrt(q0)), with the linear
@@ -142,7 +140,7 @@ def _separate(loss, region, P, p0, A, a0, A_size, a0_size, wide, sharp):
     m_low, m_low_error = region.linear_maximum(-A, -a0, A_size, a0_size)
     m_low = -m_low - m_low_error
     m_high = sum(region.linear_maximum(A, a0, A_size, a0_size))
-    if loss is HINGE:
+    if loss.kinked:
         if m_low > 1.0:
             return 0.0, 0.0  # every point has zero loss
         slope = 0.0
@@ -162,20 +160,14 @@ def _separate(loss, region, P, p0, A, a0, A_size, a0_size, wide, sharp):
         best, error = region.linear_maximum(P, p0, P_size, abs(p0))
         most = max(0.0, best + error)
         return 0.0, most * float(slope_above(loss, m_low))
-    if np.max(p) <= 0.0 or loss not in (SQUARED_HINGE, LOG_LOSS):
+    if np.max(p) <= 0.0 or math.isinf(loss.tangent_units):
         return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
     best, at = _best_on_frontier(loss, m, p, slopes)
     if best <= 0.0:
         return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
-    # A tangent of h = 1/s with slope kappa: h(m) >= constant + kappa m, whatever kappa > 0 is.
-    if loss is LOG_LOSS:
-        kappa = math.exp(min(max(at, -700.0), 700.0))
-        constant = 1.0 + kappa * (1.0 - math.log(kappa))
-        doubt = 16 * UNIT * (1.0 + kappa * (1.0 + abs(math.log(kappa))))
-    else:
-        kappa = 0.5 / (1.0 - at) ** 2
-        constant = math.sqrt(2.0 * kappa) - kappa
-        doubt = 16 * UNIT * (math.sqrt(2.0 * kappa) + kappa)
+    # A tangent of h = 1/s with slope kappa: h(m) >= constant + kappa m, wherever it is taken.
+    constant, kappa = loss.tangent(at)
+    doubt = loss.tangent_units * UNIT * (abs(constant + kappa * at) + kappa * (1.0 + abs(at)))
     slope = best * kappa
     above, error = region.linear_maximum(
         P - slope * A,
@@ -198,57 +190,49 @@ def _best_on_frontier(loss, m, p, slopes):
         if not 0 <= e < len(slopes):
             continue
         low, high, sigma = float(m[e]), float(m[e + 1]), float(slopes[e])
-        for _ in range(60):
-            mid = 0.5 * (low + high)
-            here = float(p[e]) + sigma * (mid - float(m[e]))
-            if loss is LOG_LOSS:
-                uphill = (
-                    sigma * (1.0 + math.exp(-mid)) > here
-                    if mid > 0
-                    else sigma * (1.0 + math.exp(mid)) > here * math.exp(mid)
-                )
-            else:
-                uphill = mid < 1.0 and sigma * (1.0 - mid) > here
-            low, high = (mid, high) if uphill else (low, mid)
-        mid = 0.5 * (low + high)
-        value = float(-loss.derivative(mid)) * (float(p[e]) + sigma * (mid - float(m[e])))
+        if sigma <= 0.0:
+            continue  # then p and s both fall
+        mid = min(max(loss.best_margin(float(p[e]) - sigma * low, sigma), low), high)
+        value = loss.pull(mid) * (float(p[e]) + sigma * (mid - low))
         if value > best:
             best, at = value, mid
     return best, at
 
 
-def _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide, pieces=128):
+def _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide):
     """Upper bound of ``s p`` for any falling ``s``, of either sign: intervals of the margin.
 
-    On each, ``p`` lies below a line whose slope is that of the frontier there, and ``s`` between its
-    values at the ends. The interval with the largest bound is cut again until it is short.
+    On each, ``p`` lies below a line whose slope is that of the frontier there, and ``s`` between its values at the
+    ends. Intervals whose bound is above the best value on the frontier are halved, up to :data:`MOST_PIECES` of them.
     """
     P_size = np.abs(P)
+    m, p, slopes = region.frontier(A, a0, P, p0)
+    lines = {}
 
-    def piece(low, high):
-        mid = 0.5 * (low + high)
-        edge = min(max(int(np.searchsorted(m, mid)) - 1, 0), len(slopes) - 1) if len(slopes) else -1
-        slope = float(slopes[edge]) if edge >= 0 else 0.0
-        top, error = region.linear_maximum(
-            P - slope * A,
-            p0 - slope * a0,
-            P_size + abs(slope) * A_size,
-            abs(p0) + abs(slope) * a0_size,
-        )
-        ends = top + error + slope * low, top + error + slope * high
-        most = max(ends) + 4 * UNIT * (abs(top) + abs(slope) * max(abs(low), abs(high)))
-        s = slope_above(loss, low) if most > 0.0 else slope_below(loss, high + wide)
-        return float(s) * most
+    def line(edge):
+        """``(top, slope)``: ``p <= top + slope m`` over the hull, for the slope of one edge."""
+        if edge not in lines:
+            slope = float(slopes[edge]) if edge >= 0 else 0.0
+            sizes = P_size + abs(slope) * A_size, abs(p0) + abs(slope) * a0_size
+            top, error = region.linear_maximum(P - slope * A, p0 - slope * a0, *sizes)
+            lines[edge] = top + error, slope
+        return lines[edge]
 
-    m, _, slopes = region.frontier(A, a0, P, p0)
-    grid = np.linspace(m_low, m_high, pieces + 1)
-    heap = [(-piece(a, b), a, b) for a, b in pairwise(grid)]
-    heapq.heapify(heap)
-    for _ in range(4 * pieces):
-        _, low, high = heap[0]
-        mid = 0.5 * (low + high)
-        if not low < mid < high:
+    grid = np.linspace(m_low, m_high, 129)
+    low, high, best, settled = grid[:-1], grid[1:], -math.inf, -math.inf
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        edges, which = np.unique(np.clip(np.searchsorted(m, middle) - 1, -1, len(slopes) - 1), return_inverse=True)
+        top, slope = np.array([line(int(edge)) for edge in np.maximum(edges, min(0, len(slopes) - 1))])[which].T
+        most = top + np.maximum(slope * low, slope * high)
+        most += 4 * UNIT * (np.abs(top) + np.abs(slope) * np.maximum(np.abs(low), np.abs(high)))
+        bounds = np.where(most > 0.0, slope_above(loss, low), slope_below(loss, high + wide)) * most
+        best = max(best, float(np.max(-loss.derivative(middle) * np.interp(middle, m, p))))
+        still = bounds > best + 1e-10 * abs(best)
+        settled = max(settled, float(np.max(bounds[~still], initial=-math.inf)))
+        low, high, middle, bounds = low[still], high[still], middle[still], bounds[still]
+        if not 0 < len(low) <= MOST_PIECES:
             break
-        heapq.heapreplace(heap, (-piece(low, mid), low, mid))
-        heapq.heappush(heap, (-piece(mid, high), mid, high))
-    return -heap[0][0], 0.0
+        low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
+        bounds = np.tile(bounds, 2)
+    return max(settled, float(np.max(bounds, initial=-math.inf))), 0.0

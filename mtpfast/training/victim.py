@@ -117,7 +117,7 @@ class Victim:
         self._since_audit = 0
         self.unit = _unit(X)
         self._index = {1.0: {}, -1.0: {}}  # per label: what stands for a point, and its row
-        solver = SmoothSolver if objective.loss.smooth else HingeSolver
+        solver = HingeSolver if objective.loss.kinked else SmoothSolver
         self._rows = AddedRows(self.n_features, self.sparse, may_be_dense=solver is HingeSolver)
         self._solver = solver(self, theta0)
         self._solver.solve()

@@ -11,7 +11,6 @@ import scipy.sparse as sp
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from mtpfast.arrays.streams import stdout_to_stderr
-from mtpfast.losses.margin import HINGE
 
 from .layers import Layers
 
@@ -80,7 +79,7 @@ def largest_of_counts(region, a, p, loss, tol=1e-8):
         better = attained + tol * max(1.0, abs(attained))
         # The hinge is linear on either side of its kink, and so are its tangents: nothing is left to split.
         narrow = right - left <= 1e-6 * (u_ends[1] - u_ends[0])
-        if loss is HINGE or narrow or bound <= better:
+        if loss.kinked or narrow or bound <= better:
             finished = max(finished, bound)
             continue
         tangents.append(v)

@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 
-from mtpfast.losses.margin import HINGE
-
 from .document_maximum import largest_of_counts, largest_of_documents
 from .layers import largest_in_mixed
 
@@ -47,7 +45,7 @@ def _largest_in(region, a, p, loss):
         return largest_of_documents(region, a, p, loss)
     if region.kind == "documents":
         return largest_of_counts(region, a, p, loss)
-    if region.is_box and loss is HINGE:
+    if region.is_box and loss.kinked:
         best = _hinge_on_box(a, p, region.lower, region.upper)
         return best, best
     return largest_in_mixed(region, a, p, loss)

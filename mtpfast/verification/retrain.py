@@ -119,7 +119,7 @@ def prove(training, theta, target) -> Proof:
 
 def _next_to(training, theta, target, near):
     """theta, and for the hinge models within ``near`` of it: the target first, which may be exact."""
-    kinked = training.objective.loss is HINGE
+    kinked = training.objective.loss.kinked
     if kinked and 0.0 < np.linalg.norm(target - theta) <= near:
         yield target
     yield theta
@@ -144,16 +144,15 @@ def _with_ones(rows, objective):
 def _prove_with(training, theta, pulls):
     k, loss, margin = training.k, training.objective.loss, training.objective.margins(theta, training.X, training.y)
     value = training.value(theta)
-    excess = (
-        0.0 if loss is not HINGE else float(np.sum(training.c * np.maximum(0.0, 1.0 - margin) - pulls * (1.0 - margin)))
-    )
-    excess = max(0.0, excess)
+    excess = 0.0
+    if loss.kinked:
+        excess = max(0.0, float(np.sum(training.c * np.maximum(0.0, 1.0 - margin) - pulls * (1.0 - margin))))
     if not training.free:
         size = float(np.linalg.norm(training.subgradient(theta, pulls)))
         return Proof(_root(k, size, excess), -math.inf, math.inf, value - excess - size**2 / (2 * k))
     pulls = pulls.copy()
     inner = np.flatnonzero((pulls > 0.0) & (pulls < training.c))
-    if loss is HINGE and len(inner):  # so that the last entry is 0, to the last digit
+    if loss.kinked and len(inner):  # so that the last entry is 0, to the last digit
         j = inner[np.argmin(np.abs(pulls[inner] / training.c[inner] - 0.5))]
         pulls[j] = np.clip(pulls[j] + training.y[j] * training.subgradient(theta, pulls)[-1], 0.0, training.c[j])
     g = training.subgradient(theta, pulls)
@@ -221,7 +220,7 @@ def _pulls(training, theta):
     """Values of ``alpha`` to prove with, one after the other: what each row pulls with at theta."""
     loss = training.objective.loss
     margin = training.objective.margins(theta, training.X, training.y)
-    if loss is not HINGE:
+    if not loss.kinked:
         yield -training.c * loss.derivative(margin)
         return
     size = np.maximum(1.0, _row_norms(training.X) * float(np.linalg.norm(theta[:-1])))
@@ -382,7 +381,7 @@ def descend(training, start):
     total, loss = float(c.sum()), objective.loss
     nnz = X.nnz if sp.issparse(X) else X.size
     best, least = start, training.value(start)
-    for width in (0.0,) if loss is not HINGE else (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
+    for width in (0.0,) if not loss.kinked else (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
 
         def value_and_gradient(theta, width=width):
             margin = y * (X @ theta[:-1] + theta[-1])

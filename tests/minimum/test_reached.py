@@ -21,7 +21,7 @@ from mtpfast import (
     minimum_poisoning,
 )
 from mtpfast.attacks.online import poison
-from mtpfast.losses.margin import LOSSES, inverse_slope
+from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import make_objective
 from mtpfast.training.victim import refit
 
@@ -172,7 +172,7 @@ def test_eliminating_the_coordinates_changes_no_minimum(monkeypatch, intercept):
 
 def test_no_slope_is_beyond_the_steepest():
     """The inverse of s = 1 / (1 + e^m) at s = 1, where rounding may put an effective weight: no margin is that low."""
-    assert inverse_slope(LOSSES["log_loss"], 1.0) == -np.inf
+    assert LOSSES["log_loss"].margin_of(1.0) == -np.inf
 
 
 # -- memory -----------------------------------------------------------------------------------

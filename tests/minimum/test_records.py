@@ -17,7 +17,6 @@ from test_minimum import measure_program, train
 
 from mtpfast import FeatureSpace, minimum_poisoning
 from mtpfast.attacks.online import poison
-from mtpfast.losses.margin import effective_weight
 from mtpfast.losses.objective import make_objective
 from mtpfast.minimum.programs.hull import SmoothHullProgram
 from mtpfast.minimum.programs.smooth import SmoothProgram
@@ -376,7 +375,7 @@ def test_residual_is_equation_one():
     X, signs = rng.random((7, 3)), np.where(rng.random(7) < 0.5, 1.0, -1.0)
     expected = setting.clean.gradient + 9 * setting.pull
     for x, sign in zip(X, signs, strict=True):
-        s = effective_weight(setting.objective.loss, sign * (x @ theta[:-1] + theta[-1]))
+        s = setting.objective.loss.pull(sign * (x @ theta[:-1] + theta[-1]))
         expected = expected - s * sign * np.append(x, 1.0)
     assert_allclose(residual(setting, X, signs, n_zero=2)[0], expected, atol=1e-12)
 

@@ -10,7 +10,6 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 
 from mtpfast import FeatureSpace
-from mtpfast.losses.margin import effective_weight, inverse_slope
 from mtpfast.losses.objective import make_objective
 from mtpfast.minimum.whole.box import balance, pair, split
 from mtpfast.minimum.whole.counts import exchange, round_counts
@@ -33,7 +32,7 @@ def planted(seed, loss, n_plus, n_minus, fit_intercept=True):
     X, y = rng.random((6, d)), np.array([1.0, -1.0] * 3)
     setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, FeatureSpace(0.0, 1.0).regions(d))
     margins = [s * (x @ theta[:-1] + theta[-1]) for x, s in zip(points, (1.0, -1.0), strict=True)]
-    weights = [n * effective_weight(objective.loss, m) for n, m in zip((n_plus, n_minus), margins, strict=True)]
+    weights = [n * objective.loss.pull(m) for n, m in zip((n_plus, n_minus), margins, strict=True)]
     r = weights[0] * np.append(points[0], 1.0) - weights[1] * np.append(points[1], 1.0)
     return setting, margins, weights, r
 
@@ -41,7 +40,7 @@ def planted(seed, loss, n_plus, n_minus, fit_intercept=True):
 def residual(setting, r, groups):
     total = np.zeros_like(r)
     for x, sign, n in groups:
-        s = effective_weight(setting.objective.loss, sign * (x @ setting.theta[:-1] + setting.theta[-1]))
+        s = setting.objective.loss.pull(sign * (x @ setting.theta[:-1] + setting.theta[-1]))
         total += n * s * sign * np.append(x, 1.0)
     return total - r
 
@@ -67,9 +66,8 @@ def test_balance_finds_the_planted_weights(seed, loss, n_plus, n_minus):
     assert min(abs(E - weights[0]) for E, _ in roots) <= 1e-6 * (1 + weights[0])
     E, F = min(roots, key=lambda root: abs(root[0] - weights[0]))
     assert_allclose(E - F, r[-1], atol=1e-9 * (1 + E))
-    product = E * inverse_slope(setting.objective.loss, E / n_plus) + F * inverse_slope(
-        setting.objective.loss, F / n_minus
-    )
+    margin_of = setting.objective.loss.margin_of
+    product = E * margin_of(E / n_plus) + F * margin_of(F / n_minus)
     assert_allclose(product, setting.theta @ r, atol=1e-7 * (1 + E + F))
 
 
@@ -114,7 +112,7 @@ def test_split_finds_two_margins_where_there_are_any(seed, loss, n, margin, shar
 def test_split_refuses_more_weight_than_there_is():
     setting, *_ = planted(0, "log_loss", 3, 1)
     x = np.full(5, 0.5)
-    E = 3 * effective_weight(setting.objective.loss, x @ setting.theta[:-1] + setting.theta[-1])
+    E = 3 * setting.objective.loss.pull(x @ setting.theta[:-1] + setting.theta[-1])
     assert split(setting, 1.0, x, E * 1.01, 3) is None
     assert split(setting, 1.0, x, E, 3) == [(x, 1.0, 3)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -9,13 +11,13 @@ from mtpfast.question import Setting
 
 from .highs import solve_lp
 from .lp import count_columns, hull_rows, margin_rows, mean_points, stationarity_rows, widen
-from .tangents import first_margins, tangent_of
+from .tangents import first_margins
 
 __all__ = ["SmoothHullProgram"]
 
 
 class SmoothHullProgram:
-    """Squared hinge and logistic loss on regions with groups, where no clean row is free.
+    """A smooth loss with a convex ``h = 1 / s`` on regions with groups, where no clean row is free.
 
     Columns: the points' coordinates above the lower bound, times their weight (d per label), then ``E+, E-, N+,
     N-, N0``, then ``M_y = E_y m_y``; a linear program with tangents of ``h``, which see ``(E_y, N_y, M_y)`` only, cut
@@ -42,15 +44,15 @@ class SmoothHullProgram:
         for y in setting.idle_labels:
             self.top[[2 * d + y, 2 * d + 2 + y]] = 0.0
         for y, sign in enumerate((1.0, -1.0)):
-            if self.loss.name == "squared_hinge":  # the margin is at most 1
+            if math.isfinite(self.loss.zero_from):  # beyond it, no weight can be had
                 row = np.zeros(n)
-                row[2 * d + 5 + y], row[2 * d + y] = 1.0, -1.0
+                row[2 * d + 5 + y], row[2 * d + y] = 1.0, -self.loss.zero_from
                 self.cuts.append(row)
             for margin in first_margins(setting, sign):
                 self._add_tangent(y, float(margin))
 
     def _add_tangent(self, y, margin):
-        constant, kappa = tangent_of(self.loss, margin)
+        constant, kappa = self.loss.tangent(margin)
         row = np.zeros(len(self.top))
         row[2 * self.d + np.array([y, 2 + y, 5 + y])] = constant, -self.setting.weights[y], kappa
         self.cuts.append(row / max(1.0, kappa, abs(constant)))
@@ -100,7 +102,7 @@ class SmoothHullProgram:
                 if weights[y] <= 1e-11 * scale:
                     continue
                 margin = float(products[y] / weights[y])
-                constant, kappa = tangent_of(self.loss, margin)
+                constant, kappa = self.loss.tangent(margin)
                 gap = weights[y] * constant + kappa * products[y] - self.setting.weights[y] * counts[y]
                 worst = max(worst, gap)
                 if gap > 1e-12 * scale:

@@ -47,7 +47,7 @@ class PoolProgram:
             allowed = label == np.tile(signs, 2)
             index, label = index[allowed], label[allowed]
         margin = label * (self.X @ theta[:-1] + theta[-1])[index]
-        loss, hinge = objective.loss, objective.loss.name == "hinge"
+        loss, hinge = objective.loss, objective.loss.kinked
         # the rounding of the margin itself, as the certificate counts it
         blur = margin_tol + (self.d + 4) * EPS * float(pool.largest() @ np.abs(theta))
         s = np.where(margin <= 1.0 + blur, 1.0, 0.0) if hinge else -loss.derivative(margin)
@@ -59,7 +59,7 @@ class PoolProgram:
         self.top = np.full(len(columns), self.cap)
         self.twins = np.empty((0, 2), dtype=np.intp)  # pairs of columns that share the copies of one candidate
         self.idle = {}  # column -> (rows, labels) of the candidates of zero loss, the largest margin first
-        if objective.k_per_point > 0.0 and loss.name != "log_loss":
+        if objective.k_per_point > 0.0 and math.isfinite(loss.zero_from):
             kink = np.flatnonzero(np.abs(margin - 1.0) <= blur) if hinge else np.empty(0, dtype=np.intp)
             zero = s <= 0.0
             if math.isinf(self.cap):

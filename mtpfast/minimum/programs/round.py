@@ -43,11 +43,6 @@ class RoundProgram:
         ones = np.full((len(labels), 1), setting.objective.one)
         self.rows = (-sp.diags(labels) @ sp.hstack([sp.csr_matrix(clean.free_rows), sp.csr_matrix(ones)])).tocsr()
         self.weights = clean.free_weights
-        self.width = {
-            "hinge": self._hinge,
-            "squared_hinge": self._squared_hinge,
-            "log_loss": self._log_loss,
-        }[setting.objective.loss.name]
 
     def solve(self):
         """(value, v, x): the bound that was reached, its direction, and the counts as the other programs give them;
@@ -74,7 +69,7 @@ class RoundProgram:
             margin = sign * (float(self.setting.theta[:-1] @ point) + self.setting.theta[-1])
             slope = -float(self.setting.objective.loss.derivative(np.array(margin)))
             weights[y] = counts[y] * self.setting.weights[y] * slope
-        hinge = self.setting.objective.loss.name == "hinge"
+        hinge = self.setting.objective.loss.kinked
         return value, self._best, counts if hinge else np.concatenate([weights, counts])
 
     def _start(self):
@@ -133,7 +128,7 @@ class RoundProgram:
         one = self.setting.objective.one
         support, x = region.smooth_maximum(-sign * (v[:-1] + slope * theta[:-1]), smoothing)
         support -= sign * (one * v[-1] + slope * theta[-1])
-        width, on_support, on_slope = self.width(support, slope)
+        width, on_support, on_slope = self._width(support, slope)
         gradient = np.empty(self.d + 2)
         gradient[:-2], gradient[-2] = -sign * on_support * x, -sign * one * on_support
         gradient[-1] = on_slope - on_support * sign * (float(theta[:-1] @ x) + theta[-1])
@@ -143,33 +138,16 @@ class RoundProgram:
         gradient[:-1] += pull
         return weight * width + float(pull @ v), gradient, x
 
-    # D for a support W and a slope, and its derivatives by both.
+    def _width(self, support, slope):
+        """D for a support W and a slope sigma, and its derivatives by both.
 
-    @staticmethod
-    def _hinge(support, slope):
-        return support + slope, 1.0, 1.0
-
-    @staticmethod
-    def _squared_hinge(support, slope):
-        slope = max(slope, 1e-12)
-        root = max(support + slope, 0.0) / slope
-        return 0.5 * slope * root * root, root, root - 0.5 * root * root
-
-    @staticmethod
-    def _log_loss(support, slope):
-        """``W = D + slope - slope log(slope / D)``, solved for D."""
-        slope = max(slope, 1e-12)
-        low, high = -745.0, math.log(max(abs(support), slope, 1e-300)) + 1.0
-        z = high  # log D; the right side is convex and rising in z, so Newton's method falls from the right
-        for _ in range(100):
-            D = math.exp(z)
-            step = (D + slope - slope * (math.log(slope) - z) - support) / (D + slope)
-            z = max(low, z - step)
-            if abs(step) <= 1e-14 * (1.0 + abs(z)):
-                break
-        D = math.exp(z)
-        share = D / (D + slope)
-        return D, share, (math.log(slope) - z) * share
+        ``W <= D h*(sigma / D)`` says ``W + sigma m <= D h(m)`` for every m: the least D is the largest
+        ``s(m) (W + sigma m)``, and that varies with W and sigma as if m did not.
+        """
+        loss, slope = self.setting.objective.loss, max(slope, 1e-12)
+        margin = loss.best_margin(support, slope)
+        s = loss.pull(margin)
+        return s * (support + slope * margin), s, s * margin
 
 
 def _sigmoid(m):

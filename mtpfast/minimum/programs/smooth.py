@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.losses.margin import inverse_slope
 from mtpfast.question import Setting
 
 from .highs import solve_lp
-from .tangents import first_margins, tangent_of
+from .tangents import first_margins
 
 __all__ = ["SmoothProgram"]
 
 
 class SmoothProgram:
-    """Squared hinge and logistic loss on boxes, where no clean row is free.
+    """A smooth loss with a convex ``h = 1 / s`` on boxes, where no clean row is free.
 
     The coordinates can be eliminated. ``z_- = z_+ - r`` leaves one interval per coordinate of
     ``z_+ = E+ x+``, and the constraints on margins see ``z_+`` only through ``w.z_+``, which takes every value
@@ -45,8 +46,9 @@ class SmoothProgram:
         for y in setting.idle_labels:
             self.top[[y, 2 + y]] = 0.0
         for sign in (1.0, -1.0):
-            if self.loss.name == "squared_hinge":
-                self._add([-1.0, 0, 0, 0, 0, 1.0] if sign > 0 else [0, -1.0, 0, 0, 0, -1.0], 0.0 if sign > 0 else 1.0)
+            top = self.loss.zero_from
+            if math.isfinite(top):  # beyond it, no weight can be had
+                self._add([-top, 0, 0, 0, 0, 1.0] if sign > 0 else [0, -top, 0, 0, 0, -1.0], 0.0 if sign > 0 else 1.0)
             for margin in first_margins(setting, sign):
                 self._add_tangent(sign, float(margin))
 
@@ -55,7 +57,7 @@ class SmoothProgram:
         self.q.append(kappa * self.setting.theta if q is None else q)
 
     def _add_tangent(self, sign, margin):
-        constant, kappa = tangent_of(self.loss, margin)
+        constant, kappa = self.loss.tangent(margin)
         scale = 1.0 / max(1.0, kappa, abs(constant))
         plus, minus = self.setting.weights
         if sign > 0:
@@ -160,7 +162,7 @@ class SmoothProgram:
             for sign, margin, E, N in zip((1.0, -1.0), margins, x[:2], weighed, strict=True):
                 if E <= 1e-11 * scale:
                     continue
-                constant, kappa = tangent_of(self.loss, margin)
+                constant, kappa = self.loss.tangent(margin)
                 gap = E * (constant + kappa * margin) - N
                 worst = max(worst, gap)
                 if gap > 1e-12 * scale:
@@ -179,7 +181,7 @@ class SmoothProgram:
 
     def margin_of(self, n, E):
         """The margin at which rows of weight n have effective weight E."""
-        return inverse_slope(self.loss, E / n)
+        return self.loss.margin_of(E / n)
 
     def farkas(self):
         """Directions that may prove infeasibility, most robust first."""

@@ -22,7 +22,6 @@ import math
 
 import numpy as np
 
-from mtpfast.losses.margin import effective_weight, inverse_slope
 from mtpfast.question import Setting
 
 __all__ = ["balance", "pair", "split"]
@@ -85,10 +84,10 @@ def balance(setting: Setting, r, n_plus, n_minus):
     """
     loss = setting.objective.loss
     total = float(setting.theta @ r)
-    s_top = 1.0 if loss.name == "log_loss" else math.inf
+    s_top = loss.lipschitz
 
     def product(n, E):
-        return E * inverse_slope(loss, E / n) if E > 0.0 else 0.0
+        return E * loss.margin_of(E / n) if E > 0.0 else 0.0
 
     if not setting.objective.fit_intercept:
         # One equation for two weights: put both points at one margin, or near it.
@@ -96,10 +95,10 @@ def balance(setting: Setting, r, n_plus, n_minus):
     shift = float(r[-1])
     low = max(0.0, -shift)
     high = min(n_minus * s_top, n_plus * s_top - shift)
-    if math.isinf(high):  # squared hinge: s is bounded by the least margin in the box
+    if math.isinf(high):  # s is bounded by the least margin in the box
         high = min(
-            n_minus * effective_weight(loss, setting.margin_range(-1.0)[0]),
-            n_plus * effective_weight(loss, setting.margin_range(1.0)[0]) - shift,
+            n_minus * loss.pull(setting.margin_range(-1.0)[0]),
+            n_plus * loss.pull(setting.margin_range(1.0)[0]) - shift,
         )
     if not low < high:
         return []
@@ -139,16 +138,16 @@ def balance(setting: Setting, r, n_plus, n_minus):
 def _one_margin(loss, total, n_plus, n_minus):
     """Weights with both points at the margin m that solves ``(n+ + n-) s(m) m = total``."""
     n = n_plus + n_minus
-    top = 1.0 if loss.name == "log_loss" else 4.0
+    top = min(4.0, loss.lipschitz)
     grid = np.linspace(1e-6, top * (1 - 1e-9), 400)
-    value = np.array([n * s * inverse_slope(loss, s) - total for s in grid])
+    value = np.array([n * s * loss.margin_of(s) - total for s in grid])
     weights = []
     for i in np.flatnonzero(np.diff(np.sign(value)) != 0):
         a, c = grid[i], grid[i + 1]
         fa = value[i]
         for _ in range(100):
             mid = 0.5 * (a + c)
-            f = n * mid * inverse_slope(loss, mid) - total
+            f = n * mid * loss.margin_of(mid) - total
             a, c, fa = (mid, c, f) if (f > 0) == (fa > 0) else (a, mid, fa)
         weights.append((n_plus * 0.5 * (a + c), n_minus * 0.5 * (a + c)))
     return weights[::-1]
@@ -163,7 +162,7 @@ def split(setting: Setting, sign, x, E, n):
     loss = setting.objective.loss
     w = sign * setting.theta[:-1]
     margin = float(w @ x) + sign * setting.theta[-1]
-    excess = n * effective_weight(loss, margin) - E
+    excess = n * loss.pull(margin) - E
     if abs(excess) <= 1e-12 * max(1.0, E):
         return [(x, sign, n)]
     if excess < 0.0 or n < 2:
@@ -194,22 +193,20 @@ def _spread(loss, margin, rise, E, n_low, n_high, up, down):
 
     def back(a):
         """c that keeps the centre; what it balances, ``n_low s(margin - c rise) c``, rises with c."""
-        need = n_high * effective_weight(loss, margin + a * rise) * a
+        need = n_high * loss.pull(margin + a * rise) * a
         left, right = 0.0, float(down)
-        if n_low * effective_weight(loss, margin - right * rise) * right < need:
+        if n_low * loss.pull(margin - right * rise) * right < need:
             return None
         for _ in range(60):
             mid = 0.5 * (left + right)
-            left, right = (
-                (mid, right) if n_low * effective_weight(loss, margin - mid * rise) * mid < need else (left, mid)
-            )
+            left, right = (mid, right) if n_low * loss.pull(margin - mid * rise) * mid < need else (left, mid)
         return 0.5 * (left + right)
 
     def weight(a):
         c = back(a)
         if c is None:
             return None
-        low, high = effective_weight(loss, margin - c * rise), effective_weight(loss, margin + a * rise)
+        low, high = loss.pull(margin - c * rise), loss.pull(margin + a * rise)
         return n_low * low + n_high * high
 
     previous = 0.0

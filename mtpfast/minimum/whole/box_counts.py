@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from mtpfast.losses.margin import effective_weight
 from mtpfast.minimum.found import store_points
 from mtpfast.minimum.programs.highs import SOLVED
 from mtpfast.minimum.programs.hinge import PartialHingeProgram
@@ -122,7 +121,7 @@ def _partial_groups(setting, d, x):
 def fractional_points(problem, program, found, x):
     """The points of the fractional solution, with their weights rounded to the nearest whole numbers."""
     setting = problem.setting
-    hinge = problem.objective.loss.name == "hinge"
+    hinge = problem.objective.loss.kinked
     weights = np.array([x[0], x[1], x[2]] if hinge else [x[2], x[3], x[4]])
     counts = round_counts(weights, max(1, round(weights.sum())))
     r = program.remainder(weights) if not hinge else None
@@ -154,9 +153,8 @@ def supplied(setting, found):
     for x, sign, n in zip(found.points, found.labels, found.counts, strict=True):
         margin = sign * float(x @ setting.theta[:-1] + setting.theta[-1])
         # A point of the hinge's own kink counts in full.
-        s = setting.objective.weight_of(sign) * effective_weight(
-            setting.objective.loss, margin - max(1e-9, setting.margin_tol)
-        )
+        beside = max(1e-9, setting.margin_tol)
+        s = setting.objective.weight_of(sign) * setting.objective.loss.pull(margin - beside)
         total += n * s * sign * np.append(x, one)
     return total
 

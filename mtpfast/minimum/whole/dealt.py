@@ -70,7 +70,7 @@ def records_hinge(problem, program, found, x, least, integer):
 def deal_documents(program, found, x, least):
     """So many whole documents whose rows average to a solution over their convex set."""
     setting = program.setting
-    hinge = setting.objective.loss.name == "hinge"
+    hinge = setting.objective.loss.kinked
     counts = round_counts(x[:3] if hinge else x[2:5], least)
     means = program.means
     if hinge:  # the same with whole counts, and with as much room to the margin as there is

@@ -14,6 +14,7 @@ them arrives proves nothing.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -127,19 +128,19 @@ class Equations:
         return _conjugate_gradients(product, -rest, np.where(scale > 0.0, scale, 1.0), 4 * len(lifted) + 20)
 
     def _short_of_zero_loss(self, X, step):
-        """The step, for the squared hinge short of margin 1: a point of zero loss has no slope that leads back."""
-        if self.loss.name != "squared_hinge":
+        """The step, short of the margin of zero loss: a point beyond it has no slope that leads back."""
+        if math.isinf(self.loss.zero_from):
             return step
-        room = np.maximum(0.0, 0.9 * (1.0 - self.margins(X)))
+        room = np.maximum(0.0, 0.9 * (self.loss.zero_from - self.margins(X)))
         rise = self.labels * (step @ self.theta[:-1])
         return step * np.where(rise > room, room / np.where(rise > room, rise, 1.0), 1.0)[:, None]
 
     def with_loss(self, X):
-        """X, for the squared hinge with every point moved below margin 1 where the box allows it."""
-        if self.loss.name != "squared_hinge":
+        """X with every point moved below the margin of zero loss where the box allows it."""
+        if math.isinf(self.loss.zero_from):
             return X
         margin, least = self.margins(X), self.margins(self.least)
-        top = least + 0.98 * (1.0 - least)
+        top = least + 0.98 * (self.loss.zero_from - least)
         share = np.where(margin > top, (top - least) / np.where(margin > least, margin - least, 1.0), 1.0)
         return self.least + np.clip(share, 0.0, 1.0)[:, None] * (X - self.least)
 
@@ -193,7 +194,7 @@ def close(setting: Setting, r, groups):
     equations = Equations(setting, r, labels, copies)
     X = np.array(points, dtype=float)
     if equations.at(X).cost ** 0.5 > CLOSE * equations.scale:
-        zero = equations.margins(X) >= 1.0 if equations.loss.name == "squared_hinge" else np.zeros(len(X), bool)
+        zero = equations.margins(X) >= equations.loss.zero_from
         some = Equations(setting, r, equations.labels[~zero], equations.copies[~zero])
         X[~zero] = solve(some, X[~zero])[0]
     if equations.at(X).cost ** 0.5 > HIT * equations.scale:

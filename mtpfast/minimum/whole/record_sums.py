@@ -98,7 +98,7 @@ class _Levels:
                 z[group.columns] = n * group.off + whole * width
             self.sums.append(z)
             sign = -1.0 if y else 1.0
-            cap = n * (1.0 - below[y]) if setting.objective.loss.name == "hinge" else np.inf
+            cap = n * (1.0 - below[y]) if setting.objective.loss.kinked else np.inf
             self.room.append(cap - sign * (self.theta @ z + setting.theta[-1] * n))
 
     def apply(self, y, j, change):

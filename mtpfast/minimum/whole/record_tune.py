@@ -69,7 +69,7 @@ def _newton(setting, X, signs, n_zero, steps):
     for _ in range(steps):
         if length <= target or damping > 1e9:
             break
-        bend = -_curvature(loss, signs[mine] * (X[mine] @ theta[:-1] + theta[-1]))
+        bend = -loss.second_derivative(signs[mine] * (X[mine] @ theta[:-1] + theta[-1]))
         bend *= np.where(signs[mine] > 0.0, *setting.weights)  # w ds / dm
         rows = np.column_stack([X[mine], np.full(len(mine), one)])
         # d (s y x~) / d x_j of every record, with y * y = 1, for one column after the other.
@@ -120,14 +120,6 @@ def _bounded_steps(blocks, rho, damping, low, high, passes=4):
                 break
             scale = np.where(cut, 0.0, scale)
         yield step
-
-
-def _curvature(loss, margin):
-    """``phi''``, which is ``-ds / dm``."""
-    if loss.name == "squared_hinge":
-        return np.where(margin < 1.0, 2.0, 0.0)
-    s = -loss.derivative(margin)
-    return s * (1.0 - s)
 
 
 def _exchange(setting, X, signs, n_zero, rounds):
