@@ -192,7 +192,7 @@ def test_no_other_loss_bears_the_name_of_a_built_in_one(name):
 
 def test_only_the_very_loss_has_its_compiled_twin():
     """Kernels are paired with losses by identity: a function that differs from the hinge is not run as the hinge."""
-    double = custom(lambda m: 2.0 * np.maximum(0.0, 1.0 - m), lambda m: np.where(m < 1.0, -2.0, 0.0), name="Hinge")
+    double = custom(lambda m: 2.0 * max(0.0, 1.0 - m), lambda m: -2.0 if m < 1.0 else 0.0, name="Hinge")
     assert kernel_of(double) is None
     assert len({type(kernel_of(loss)) for loss in LOSSES.values()}) == 3
     models = np.array([1.0, 0.0]), np.array([-1.0, 0.5])
