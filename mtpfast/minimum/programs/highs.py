@@ -88,26 +88,31 @@ def in_units(A, b, of_rows, unit):
 
 def equilibrium(parts, fixed):
     """``([what each row of each part is multiplied by], unit of each column)``, powers of two; None where every entry
-    is of order 1. Columns that are ``fixed`` (whole numbers) keep the unit 1."""
-    sizes = [np.abs(sp.csr_matrix((0, len(fixed)) if A is None else A)) for A in parts]
-    A = sp.vstack(sizes).tocoo()
-    if A.nnz:  # what is noise beside all of its row and all of its column has no say
-        of_row, of_column = (A.max(axis=axis).toarray().ravel() for axis in (1, 0))
-        A.data[A.data < NOISE * np.minimum(of_row[A.row], of_column[A.col])] = 0.0
-    A = A.tocsr()
-    A.eliminate_zeros()
-    if not A.nnz or (LEAST <= A.data.min() and A.data.max() <= MOST):
+    is of order 1. Columns that are ``fixed`` (whole numbers) keep the unit 1. Complexity: O(entries)."""
+    parts = [sp.coo_matrix((0, len(fixed)) if A is None else A) for A in parts]
+    ends = np.cumsum([A.shape[0] for A in parts])
+    row = np.concatenate([A.row + end - A.shape[0] for A, end in zip(parts, ends, strict=True)])
+    column = np.concatenate([A.col for A in parts])
+    size = np.abs(np.concatenate([A.data for A in parts]))
+    largest = np.zeros(ends[-1]), np.zeros(len(fixed))
+    np.maximum.at(largest[0], row, size)
+    np.maximum.at(largest[1], column, size)
+    # what is noise beside all of its row and all of its column has no say
+    told = size > NOISE * np.minimum(largest[0][row], largest[1][column])
+    if not told.any() or (LEAST <= size[told].min() and size[told].max() <= MOST):
         return None
-    of_rows, unit = np.ones(A.shape[0]), np.ones(A.shape[1])
-    for _ in range(20):
-        scaled = sp.diags(of_rows) @ A @ sp.diags(unit)
-        of_rows /= _root(scaled, 1)
-        unit /= np.where(fixed, 1.0, _root(scaled, 0))
-    of_rows, unit = np.exp2(np.round(np.log2(of_rows))), np.exp2(np.round(np.log2(unit)))
-    return np.split(of_rows, np.cumsum([each.shape[0] for each in sizes])[:-1]), unit
+    row, column, size = row[told], column[told], np.log2(size[told])
+    of_rows, unit = np.zeros(ends[-1]), np.zeros(len(fixed))  # their logarithms
+    for _ in range(10):
+        now = size + of_rows[row] + unit[column]
+        of_rows -= 0.5 * _largest(now, row, len(of_rows))
+        unit -= np.where(fixed, 0.0, 0.5 * _largest(now, column, len(unit)))
+    of_rows, unit = np.exp2(np.round(of_rows)), np.exp2(np.round(unit))
+    return np.split(of_rows, ends[:-1]), unit
 
 
-def _root(A, axis):
-    """The root of the largest entry of every row or column; 1 where there is none."""
-    largest = A.max(axis=axis).toarray().ravel()
-    return np.sqrt(np.where(largest > 0.0, largest, 1.0))
+def _largest(values, index, n):
+    """The largest value of every index; 0 where there is none."""
+    out = np.full(n, -np.inf)
+    np.maximum.at(out, index, values)
+    return np.where(np.isinf(out), 0.0, out)
