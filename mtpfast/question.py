@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,11 +14,11 @@ from .arrays.magnitude import check_magnitude
 from .losses.objective import Objective
 from .proofs.certificate import Certificate, certificate_for, prove
 from .proofs.clean_pass import CleanGradient, clean_gradient, extent
-from .proofs.goal import Goal, hit_radius
+from .proofs.goal import Goal, hit_radius, trained_margin_tol
 from .spaces.base import as_space, is_convex
 from .spaces.features import FeatureSpace
 
-__all__ = ["Problem", "Setting", "moved_to", "read_question"]
+__all__ = ["Problem", "Question", "Setting", "ask", "evaluation_sets", "moved_to", "read_question"]
 
 
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
@@ -25,34 +26,196 @@ KINK = 1e-12  # a candidate of a pool this near to margin 1 lies on the kink of 
 
 
 @dataclass(frozen=True)
-class Problem:
-    """The checked input, and what one pass over the data left behind."""
+class Question:
+    """What every attack is asked, checked once: clean data, and the goal.
+
+    Attributes
+    ----------
+    X : ndarray, memmap or CSR matrix of shape (n_samples, n_features)
+        As :func:`mtpfast.arrays.checks.check_X` leaves it; for what reads X in blocks, any array of numbers.
+    y : ndarray of shape (n_samples,)
+        -1. and +1.
+    sample_weight : ndarray of shape (n_samples,) or None
+    goal : Goal
+        Target, victim's objective, feasible set, and the tolerances within which a model and a margin count as the
+        target's.
+    """
 
     X: object
     y: np.ndarray
     sample_weight: np.ndarray | None
-    theta: np.ndarray
-    objective: Objective
-    feasible_set: object
+    goal: Goal
+
+    @property
+    def theta(self) -> np.ndarray:
+        """The target, ``(w, b)``."""
+        return self.goal.theta_target
+
+    @property
+    def objective(self) -> Objective:
+        """The victim's."""
+        return self.goal.objective
+
+    @property
+    def feasible_set(self):
+        """Where points may lie, with the labels -1. and +1."""
+        return self.goal.feasible_set
+
+    def clean_gradient(self, tol=None, direction=None) -> CleanGradient:
+        """One pass over the clean rows at the target: for the ball of models that count as hits, or of radius tol."""
+        return clean_gradient(
+            self.X,
+            self.y,
+            self.theta,
+            self.objective,
+            self.sample_weight,
+            margin_tol=self.goal.margin_tol,
+            tol=self.goal.tol if tol is None else tol,
+            direction=direction,
+            compact=tol is None,
+        )
+
+
+def read_question(
+    X, y, target, objective: Objective, feasible_set=None, sample_weight=None, margin_tol=None, *, in_blocks=False
+) -> Question:
+    """The question in what users hand in. ``in_blocks``: X stays as it is if it is an array of numbers."""
+    X = _rows(X) if in_blocks else check_X(X)
+    n = X.shape[0]
+    y = np.asarray(y) if in_blocks and np.size(y) > 10**6 else check_labels(y, n)
+    if y.shape != (n,):
+        raise ValueError(f"y has {y.shape} labels, X has {n} rows")
+    return ask(X, y, check_sample_weight(sample_weight, n), target, objective, feasible_set, margin_tol)
+
+
+def ask(X, y, sample_weight, target, objective: Objective, feasible_set=None, margin_tol=None) -> Question:
+    """The question about clean data that are checked already."""
+    d = X.shape[1]
+    theta = as_theta(target, d)
+    if not objective.fit_intercept and theta[-1] != 0.0:
+        raise ValueError(f"target must have intercept 0 with fit_intercept=False, got {theta[-1]:g}")
+    margin_tol = trained_margin_tol(target) if margin_tol is None else check_number(margin_tol, "margin_tol")
+    if feasible_set is None:
+        feasible_set = _box_around(X)
+    as_space(feasible_set).check(d)
+    return Question(
+        X, y, sample_weight, Goal(theta, objective, feasible_set, hit_radius(theta, feasible_set), margin_tol)
+    )
+
+
+def _box_around(X):
+    """Between the minimum and the maximum of every feature."""
+    low, high = extent(X)
+    if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
+        raise ValueError("X must be finite, got NaN or infinity")
+    check_magnitude(np.append(low, high), "X")
+    return FeatureSpace(low, high)
+
+
+def _rows(X):
+    """X as something :func:`clean_gradient` reads block by block: never copied if it is an array of numbers."""
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiub" and X.shape[0] > 0 and X.shape[1] > 0:
+        return X
+    return check_X(X)
+
+
+def evaluation_sets(eval_sets, rows, signs) -> dict:
+    """``name -> (X, whether y is +1)``, checked; ``rows(X, name)`` and ``signs(y, name, n_rows)`` read the parts."""
+    if eval_sets is None:
+        return {}
+    if not isinstance(eval_sets, Mapping):
+        raise TypeError(f"eval_sets must map names to pairs (X, y), got {type(eval_sets).__name__}")
+    checked = {}
+    for name, pair in eval_sets.items():
+        where = f"eval_sets[{name!r}]"
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"{where} must be a pair (X, y), got {type(pair).__name__}")
+        X = rows(pair[0], f"X of {where}")
+        checked[name] = X, signs(pair[1], f"y of {where}", X.shape[0]) > 0
+    return checked
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question about the exact minimum, and what one pass over the data left behind."""
+
+    question: Question
     clean: CleanGradient  # at the target itself: what the programs are made of
     proof: CleanGradient  # for the ball of models that count as hits: what a certificate is made of
-    margin_tol: float
     retrain: bool
+
+    @classmethod
+    def of(cls, question: Question, retrain: bool | None = None) -> Problem:
+        """Pass over the data once."""
+        objective, X = question.objective, question.X
+        missing = objective.loss.missing()
+        if missing and not question.feasible_set.is_finite:
+            raise ValueError(
+                f"loss {objective.loss.name!r} lacks {missing}: the minimum over a space rests on it; poison(), "
+                f"training and the minimum over a CandidatePool need value and derivative only"
+            )
+        if objective.is_balanced:
+            raise ValueError(
+                "class_weight='balanced' changes the weights of all rows with every point, so that the fewest points "
+                "are not the solution of a convex program, and no bound is proved: attack with ModelTargetedPoisoner "
+                "(poison), or give the weights of the poisoned data as a dict"
+            )
+        proof = question.clean_gradient()
+        check_magnitude(np.append(proof.lower, proof.upper), "X")
+        if retrain is None:
+            held = sp.issparse(X) or 8 * X.shape[0] * X.shape[1] <= RETRAIN_BYTES
+            retrain = not isinstance(X, np.memmap) and held
+        return cls(question, proof.centre(), proof, retrain)
+
+    @property
+    def X(self):
+        """The clean rows."""
+        return self.question.X
+
+    @property
+    def y(self) -> np.ndarray:
+        """Their labels, -1. and +1."""
+        return self.question.y
+
+    @property
+    def sample_weight(self) -> np.ndarray | None:
+        """Their weights."""
+        return self.question.sample_weight
+
+    @property
+    def goal(self) -> Goal:
+        """What a certificate for the target speaks of."""
+        return self.question.goal
+
+    @property
+    def theta(self) -> np.ndarray:
+        """The target."""
+        return self.goal.theta_target
+
+    @property
+    def objective(self) -> Objective:
+        """The victim's."""
+        return self.goal.objective
+
+    @property
+    def feasible_set(self):
+        """Where points may lie."""
+        return self.goal.feasible_set
+
+    @property
+    def margin_tol(self) -> float:
+        """Rows this near to the kink of the hinge count as on it."""
+        return self.goal.margin_tol
+
+    @property
+    def radius(self) -> float:
+        """Within which distance a model counts as the target."""
+        return self.goal.tol
 
     @property
     def setting(self) -> Setting:
         regions = self.feasible_set.regions(len(self.theta) - 1)
         return Setting(self.clean, self.theta, self.objective, regions, self.margin_tol)
-
-    @property
-    def radius(self) -> float:
-        """Within which distance a model counts as the target."""
-        return hit_radius(self.theta, self.feasible_set)
-
-    @property
-    def goal(self) -> Goal:
-        """What a certificate for the target speaks of."""
-        return Goal(self.theta, self.objective, self.feasible_set, self.radius, self.margin_tol)
 
     @property
     def scales(self) -> np.ndarray:
@@ -74,66 +237,23 @@ class Problem:
         """The certificate of a direction for the target, to the distance within which it counts as hit."""
         proof = self.proof
         if sharply and not self.objective.loss.kinked:  # one more pass, for this direction
-            data = self.X, self.y, self.theta, self.objective, self.sample_weight
-            proof = clean_gradient(*data, tol=self.goal.tol, direction=np.asarray(direction, dtype=float), compact=True)
+            proof = self.question.clean_gradient(direction=np.asarray(direction, dtype=float))
         return certificate_for(self.goal, kind, direction, *prove(proof, direction, self.goal))
-
-
-def read_question(X, y, target, objective, feasible_set, sample_weight, margin_tol, retrain) -> Problem:
-    """Check the input and pass over the data once."""
-    X = _rows(X)
-    n, d = X.shape
-    y = np.asarray(y) if np.size(y) > 10**6 else check_labels(y, n)
-    if y.shape != (n,):
-        raise ValueError(f"y has {y.shape} labels, X has {n} rows")
-    sample_weight = check_sample_weight(sample_weight, n)
-    theta = as_theta(target, d)
-    if not objective.fit_intercept and theta[-1] != 0.0:
-        raise ValueError(f"target has intercept {theta[-1]:g}, expected 0 with fit_intercept=False")
-    margin_tol = check_number(margin_tol, "margin_tol")
-    if feasible_set is not None:
-        as_space(feasible_set).check(d)
-    if feasible_set is None:
-        low, high = extent(X)
-        if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
-            raise ValueError("X must be finite, got NaN or infinity")
-        check_magnitude(np.append(low, high), "X")
-        feasible_set = FeatureSpace(low, high)
-    missing = objective.loss.missing()
-    if missing and not feasible_set.is_finite:
-        raise ValueError(
-            f"loss {objective.loss.name!r} lacks {missing}: the minimum over a space rests on it; poison(), training "
-            f"and the minimum over a CandidatePool need value and derivative only"
-        )
-    proof = _clean(X, y, theta, objective, sample_weight, margin_tol, hit_radius(theta, feasible_set))
-    check_magnitude(np.append(proof.lower, proof.upper), "X")
-    if retrain is None:
-        retrain = not isinstance(X, np.memmap) and (sp.issparse(X) or 8 * n * d <= RETRAIN_BYTES)
-    return Problem(X, y, sample_weight, theta, objective, feasible_set, proof.centre(), proof, margin_tol, retrain)
-
-
-def _clean(X, y, theta, objective, sample_weight, margin_tol, radius) -> CleanGradient:
-    """One pass over the data, for the ball of models that count as hits."""
-    return clean_gradient(X, y, theta, objective, sample_weight, margin_tol=margin_tol, tol=radius, compact=True)
-
-
-def _rows(X):
-    """X as something :func:`clean_gradient` reads block by block: never copied if it is an array of numbers."""
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiub" and X.shape[0] > 0 and X.shape[1] > 0:
-        return X
-    return check_X(X)
 
 
 def moved_to(problem: Problem, theta, tol=0.0, margin_tol=None) -> Problem:
     """The same question for another model, or with the clean rows seen from a whole ball."""
     margin_tol = problem.margin_tol if margin_tol is None else margin_tol
-    data = problem.X, problem.y, theta, problem.objective, problem.sample_weight
+    radius = hit_radius(theta, problem.feasible_set)
+    question = replace(
+        problem.question, goal=replace(problem.goal, theta_target=theta, tol=radius, margin_tol=margin_tol)
+    )
     if tol > 0.0:
-        clean = proof = clean_gradient(*data, margin_tol=margin_tol, tol=tol)
+        clean = proof = question.clean_gradient(tol)
     else:
-        proof = _clean(*data, margin_tol, hit_radius(theta, problem.feasible_set))
+        proof = question.clean_gradient()
         clean = proof.centre()
-    return replace(problem, theta=theta, clean=clean, proof=proof, margin_tol=margin_tol)
+    return replace(problem, question=question, clean=clean, proof=proof)
 
 
 @dataclass(frozen=True)

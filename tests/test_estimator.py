@@ -495,7 +495,11 @@ def test_other_columns_are_named(cancer, target):
     [
         ([1, 2], TypeError, "eval_sets must map names to pairs"),
         ({"a": np.ones((3, 30))}, ValueError, r"eval_sets\['a'\] must be a pair \(X, y\), got ndarray"),
-        ({"a": (np.ones((3, 30)), [1, 1])}, ValueError, r"eval_sets\['a'\] has 3 rows and labels of shape \(2,\)"),
+        (
+            {"a": (np.ones((3, 30)), [1, 1])},
+            ValueError,
+            r"y of eval_sets\['a'\] must have shape \(3,\), one label per row, got \(2,\)",
+        ),
         ({"a": (np.ones((3, 30)), [1, 1, 5])}, ValueError, r"y of eval_sets\['a'\] must hold the labels"),
         ({"a": (np.ones((3, 4)), [1, 1, 1])}, ValueError, "X has 4 features"),
     ],

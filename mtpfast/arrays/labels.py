@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Number
 
 import numpy as np
 
-__all__ = ["as_labels", "as_sign", "classes_and_signs", "plain", "signs_of"]
+__all__ = ["Classes", "as_labels", "as_sign", "plain"]
 
 
 def as_labels(labels):
@@ -33,25 +34,37 @@ def plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def classes_and_signs(y, n_rows):
-    """The two labels of y, sorted, and y as -1. (first) and +1. (second)."""
-    y = np.asarray(y)
-    if y.shape != (n_rows,):
-        raise ValueError(f"y must have shape ({n_rows},), one label per row of X, got {y.shape}")
-    if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
-        raise ValueError("y must not hold NaN or infinity")
-    classes = np.unique(y)
-    if len(classes) != 2:
-        raise ValueError(f"y must hold two classes, got {len(classes)}: {classes[:5].tolist()}")
-    return np.where(y == classes[1], 1.0, -1.0), classes
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The two labels of a problem, ``values`` of shape (2,): the first stands for -1., the second for +1."""
 
+    values: np.ndarray
 
-def signs_of(y, classes, n_rows, name="y"):
-    """Labels as -1. for ``classes[0]`` and +1. for ``classes[1]``."""
-    y = np.asarray(y)
-    if y.shape != (n_rows,):
-        raise ValueError(f"{name} must have shape ({n_rows},), one label per row, got {y.shape}")
-    known = np.isin(y, classes)
-    if not np.all(known):
-        raise ValueError(f"{name} must hold {np.asarray(classes).tolist()} only, got {y[~known].tolist()[0]!r}")
-    return np.where(y == classes[1], 1.0, -1.0)
+    @classmethod
+    def of(cls, y, n_rows: int) -> Classes:
+        """The labels that y holds, sorted: there must be two, and one entry for every row of X."""
+        y = np.asarray(y)
+        if y.shape != (n_rows,):
+            raise ValueError(f"y must have shape ({n_rows},), one label per row of X, got {y.shape}")
+        if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
+            raise ValueError("y must not hold NaN or infinity")
+        classes = np.unique(y)
+        if len(classes) != 2:
+            raise ValueError(f"y must hold two classes, got {len(classes)}: {classes[:5].tolist()}")
+        return cls(classes)
+
+    def signs(self, y, name: str = "y", n_rows: int | None = None) -> np.ndarray:
+        """Labels as -1. and +1.; an error names the first that is neither."""
+        y = np.asarray(y)
+        if n_rows is not None and y.shape != (n_rows,):
+            raise ValueError(f"{name} must have shape ({n_rows},), one label per row, got {y.shape}")
+        known = np.isin(y, self.values)
+        if not np.all(known):
+            i = int(np.argmin(known))
+            labels = np.asarray(self.values).tolist()
+            raise ValueError(f"{name} must hold the labels {labels}, got {plain(y.flat[i])!r} in row {i}")
+        return np.where(y == self.values[1], 1.0, -1.0)
+
+    def labels(self, signs) -> np.ndarray:
+        """The labels that signs stand for."""
+        return self.values[(np.asarray(signs) > 0).astype(int)]

@@ -10,18 +10,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mtpfast.arrays.checks import as_theta, check_count, check_labels, check_number, check_sample_weight, check_X
+from mtpfast.arrays.checks import as_theta, check_count, check_labels, check_number, check_X
 from mtpfast.arrays.growing import Growing
 from mtpfast.losses.objective import make_objective
-from mtpfast.oracle.search import find_point
 from mtpfast.oracle.supply import Supply
 from mtpfast.proofs.bounds import NEVER, lower_bound
 from mtpfast.proofs.certificate import bound_along_path, certify_coarsely
-from mtpfast.proofs.clean_pass import clean_gradient
-from mtpfast.proofs.goal import Goal, hit_radius, trained_margin_tol
+from mtpfast.question import Question, evaluation_sets, read_question
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.status import MEASURES
-from mtpfast.spaces.features import FeatureSpace
 from mtpfast.training.victim import Victim
 
 __all__ = ["poison"]
@@ -154,60 +151,56 @@ def poison(
     ('reached', True, True)
     """
     objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows)
-    X = check_X(X)
-    y = check_labels(y, X.shape[0])
-    weight = check_sample_weight(sample_weight, X.shape[0])
-    margin_tol = trained_margin_tol(target) if margin_tol is None else check_number(margin_tol, "margin_tol")
-    target = as_theta(target, X.shape[1])
-    if not fit_intercept and target[-1] != 0.0:
-        raise ValueError(f"target must have intercept 0 when fit_intercept=False, got {target[-1]:g}")
+    question = read_question(X, y, target, objective, feasible_set, sample_weight, margin_tol)
+    d = question.X.shape[1]
+    return run(
+        question,
+        stop=stop,
+        tol=tol,
+        max_points=max_points,
+        repeats=repeats,
+        eval_sets=evaluation_sets(
+            eval_sets,
+            lambda rows, name: check_X(rows, name, d),
+            lambda labels, name, n: check_labels(labels, n, name, "its X", both=False),
+        ),
+        callback=callback,
+        resume=resume,
+        theta0=None if theta0 is None else as_theta(theta0, d, "theta0"),
+        verbose=verbose,
+    )
+
+
+def run(question: Question, *, stop, tol, max_points, repeats, eval_sets, callback, resume, theta0, verbose):
+    """:func:`poison` for a question and evaluation sets that are checked."""
     if stop not in MEASURES:
         raise ValueError(f"stop must be one of {', '.join(map(repr, MEASURES))}, got {stop!r}")
     tol = check_number(tol, "tol")
     max_points = None if max_points is None else check_count(max_points, "max_points", low=0)
     repeats = check_count(repeats, "repeats")
-    if feasible_set is None:
-        feasible_set = FeatureSpace.from_data(X, integer=None)
-    if theta0 is not None:
-        theta0 = as_theta(theta0, X.shape[1], "theta0")
-    eval_sets = _evaluation_sets(eval_sets, X.shape[1])
     if resume is not None and not isinstance(resume, PoisoningResult):
         raise TypeError(f"resume must be a PoisoningResult, got {type(resume).__name__}")
-    find_point(target, target, feasible_set, objective.loss)  # a feasible set that does not fit fails here
-    goal = Goal(target, objective, feasible_set, hit_radius(target, feasible_set), margin_tol)
-    run = _Run(X, y, weight, goal, eval_sets, theta0, resume)
+    attack = _Run(question, eval_sets, theta0, resume)
     try:
-        status, message = run.go(stop, tol, max_points, repeats, callback, verbose)
+        status, message = attack.go(stop, tol, max_points, repeats, callback, verbose)
     except KeyboardInterrupt:
-        if not run.path:
+        if not attack.path:
             raise
         status, message = "interrupted", "interrupted; the points found so far are kept"
-    return run.result(status, message, stop, tol)
-
-
-def _evaluation_sets(eval_sets, n_features):
-    """name -> (X, whether y is +1), checked."""
-    if eval_sets is None:
-        return {}
-    if not isinstance(eval_sets, Mapping):
-        raise TypeError(f"eval_sets must map names to pairs (X, y), got {type(eval_sets).__name__}")
-    checked = {}
-    for name, pair in eval_sets.items():
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"eval_sets[{name!r}] must be a pair (X, y), got {type(pair).__name__}")
-        X = check_X(pair[0], f"X of eval_sets[{name!r}]", n_features)
-        y = check_labels(pair[1], X.shape[0], f"y of eval_sets[{name!r}]", f"X of eval_sets[{name!r}]", both=False)
-        checked[name] = (X, y > 0)
-    return checked
+    return attack.result(status, message, stop, tol)
 
 
 class _Run:
     """The state of one attack: the victim, the points in order, and a record of every model."""
 
-    def __init__(self, X, y, weight, goal: Goal, eval_sets, theta0, resume):
-        target, objective, feasible_set = goal.theta_target, goal.objective, goal.feasible_set
-        self.X, self.y, self.weight, self.goal, self.target = X, y, weight, goal, target
-        self.objective, self.feasible_set, self.eval_sets = objective, feasible_set, eval_sets
+    def __init__(self, question: Question, eval_sets, theta0, resume):
+        self.question, self.goal, self.eval_sets = question, question.goal, eval_sets
+        self.X, self.y, self.weight = X, y, weight = question.X, question.y, question.sample_weight
+        self.target, self.objective, self.feasible_set = target, objective, feasible_set = (
+            question.theta,
+            question.objective,
+            question.feasible_set,
+        )
         self.supply = Supply(feasible_set, X, target)
         self.sequence, self.path = array("q"), Growing(target.shape)
         self.names = [*NAMES, *(f"accuracy_{name}" for name in eval_sets)]
@@ -218,7 +211,7 @@ class _Run:
         self.target_penalty = objective.penalty(target)
         self.beside = 0.0  # by how much a poison row near the kink may be off, times what it weighs
         if objective.loss.kinked and not objective.is_balanced:
-            self.beside = goal.margin_tol * max(objective.weight_of(label) for label in (-1.0, 1.0))
+            self.beside = self.goal.margin_tol * max(objective.weight_of(label) for label in (-1.0, 1.0))
         self.kink_gap = self._kink_gap(c)
         self.half_k = 0.5 * objective.k(objective.amount(y, weight))
         self.k_per_point = sorted(objective.k_of_point(label) for label in (-1.0, 1.0))
@@ -364,7 +357,7 @@ class _Run:
         sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
         used = int(sequence.max()) + 1 if len(sequence) else 0
         points, labels = self.victim.hand_over(used)  # and its own arrays are free
-        clean = self._clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
+        clean = self.question.clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
         certificate, bound = bound_along_path(self.goal, clean, path, history["lower_bound"])
         if bound == NEVER:
             coarse = certify_coarsely(self.goal, certificate.direction, self.X, self.y, self.weight)
@@ -404,19 +397,6 @@ class _Run:
             goal=self.goal if certificate is None else certificate.goal,
             clean=clean,
             message=message,
-        )
-
-    def _clean_gradient(self):
-        """The clean rows at the target, in one pass: what every certificate along the path is made of."""
-        return clean_gradient(
-            self.X,
-            self.y,
-            self.target,
-            self.objective,
-            self.weight,
-            margin_tol=self.goal.margin_tol,
-            tol=self.goal.tol,
-            compact=True,
         )
 
 

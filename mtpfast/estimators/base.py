@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,13 +13,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
-from mtpfast.arrays.checks import check_X
+from mtpfast.arrays.checks import check_sample_weight, check_X
 from mtpfast.arrays.frames import emptied, is_frame, take_records
+from mtpfast.arrays.labels import Classes
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import make_objective
 from mtpfast.preprocessing.codecs import as_raw, codec_of
 from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
+from mtpfast.question import Question, ask, evaluation_sets
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
 from mtpfast.spaces.base import as_space
@@ -89,7 +90,8 @@ class Poisoner(ClassifierMixin, BaseEstimator):
                     f"y must hold two classes of positive weight, got {len(present)}: {present.tolist()} "
                     f"(sample_weight is zero on the other class)"
                 )
-        signs = np.where(y == classes[1], 1.0, -1.0)
+            sample_weight = check_sample_weight(sample_weight, X.shape[0])
+        signs = Classes(classes).signs(y)
         objective = dataclasses.replace(objective, class_weight=class_weights(self.class_weight, classes))
         trained = refit(X, signs, objective, sample_weight=sample_weight)
         self.classes_ = classes
@@ -130,8 +132,8 @@ class Poisoner(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The clean victim's labels: ndarray of shape (n_samples,)."""
-        positive = self.decision_function(X) > 0
-        return self.classes_[positive.astype(int)]
+        scores = self.decision_function(X)
+        return self._classes.labels(scores)
 
     @classmethod
     def from_estimator(cls, estimator, **params):
@@ -211,28 +213,13 @@ class Poisoner(ClassifierMixin, BaseEstimator):
             self.loss, self.alpha, self.C, self.fit_intercept, self.penalize_intercept, None, self.count_rows
         )
 
-    def _class_weight(self):
-        """The class weights, of -1 and +1."""
-        weights = class_weights(self.class_weight, self.classes_)
-        return dict(zip((-1, 1), weights, strict=True)) if isinstance(weights, tuple) else weights
-
-    def _call(self, target):
-        """The arguments that both attacks share, in the terms of the layers below."""
+    def _question(self, target) -> Question:
+        """What both attacks are asked, in the terms of the layers below; data and feasible set are checked already."""
         check_is_fitted(self)
-        target = self._after_preprocessing(target)
-        theta = binary_linear_model(target, self.coef_.shape[1], self.classes_, self._names)
-        shared = {
-            "loss": self.loss,
-            "alpha": self.alpha,
-            "C": self.C,
-            "fit_intercept": self.fit_intercept,
-            "penalize_intercept": self.penalize_intercept,
-            "class_weight": self._class_weight(),
-            "count_rows": self.count_rows,
-            "feasible_set": self._feasible_set(),
-            "sample_weight": self._sample_weight,
-        }
-        return (self._X, self._signs, theta), shared
+        theta = binary_linear_model(self._after_preprocessing(target), self.coef_.shape[1], self.classes_, self._names)
+        objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
+        margin_tol = self._kink_width(target)
+        return ask(self._X, self._signs, self._sample_weight, theta, objective, self._feasible_set(), margin_tol)
 
     def _kink_width(self, target):
         """``margin_tol``: what was given, else what the estimator that is the target was trained to, if not closely."""
@@ -278,14 +265,12 @@ class Poisoner(ClassifierMixin, BaseEstimator):
             return self._codec.narrow(space)
         return space
 
+    @property
+    def _classes(self) -> Classes:
+        return Classes(self.classes_)
+
     def _to_signs(self, y, name):
-        y = np.asarray(y)
-        known = np.isin(y, self.classes_)
-        if not np.all(known):
-            raise ValueError(
-                f"{name} must hold the labels {self.classes_.tolist()}, got {y[~known].ravel().tolist()[0]!r}"
-            )
-        return np.where(y == self.classes_[1], 1.0, -1.0)
+        return self._classes.signs(y, name)
 
     def _in_user_terms(self, result: PoisoningResult) -> PoisoningResult:
         """The result with the labels and columns of the data given to fit, and with raw records."""
@@ -309,7 +294,7 @@ class Poisoner(ClassifierMixin, BaseEstimator):
             records["points"] = sp.csr_matrix(points) if sp.issparse(result.points) else points
         return dataclasses.replace(
             result,
-            labels=self.classes_[(result.labels > 0).astype(int)],
+            labels=self._classes.labels(result.labels),
             feasible_set=space,
             classes=self.classes_,
             feature_names=self._names,
@@ -334,20 +319,8 @@ class Poisoner(ClassifierMixin, BaseEstimator):
         return dataclasses.replace(result, labels=signs, classes=classes, feasible_set=self._feasible_set())
 
     def _evaluation_sets(self, eval_sets):
-        if eval_sets is None:
-            return None
-        if not isinstance(eval_sets, Mapping):
-            raise TypeError(f"eval_sets must map names to pairs (X, y), got {type(eval_sets).__name__}")
-        converted = {}
-        for name, pair in eval_sets.items():
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise ValueError(f"eval_sets[{name!r}] must be a pair (X, y), got {type(pair).__name__}")
-            X = self._features(pair[0])
-            signs = self._to_signs(pair[1], f"y of eval_sets[{name!r}]")
-            if signs.shape != (X.shape[0],):
-                raise ValueError(f"eval_sets[{name!r}] has {X.shape[0]} rows and labels of shape {signs.shape}")
-            converted[name] = (X, signs)
-        return converted
+        """``name -> (X, whether y is the larger label)``, checked."""
+        return evaluation_sets(eval_sets, lambda rows, _: self._features(rows), self._classes.signs)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

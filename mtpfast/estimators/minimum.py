@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtpfast.minimum.minimum import minimum_poisoning
+from mtpfast.minimum.minimum import tradeoff
 from mtpfast.results.result import PoisoningResult
 
 from .base import Poisoner
@@ -108,7 +108,7 @@ class MinimumPoisoner(Poisoner):
             In the labels and columns of the data given to fit. ``status`` is "unattainable", with
             the proof in ``certificate``, where no number of points suffices.
         """
-        return self._minimum(target, self.tol)
+        return self._minima(target, [self.tol])[0]
 
     def tradeoff(self, target, tols) -> list[PoisoningResult]:
         """How the number of points, and what is proved of it, fall with the tolerance.
@@ -124,17 +124,15 @@ class MinimumPoisoner(Poisoner):
         list of PoisoningResult
             One per tolerance, in the order given.
         """
-        return [self._minimum(target, tol) for tol in np.atleast_1d(tols).tolist()]
+        return self._minima(target, np.atleast_1d(tols).tolist())
 
-    def _minimum(self, target, tol):
-        data, shared = self._call(target)
-        result = minimum_poisoning(
-            *data,
-            **shared,
+    def _minima(self, target, tols):
+        results = tradeoff(
+            self._question(target),
+            tols,
             integer=self.integer,
-            tol=tol,
             max_points=self.max_points,
             rescale=self.rescale,
-            margin_tol=self._kink_width(target),
+            sharper=self._kink_width(target) is None,
         )
-        return self._in_user_terms(result)
+        return [self._in_user_terms(result) for result in results]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mtpfast.attacks.online import poison
+from mtpfast.attacks.online import run
 from mtpfast.results.result import PoisoningResult
 
 from .base import Poisoner
@@ -176,15 +176,12 @@ class ModelTargetedPoisoner(Poisoner):
         PoisoningResult
             In the labels and columns of the data given to fit.
         """
-        data, shared = self._call(target)
-        result = poison(
-            *data,
-            **shared,
+        result = run(
+            self._question(target),
             stop=self.stop,
             tol=self.tol,
             max_points=self.max_points,
             repeats=self.repeats,
-            margin_tol=self._kink_width(target),
             eval_sets=self._evaluation_sets(eval_sets),
             callback=callback,
             resume=None if resume is None else self._in_signs(resume),

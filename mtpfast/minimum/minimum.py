@@ -18,14 +18,15 @@ their hull, and its solution is dealt out: see :mod:`mtpfast.minimum.whole.recor
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from mtpfast.arrays.checks import check_count, check_flag, check_number
 from mtpfast.losses.objective import make_objective
 from mtpfast.oracle.search import find_point
-from mtpfast.proofs.goal import NEAR, trained_margin_tol
-from mtpfast.question import Problem, moved_to, read_question
+from mtpfast.proofs.goal import NEAR
+from mtpfast.question import Problem, Question, moved_to, read_question
 from mtpfast.results.result import PoisoningResult
 
 from .exact import cheapest_scale, exact_minimum
@@ -153,36 +154,43 @@ def minimum_poisoning(
     >>> result.status, result.n_points, result.lower_bound
     ('reached', 13, 13)
     """
-    tol = check_number(tol, "tol")
-    if max_points is not None:
-        max_points = check_count(max_points, "max_points")
     objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows)
-    if objective.is_balanced:
-        raise ValueError(
-            "class_weight='balanced' changes the weights of all rows with every point, so that the fewest points are "
-            "not the solution of a convex program, and no bound is proved: attack with ModelTargetedPoisoner (poison), "
-            "or give the weights of the poisoned data as a dict"
-        )
+    question = read_question(X, y, target, objective, feasible_set, sample_weight, margin_tol, in_blocks=True)
+    options = {"integer": integer, "max_points": max_points, "rescale": rescale, "retrain": retrain}
+    return tradeoff(question, [tol], sharper=margin_tol is None, **options)[0]
+
+
+def tradeoff(question: Question, tols, *, integer, max_points, rescale, retrain=None, sharper) -> list:
+    """:func:`minimum_poisoning` for a checked question and several ``tol``; what they share is solved once.
+
+    ``sharper``: whether points may be looked for once more with a ``margin_tol`` of 1e-9.
+    """
+    tols = [check_number(tol, "tol") for tol in tols]
+    max_points = None if max_points is None else check_count(max_points, "max_points")
     integer, rescale = check_flag(integer, "integer"), check_flag(rescale, "rescale")
-    given = trained_margin_tol(target) if margin_tol is None else margin_tol
-    problem = read_question(X, y, target, objective, feasible_set, sample_weight, given, retrain)
-    curve = None
+    problem, curve = Problem.of(question, retrain), None
     if rescale:
         problem, curve = cheapest_scale(problem)
     found = exact_minimum(problem, integer)
+    return [_near(problem, found, tol, max_points, curve, integer, sharper) for tol in tols]
+
+
+def _near(problem: Problem, exact: Found, tol, max_points, curve, integer, sharper) -> PoisoningResult:
+    """The result for one ``tol``, from the exact minimum."""
+    found = exact
     if tol > 0.0:
-        found = within_ball(problem, found, tol, max_points)
-    elif max_points is not None and found.n_points > max_points:
-        found = closest_model(problem, found, max_points)
+        found = within_ball(problem, exact, tol, max_points)
+    elif max_points is not None and exact.n_points > max_points:
+        found = closest_model(problem, exact, max_points)
     result = _result(problem, found, tol, max_points, curve)
-    rounded = is_rounded(problem, found)
-    hinge = objective.loss.kinked
-    if margin_tol is None and tol == 0.0 and result.status in ("stalled", "unverified") and hinge and not rounded:
+    hinge = problem.objective.loss.kinked
+    short = tol == 0.0 and result.status in ("stalled", "unverified")
+    if sharper and short and hinge and not is_rounded(problem, found):
         again = exact_minimum(moved_to(problem, problem.theta, margin_tol=SHARPER), integer)
-        again.certificate = found.certificate  # other points, but the same claim
-        sharper = _result(problem, again, tol, max_points, curve)
-        if sharper.status == "reached":
-            return sharper
+        again = replace(again, certificate=found.certificate)  # other points, but the same claim
+        again = _result(problem, again, tol, max_points, curve)
+        if again.status == "reached":
+            return again
     return result
 
 

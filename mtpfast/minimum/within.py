@@ -10,7 +10,6 @@ import scipy.sparse as sp
 
 from mtpfast.oracle.supply import Supply
 from mtpfast.proofs.certificate import Certificate, certificate_for, prove
-from mtpfast.proofs.clean_pass import clean_gradient
 from mtpfast.proofs.goal import Goal
 from mtpfast.question import Problem, moved_to
 from mtpfast.training.victim import Victim
@@ -26,7 +25,7 @@ __all__ = ["ball_direction", "closest_model", "descend", "improve", "relaxed_poi
 
 def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     """The best bound found for every model within ``tol``."""
-    theta, objective = problem.theta, problem.objective
+    theta = problem.theta
     tol = max(tol, problem.radius)  # what counts as a hit of any tolerance
     goal = replace(problem.goal, tol=tol)
     starts = []
@@ -48,16 +47,7 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     else:
 
         def clean_at(v):
-            return clean_gradient(
-                problem.X,
-                problem.y,
-                theta,
-                objective,
-                problem.sample_weight,
-                margin_tol=problem.margin_tol,
-                tol=tol,
-                direction=v,
-            )
+            return problem.question.clean_gradient(tol, v)
 
     starts = [v for v in starts if np.any(v)]
     _, v = ball_direction(clean_at, goal, starts)
@@ -225,8 +215,7 @@ def _fit_is_near(problem: Problem, tol) -> bool:
 def closest_model(problem: Problem, exact: Found, max_points) -> Found:
     """The nearest model found with at most ``max_points`` points; the bound is that of the exact target."""
     if not problem.retrain:
-        exact.message += f"; X is too large for the search with {max_points} points"
-        return exact
+        return replace(exact, message=f"{exact.message}; X is too large for the search with {max_points} points")
     reach = float(np.linalg.norm(retrain_victim(problem, [], [], []).theta - problem.theta))
     search = _Search(problem, 0.0, max_points)
     for radius in reach * np.geomspace(0.3, 1e-3, 10):

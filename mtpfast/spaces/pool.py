@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.checks import check_count, check_labels, check_X
-from mtpfast.arrays.labels import plain
+from mtpfast.arrays.labels import Classes, plain
 
 from .specs import agreed, names_of_columns, read_names
 
@@ -111,15 +111,8 @@ class CandidatePool:
         agreed(self.names, read_names(names))
         if self.y is None or classes is None:
             return self
-        classes = np.asarray(classes)
-        unknown = ~np.isin(self.y, classes)
-        if np.any(unknown):
-            i = int(np.argmax(unknown))
-            raise ValueError(
-                f"y of the pool must hold the labels {classes.tolist()}, got {plain(self.y[i])!r} in row {i}"
-            )
         bound = copy.copy(self)
-        bound.y, bound._signs = np.where(self.y == classes[1], 1.0, -1.0), None
+        bound.y, bound._signs = Classes(np.asarray(classes)).signs(self.y, "y of the pool"), None
         return bound
 
     def signs(self) -> np.ndarray | None:

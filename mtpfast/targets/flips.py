@@ -8,7 +8,7 @@ import numpy as np
 
 from mtpfast.arrays.checks import check_count, check_flag, check_number, check_sample_weight, check_X
 from mtpfast.arrays.frames import column_names, is_frame
-from mtpfast.arrays.labels import classes_and_signs
+from mtpfast.arrays.labels import Classes
 from mtpfast.arrays.rows import stack
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import make_objective
@@ -210,8 +210,9 @@ def make_target(
             None if part is None else to_matrix(preprocessing.transform(part)) for part in (X, X_flip, X_eval)
         )
     names, X = column_names(X) if is_frame(X) else None, check_X(X)
-    signs, classes = classes_and_signs(y, X.shape[0])
-    objective = replace(objective, class_weight=class_weights(class_weight, classes))
+    classes = Classes.of(y, X.shape[0])
+    signs = classes.signs(y)
+    objective = replace(objective, class_weight=class_weights(class_weight, classes.values))
     weight = check_sample_weight(sample_weight, X.shape[0])
     if (X_flip is None) != (y_flip is None):
         raise ValueError("X_flip and y_flip must be given together")
@@ -298,7 +299,7 @@ def make_target(
         repeats=chosen.repeats,
         clean_objective=chosen.clean_objective,
         goal=goal,
-        classes_=classes,
+        classes_=classes.values,
         candidates=tuple(candidates),
     )
 
@@ -308,13 +309,8 @@ def _rows(X, y, X_name, y_name, n_features, classes, names):
     own = column_names(X) if is_frame(X) else None
     if names is not None and own is not None and own != names:
         raise ValueError(f"{X_name} has columns {own[:5]}, X has {names[:5]}")
-    X, y = check_X(X, X_name, n_features), np.asarray(y)
-    if y.shape != (X.shape[0],):
-        raise ValueError(f"{y_name} must have shape ({X.shape[0]},), one label per row of {X_name}, got {y.shape}")
-    known = np.isin(y, classes)
-    if not np.all(known):
-        raise ValueError(f"{y_name} must hold the labels of y, {classes.tolist()}, got {y[~known].tolist()[0]!r}")
-    return X, np.where(y == classes[1], 1.0, -1.0)
+    X = check_X(X, X_name, n_features)
+    return X, classes.signs(y, y_name, X.shape[0])
 
 
 def _tape(values, name, default, check):

@@ -10,7 +10,7 @@ import numpy as np
 
 from mtpfast.arrays.checks import check_sample_weight, check_X
 from mtpfast.arrays.frames import column_names, is_frame
-from mtpfast.arrays.labels import signs_of
+from mtpfast.arrays.labels import Classes
 from mtpfast.arrays.rows import stack
 from mtpfast.preprocessing.codecs import as_raw, codec_of
 from mtpfast.preprocessing.steps import to_matrix
@@ -52,7 +52,7 @@ class Audit:
             raise ValueError("preprocessing: the attack was not on raw records, its victim has none")
         self.preprocessing = preprocessing
         self.X = X = check_X(X, n_features=d)
-        self.signs = signs_of(y, result.classes, X.shape[0])
+        self.signs = Classes(result.classes).signs(y, n_rows=X.shape[0])
         self.weight = check_sample_weight(sample_weight, X.shape[0])
         own = self.objective.weights(self.signs, self.weight)
         total = float(X.shape[0]) if own is None else float(own.sum())
@@ -60,7 +60,7 @@ class Audit:
             raise ValueError(f"X has {X.shape[0]} rows, the attack was on {result.n_clean}")
         if abs(total - result.clean_weight) > 1e-9 * total:
             raise ValueError(f"sample_weight sums to {total:g}, in the attack it was {result.clean_weight:g}")
-        self.point_signs = signs_of(result.labels, result.classes, result.points.shape[0], "labels")
+        self.point_signs = Classes(result.classes).signs(result.labels, "labels", result.points.shape[0])
         self.space = _bound(result)
         # How far a record's row may be from the point that the search had in mind.
         rounds = self.codec is not None and not result.feasible_set.is_finite

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.arrays.labels import signs_of
+from mtpfast.arrays.labels import Classes
 
 __all__ = ["inside_set", "used_too_often"]
 
@@ -94,4 +94,4 @@ def _pool_signs(pool, classes):
     """The labels of a pool as -1. and +1., or None where either is allowed."""
     if pool.y is None:
         return None
-    return signs_of(pool.y, classes, len(pool.y), "y of the pool")
+    return Classes(classes).signs(pool.y, "y of the pool")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtpfast.arrays.checks import check_X
-from mtpfast.arrays.labels import signs_of
+from mtpfast.arrays.labels import Classes
 from mtpfast.preprocessing.steps import to_matrix
 from mtpfast.preprocessing.texts import TextCodec
 
@@ -77,7 +77,7 @@ def _refit_pipeline(audit, y):
     poisoned, y_poisoned, mask = result.poisoned(audit.table, y)
     refitted = clone(audit.preprocessing).fit(poisoned, y_poisoned)
     rows = check_X(to_matrix(refitted.transform(poisoned)), "the refitted preprocessing's rows")
-    all_signs = signs_of(y_poisoned, result.classes, len(mask))
+    all_signs = Classes(result.classes).signs(y_poisoned)
     training = Training.of(result.objective, rows, all_signs, audit.training.weight)
     again = descend(training, reference_fit(training)[0])
     before, after = X @ theta[:-1] + theta[-1], rows[~mask] @ again[:-1] + again[-1]

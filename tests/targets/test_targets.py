@@ -168,7 +168,7 @@ def test_target_is_frozen_and_short_in_print(cancer):
         ({"X_flip": np.ones((2, 30))}, "X_flip and y_flip must be given together"),
         ({"X_eval": np.ones((2, 30))}, "X_eval and y_eval must be given together"),
         ({"X_flip": np.ones((2, 3)), "y_flip": [1, -1]}, "X_flip has 3 features, expected 30"),
-        ({"X_flip": np.ones((2, 30)), "y_flip": [1, 3]}, "y_flip must hold the labels of y"),
+        ({"X_flip": np.ones((2, 30)), "y_flip": [1, 3]}, "y_flip must hold the labels .* got 3 in row 1"),
         ({"X_flip": np.ones((2, 30)), "y_flip": [1]}, r"y_flip must have shape \(2,\)"),
         ({"X_flip": np.full((2, 30), np.nan), "y_flip": [1, -1]}, "X_flip contains NaN"),
         ({"sample_weight": -np.ones(569)}, "sample_weight must be finite and non-negative"),
