@@ -187,7 +187,7 @@ def custom(
     rise, step = np.diff(v), np.diff(GRID)
     if np.any(rise < g[:-1] * step - scale[:-1]) or np.any(rise > g[1:] * step + scale[1:]):
         raise ValueError(f"the derivative of loss {name!r} does not belong to its value")
-    if np.any(bend < 0.0):
+    if np.any(bend < -1e-12):
         raise ValueError(f"the second_derivative of loss {name!r} must be at least 0, got {np.min(bend):g}")
     loss.examine()
     if loss.not_compiled:

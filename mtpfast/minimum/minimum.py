@@ -75,7 +75,9 @@ def minimum_poisoning(
         The clean data. Arrays of numbers are read in blocks, once, and never copied as a whole.
     y : array-like of shape (n_samples,), -1 and +1
     target : fitted linear model, pair (coef, intercept), or array (w, b)
-    loss : {"hinge", "squared_hinge", "log_loss"}
+    loss : {"hinge", "squared_hinge", "log_loss"} or Loss
+        Over a space, one of one's own (:func:`mtpfast.losses.custom`) needs a second derivative and a convex
+        ``-1 / phi'``; ``loss.missing()`` says which of them it lacks. A pool takes any.
     alpha, C : float, optional
         The penalty: ``k = N alpha`` or ``k = 1 / C``; at most one, with neither ``alpha=0.01``.
     fit_intercept, penalize_intercept : bool

@@ -52,7 +52,6 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.frozen import freeze
 from mtpfast.arrays.rounding import UNIT, gamma
-from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import Objective
 
 from .bounds import whole
@@ -290,7 +289,7 @@ def bound_along_path(goal: Goal, clean: CleanGradient | None, path, claims):
     ``claims``: Theorem 2 at every model; ``clean``: what one pass left behind, for this goal. A certificate looks at
     the hull of whole records and at all that counts as a hit, so it may prove less than is claimed; where copies are
     limited, of which Theorem 2 knows nothing, it proves more. Then models between are looked at too. There is no
-    certificate where nothing is proved, nor for a loss that is not built in: its number is the lesser of both alike.
+    certificate where nothing is proved.
     """
     claims = np.where(np.isfinite(claims), claims, 0.0)
     best = int(np.argmax(claims))
@@ -309,8 +308,6 @@ def bound_along_path(goal: Goal, clean: CleanGradient | None, path, claims):
     value, model, rounding = max(found, key=lambda entry: entry[:2])
     if not value > 0.0:
         return None, 0
-    if goal.objective.loss not in LOSSES.values():
-        return None, whole(value)
     certificate = Certificate(
         "model",
         goal.theta_target,

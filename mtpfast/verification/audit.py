@@ -163,7 +163,7 @@ class Audit:
 
 
 def _theorem_2(result, X, signs, weight, largest):
-    """The paper's bound at the model of the path where it is best: for losses without a certificate.
+    """The paper's bound at the model of the path where it is best: for results without a certificate.
 
     ``N >= [J(theta_p) - J(theta)] / [D + (k_1 / 2) (theta' R theta - theta_p' R theta_p)]``, J on the
     clean rows alone, k_1 = alpha or 0.

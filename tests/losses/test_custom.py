@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from planted import planted
 
 from mtpfast import CandidatePool, FeatureSpace, PoisoningResult, make_target
 from mtpfast.attacks.online import poison
@@ -89,6 +90,9 @@ def test_algorithm_1_is_that_of_the_built_in_loss(own, rows, name, penalize_inte
     assert_allclose(known.X_poison, mine.X_poison, atol=1e-3)
     assert_allclose(known.loss_difference, mine.loss_difference, rtol=1e-5)
     assert 0 < mine.lower_bound <= known.lower_bound
+    check = mine.certificate.check(*rows)
+    assert check.holds
+    assert check.n_poison >= mine.lower_bound
 
 
 @pytest.mark.parametrize("name", ["log_loss", "squared_hinge"])
@@ -112,6 +116,22 @@ def test_the_minimum_is_that_of_the_built_in_loss(own, rows, name, space):
     assert_allclose(check.value, known.certificate.value, rtol=1e-4)
     assert check.value <= known.certificate.value * (1.0 + 1e-9)
     assert mine.verify(*rows).ok or mine.status != "reached"
+
+
+@pytest.mark.parametrize("name", ["log_loss", "squared_hinge"])
+def test_planted_points_are_found_and_bounded_as_for_the_built_in_loss(own, name):
+    """Any convention, boxes, labels, weights: the same status, count and minimum, no bound above what was planted."""
+    for seed in range(5):
+        problem = planted(seed, name)
+        kind = {key: value for key, value in problem.kind.items() if key != "loss"}
+        known, mine = (
+            minimum_poisoning(*problem[:3], loss=loss, feasible_set=problem.feasible_set, **kind)
+            for loss in (name, own[name])
+        )
+        assert (known.status, known.n_points) == (mine.status, mine.n_points), problem.about
+        assert_allclose(known.history["minimum"], mine.history["minimum"], rtol=1e-6)  # cut to 1e-9 each
+        assert mine.certificate.check(problem.X, problem.y).holds
+        assert mine.lower_bound <= problem.k
 
 
 def test_a_pool_asks_for_no_more_than_the_derivative(own, rows):
