@@ -16,12 +16,14 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from mtpfast.arrays.checks import check_sample_weight, check_X
 from mtpfast.arrays.frames import emptied, is_frame, take_records
 from mtpfast.arrays.labels import Classes
+from mtpfast.guarantee.per_row import certify, check_rows, told
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import make_objective
 from mtpfast.preprocessing.codecs import as_raw, codec_of
 from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
 from mtpfast.question import Question, ask, evaluation_sets
+from mtpfast.results.guarantee import SHARES, Guarantee
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
 from mtpfast.spaces.base import as_space
@@ -134,6 +136,66 @@ class Poisoner(ClassifierMixin, BaseEstimator):
         """The clean victim's labels: ndarray of shape (n_samples,)."""
         scores = self.decision_function(X)
         return self._classes.labels(scores)
+
+    def certify(
+        self, X_eval, y_eval=None, *, budgets=SHARES, attack=True, rows=None, n_jobs=None, verbose=0, callback=None
+    ) -> Guarantee:
+        """How few insertions could flip each prediction of the clean victim: proved, and found.
+
+        Parameters
+        ----------
+        X_eval : array-like, sparse matrix or table of shape (n_rows, n_features)
+        y_eval : array-like of shape (n_rows,), optional
+            What the rows should be. A row that the clean victim has wrong already is flipped by 0 points. By default
+            the *predictions* are what is protected.
+        budgets : sequence of int or float
+            Numbers of points, or shares of the clean rows, that summaries report.
+        attack : bool, default=True
+            Whether to look for attacks on every row as well.
+        rows : array-like of int, optional
+            Only these rows.
+        n_jobs : int, optional
+            Threads.
+        verbose : int, default=0
+            1: a line to the standard error as batches are done.
+        callback : callable, optional
+            ``callback(n_done, n_rows, seconds)`` after every batch. A KeyboardInterrupt, there or anywhere, ends the
+            search and keeps what is done.
+
+        Returns
+        -------
+        Guarantee
+
+        Raises
+        ------
+        ValueError
+            Where no bound can be proved, with the reason; for rows or labels that do not fit the victim.
+        """
+        check_is_fitted(self)
+        X = self._features(X_eval)
+        scores = X @ self.coef_[0] + self.intercept_[0]
+        labels = self._classes.labels(scores) if y_eval is None else np.asarray(y_eval)
+        if labels.shape != (X.shape[0],):
+            raise ValueError(f"y_eval must have shape ({X.shape[0]},), one label per row, got {labels.shape}")
+        chosen = np.arange(X.shape[0]) if rows is None else check_rows(rows, X.shape[0])
+        budgets = tuple(k.item() if isinstance(k, np.generic) else k for k in budgets)
+        theta = np.append(self.coef_[0], self.intercept_)
+        objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
+        guarantee = certify(
+            self._X, self._signs, theta, objective, self._feasible_set(), X[chosen],
+            self._to_signs(labels[chosen], "y_eval"), sample_weight=self._sample_weight, budgets=budgets,
+            attack=attack, n_jobs=n_jobs, progress=told(callback, verbose),
+        )  # fmt: skip
+        records = None if self._codec is None else self._codec.decode(guarantee.points)
+        return dataclasses.replace(
+            guarantee,
+            labels=labels[chosen],
+            row=chosen,
+            classes=self.classes_,
+            attack_label=self._classes.labels(guarantee.attack_label),
+            records=records,
+            preprocessing=self.preprocessing_,
+        )
 
     @classmethod
     def from_estimator(cls, estimator, **params):

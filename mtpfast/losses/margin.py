@@ -188,6 +188,13 @@ class Loss(ABC):
         """
         return np.full_like(np.asarray(margin, dtype=float), np.inf)
 
+    def offset(self, slope) -> np.ndarray:
+        """``-phi*(-slope)``: the largest number with ``phi(m) >= offset - slope m`` for all m, elementwise.
+
+        For every slope that ``-phi'`` takes, to 16 units of rounding of the terms.
+        """
+        raise NotImplementedError(f"the conjugate of loss {self.name!r} is not known")
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -225,6 +232,9 @@ class Hinge(Loss):
 
     def crests(self, first, last):
         return 0.0, 1.0, _share(first[0], last[0], 1.0), _share(first[1], last[1], 1.0)
+
+    def offset(self, slope):
+        return np.asarray(slope, dtype=float)
 
 
 class SquaredHinge(Loss):
@@ -276,6 +286,10 @@ class SquaredHinge(Loss):
     def shrinkage(self, margin):
         # phi*(-s) = -s + s^2 / 4, so the sum is (2 (1 - m) - s)^2 / 4 with s = 2 (1 - t) (1 - m).
         return self.value(margin)
+
+    def offset(self, slope):
+        slope = np.asarray(slope, dtype=float)
+        return slope - 0.25 * slope * slope
 
 
 class LogLoss(Loss):
@@ -349,6 +363,12 @@ class LogLoss(Loss):
         # which is at most that of chi^2, (s - p)^2 / (p (1 - p)) = t^2 p / (1 - p).
         with np.errstate(over="ignore"):
             return np.exp(-np.asarray(margin, dtype=float))
+
+    def offset(self, slope):
+        slope = np.asarray(slope, dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 log 0 = 0
+            entropy = -slope * np.log(slope) - (1.0 - slope) * np.log1p(-slope)
+        return np.where((slope > 0.0) & (slope < 1.0), entropy, 0.0)
 
 
 def _sigmoid(z):

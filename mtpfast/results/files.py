@@ -17,6 +17,7 @@ from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.certificate import Certificate
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import Goal
+from mtpfast.proofs.pointwise import Pointwise
 from mtpfast.spaces import CandidatePool
 from mtpfast.spaces.base import is_space
 from mtpfast.spaces.labelled import KINDS
@@ -36,6 +37,7 @@ _PARTS = {
     CandidatePool: ("X", "y", "max_repeats"),
     Goal: tuple(field.name for field in dataclasses.fields(Goal)),
     CleanGradient: tuple(field.name for field in dataclasses.fields(CleanGradient)),
+    Pointwise: tuple(field.name for field in dataclasses.fields(Pointwise)),
     Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),
 }
 

@@ -1,0 +1,345 @@
+"""The search for what proves most: a bundle method over many rows at a time.
+
+Equation (4) of ``proofs/pointwise.py`` is concave in the mixture of lines, tau and lam. For every row and case it is
+maximised by Newton's method with a logarithmic barrier, the minimum over the points softened by the same
+temperature; its mean minimiser theta is where the next line touches the clean loss. The number m of points grows to
+where (4) is 0, and all begins again, for the case of the row that allows least. Nothing here is believed: what comes
+out is evaluated by the proof's own arithmetic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtpfast.proofs.pointwise import Case, Hull, Lines, lines_of
+
+__all__ = ["Search", "Soft"]
+
+
+N_LINES = 16  # per row
+MOST = 8.0  # points per clean row that anything is proved of
+NEAR = 1.25  # cases that allow so much more than the one that allows least are looked at with it
+STEPS = 6  # of Newton's method, after each new line
+HOT, COLD = 3e-3, 2e-4  # temperatures, as shares of the right side of (1)
+
+
+class Soft:
+    """Equation (4) of some rows of one case, at one choice of multipliers, with its minimiser."""
+
+    def __init__(self, search, case: Case, a, m):
+        objective, self.case, self.a, self.m = search.objective, case, a, m
+        self.hull: Hull = search.hulls[case.label]
+        self.theta, self.R = search.theta, search.R
+        self.per_point = objective.weight_of(case.label) * case.sigma
+        self.k_per_point = objective.k_of_point(case.label) * case.share
+        self.k = (search.k + self.k_per_point * m)[:, None]
+        self.M = (m * self.per_point)[:, None]
+        self.kappa = case.kappa if case.has_margin else 0.0
+        self.push_off = self.M * (case.label * self.hull.lower)
+        self.push_on = self.M * (case.label * self.hull.upper)
+        self.loss = search.loss
+
+    def at(self, c, p, tau, lam, heat=None):
+        """Set ``value``, ``off`` and ``on`` (the minimisers theta of both ends) and ``share`` (of the upper end)."""
+        q = tau[:, None] * self.a - p - self.k * (self.R * self.theta)
+        rest = (1.0 - lam)[:, None]
+        ends = []
+        for push in (self.push_off, self.push_on):
+            theta = (push * rest - q) / (2.0 * self.k)
+            ends.append((theta, push * self.theta - self.k * theta * theta))
+        (self.off, low), (self.on, high) = ends
+        if heat is None:
+            least, self.share = self.hull.least(low, high)
+            self.share = self.share.astype(float)
+        else:
+            least, self.share = _softened(self.hull, low, high, heat)
+        self.value = c - self.loss - self.M[:, 0] * lam * self.kappa + least
+        return self
+
+    @property
+    def mean(self):
+        """The minimiser theta."""
+        return self.off + self.share * (self.on - self.off)
+
+    @property
+    def pushed(self):
+        """``M l x . theta`` at the minimiser."""
+        return (self.push_off * self.off * (1.0 - self.share) + self.push_on * self.on * self.share).sum(axis=1)
+
+    def growth(self, lam):
+        """How ``value`` changes with m, the multipliers staying what they are."""
+        theta, hull = self.mean, self.hull
+        x = hull.lower + self.share * (hull.upper - hull.lower)
+        penalty = (theta * theta) @ self.R - theta @ (self.R * self.theta)
+        product = ((1.0 - self.share) * hull.lower * self.off + self.share * hull.upper * self.on).sum(axis=1)
+        side = lam * self.kappa + self.case.label * ((1.0 - lam) * product - x @ self.theta)
+        return self.k_per_point * penalty - self.per_point * side
+
+
+def _softened(hull, low, high, heat):
+    """``least`` with the minimum over the levels of a group softened: ``-heat log sum exp(-value / heat)``."""
+    fall = (low - high) / heat[:, None]
+    if hull.order is None:
+        share = 1.0 / (1.0 + np.exp(-np.clip(fall, -700.0, 700.0)))
+        return low.sum(axis=1) - heat * np.logaddexp(0.0, fall).sum(axis=1), share
+    fall = fall[:, hull.order]
+    top = np.maximum.reduceat(fall, hull.starts, axis=1)
+    top = np.where(hull.exactly, top, np.maximum(top, 0.0))
+    weight = np.exp(fall - top[:, hull.group])
+    total = np.add.reduceat(weight, hull.starts, axis=1) + np.where(hull.exactly, 0.0, np.exp(-np.maximum(top, 0.0)))
+    share = np.empty_like(low)
+    share[:, hull.order] = weight / total[:, hull.group]
+    return low.sum(axis=1) - heat * (top + np.log(total)).sum(axis=1), share
+
+
+class Search:
+    """The clean victim, the points, and the lines that all rows share.
+
+    Parameters
+    ----------
+    X, y, objective, sample_weight
+        The clean data.
+    theta : ndarray of shape (d + 1,)
+        The clean victim.
+    hulls : dict of label to Hull
+    cases : list of Case
+    first : Lines
+        Of theta alone, with the slopes that its margin rows have.
+    """
+
+    def __init__(self, X, y, objective, sample_weight, theta, hulls, cases, first: Lines):
+        self.X, self.y, self.objective, self.sample_weight = X, y, objective, sample_weight
+        self.theta, self.hulls, self.cases, self.first = theta, hulls, cases, first
+        self.R = objective.R(len(theta) - 1)
+        self.k = objective.k(objective.amount(y, sample_weight))
+        self.loss = first.loss
+        self.most = MOST * X.shape[0]
+
+    def run(self, a):
+        """Multipliers for rows ``a`` (K, d + 1): a :class:`Bundle`."""
+        bundle = Bundle(self, a)
+        for _ in range(4 * N_LINES):
+            rows = np.flatnonzero(bundle.open())
+            if not len(rows):
+                break
+            binding = np.argmin(bundle.m[rows], axis=1)
+            touched = np.empty((len(rows), len(self.theta)))
+            for j in np.unique(binding):
+                here = binding == j
+                touched[here] = bundle.minimiser(rows[here], j)
+            bundle.add(rows, touched)
+            near = bundle.m[rows] <= NEAR * bundle.m[rows].min(axis=1)[:, None] + 0.1
+            near[np.arange(len(rows)), binding] = True
+            for j in np.flatnonzero(near.any(axis=0)):
+                bundle.improve(rows[near[:, j]], j)
+            bundle.look(rows)
+        bundle.settle()
+        return bundle
+
+
+class Bundle:
+    """Lines, mixtures and multipliers of some rows, and the number of points that each case allows."""
+
+    def __init__(self, search: Search, a):
+        self.search, self.a = search, a
+        K, D, J = len(a), a.shape[1], len(search.cases)
+        self.n_lines = np.ones(K, dtype=np.intp)
+        self.c, self.p = np.zeros((K, N_LINES)), np.zeros((K, N_LINES, D))
+        self.c[:, 0], self.p[:, 0] = search.first.c[0], search.first.p[0]
+        self.index = np.zeros((K, N_LINES), dtype=np.intp)  # among the models
+        self.models, self.lines = [search.theta[None]], [search.first]
+        self.n_models = 1
+        self.mu = np.zeros((K, J, N_LINES))
+        self.mu[:, :, 0] = 1.0
+        away = np.maximum(a @ search.theta, 0.0) / np.maximum((a * a).sum(axis=1), 1e-300)
+        self.tau = np.repeat(2.0 * search.k * away[:, None], J, axis=1)
+        self.lam = np.tile([0.5 if case.has_margin else 0.0 for case in search.cases], (K, 1))
+        self.m = np.zeros((K, J))
+        self.rounds = np.zeros((K, J), dtype=np.intp)
+        self.stale, self.seen = np.zeros(K, dtype=np.intp), np.zeros(K)
+        for j in range(J):
+            self._grow(np.arange(K), j)
+        self.first = self.tau.copy(), self.lam.copy()
+
+    def open(self):
+        """The rows that may still gain."""
+        least = self.m.min(axis=1)
+        return (self.n_lines < N_LINES) & (self.stale < 2) & (least < self.search.most)
+
+    def _soft(self, rows, j, m=None):
+        return Soft(self.search, self.search.cases[j], self.a[rows], self.m[rows, j] if m is None else m)
+
+    def _mixed(self, rows, mu):
+        T = mu.shape[1]
+        return np.sum(mu * self.c[rows, :T], axis=1), (mu[:, None] @ self.p[rows, :T])[:, 0]
+
+    def _heat(self, rows, j):
+        case = self.search.cases[j]
+        share = np.maximum(HOT * 0.5 ** self.rounds[rows, j], COLD)
+        return share * np.maximum(self.m[rows, j], 1.0) * max(self._soft(rows[:1], j).per_point, 0.1 * case.share, 1e-3)
+
+    def minimiser(self, rows, j):
+        """Where the next lines touch."""
+        soft = self._soft(rows, j)
+        mixed = self._mixed(rows, self.mu[rows, j])
+        return soft.at(*mixed, self.tau[rows, j], self.lam[rows, j], self._heat(rows, j)).mean
+
+    def add(self, rows, models):
+        search = self.search
+        lines = lines_of(models, search.X, search.y, search.objective, search.sample_weight)
+        at = self.n_lines[rows]
+        self.c[rows, at], self.p[rows, at] = lines.c, lines.p
+        self.index[rows, at] = self.n_models + np.arange(len(rows))
+        self.models.append(models)
+        self.lines.append(lines)
+        self.n_models += len(rows)
+        self.n_lines[rows] += 1
+
+    def joined(self) -> Lines:
+        """The lines of all models."""
+        parts = [np.concatenate([getattr(lines, name) for lines in self.lines]) for name in ("c", "p", "error")]
+        return Lines(*parts, self.search.loss)
+
+    def improve(self, rows, j):
+        """Maximise (4) over mixture, tau and lam, and let m grow."""
+        before = self.m[rows, j].copy()
+        kept = self.mu[rows, j].copy(), self.tau[rows, j].copy(), self.lam[rows, j].copy()
+        self._maximised(rows, j, *kept, self.m[rows, j])
+        self._grow(rows, j)
+        worse = self.m[rows, j] < before
+        back = rows[worse]
+        self.mu[back, j], self.tau[back, j], self.lam[back, j] = (part[worse] for part in kept)
+        self.m[back, j] = before[worse]
+        self.rounds[rows, j] += 1
+
+    def _maximised(self, rows, j, mu, tau, lam, m):
+        """Newton's method for m points, from these multipliers."""
+        T = int(self.n_lines[rows].max())
+        new = np.arange(T) == self.n_lines[rows, None] - 1
+        have = np.arange(T) < self.n_lines[rows, None]
+        mu = mu[:, :T] * (0.9 / mu.sum(axis=1))[:, None]
+        mu = np.where(have, np.maximum(np.where(new, 0.08, mu), 1e-4), 1e-12)
+        tau = np.maximum(tau, 1e-6)
+        soft, heat = self._soft(rows, j, m), self._heat(rows, j)
+        mu, tau, lam = _maximise(soft, self.c[rows, :T], self.p[rows, :T], self.a[rows], mu, tau, lam, heat)
+        mu = np.where(mu > 1e-6, mu, 0.0)
+        self.mu[rows, j, :T], self.tau[rows, j], self.lam[rows, j] = mu / mu.sum(axis=1)[:, None], tau, lam
+
+    def settle(self):
+        """Find for every case what proves the whole number of points that all cases of its row allow.
+
+        What proves most may prove nothing for fewer points; what the search began with proves none at least, and all
+        numbers up to its own.
+        """
+        firm = 1e-10 * (1.0 + abs(self.search.loss))
+        self.count = np.floor(np.minimum(self.m.min(axis=1), 2.0**53))
+        rows = np.flatnonzero(self.count >= 0.0)
+        for j in range(self.m.shape[1]):
+            wrong = rows[self._value(rows, j) <= firm]
+            kept = self.mu[wrong, j].copy(), self.tau[wrong, j].copy(), self.lam[wrong, j].copy()
+            self.mu[wrong, j] = np.arange(N_LINES) == 0
+            self.tau[wrong, j], self.lam[wrong, j] = self.first[0][wrong, j], self.first[1][wrong, j]
+            still = self._value(wrong, j) <= firm
+            if np.any(still):
+                wrong, kept = wrong[still], [part[still] for part in kept]
+                self._maximised(wrong, j, *kept, self.count[wrong])
+
+    def _value(self, rows, j):
+        soft = self._soft(rows, j, self.count[rows])
+        return soft.at(*self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]).value
+
+    def look(self, rows):
+        """Count how often in a row a line has brought a row nothing."""
+        least = self.m[rows].min(axis=1)
+        gained = (least > self.seen[rows] * 1.003 + 0.02) | (self.n_lines[rows] < 6)
+        self.seen[rows] = np.where(gained, least, self.seen[rows])
+        self.stale[rows] = np.where(gained, 0, self.stale[rows] + 1)
+
+    def _grow(self, rows, j):
+        """The largest m that the multipliers prove: (4) is concave in m, so Newton's method comes down to its zero."""
+        case = self.search.cases[j]
+        mixed, tau, lam = self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]
+        m = self.m[rows, j].copy()
+        if case.share == 0.0:
+            positive = self._soft(rows, j).at(*mixed, tau, lam).value > 0.0
+            self.m[rows, j] = np.where(positive, self.search.most, -1.0)
+            return
+        tiny = 1e-10 * abs(self.search.loss) + 1e-300
+        for _ in range(60):
+            soft = self._soft(rows, j, m).at(*mixed, tau, lam)
+            falls = soft.growth(lam)
+            down = falls < 0.0
+            near = down & (soft.value > -tiny) & (soft.value < 1e-4 * np.abs(falls) * np.maximum(m, 1e-3))
+            to = np.where(down, m - soft.value / np.where(down, falls, -1.0), self.search.most)
+            to = np.clip(to, 0.0, self.search.most)
+            if np.all(near | (to == m)):
+                break
+            m = np.where(near, m, to)
+        m *= 1.0 - 1e-9
+        proved = self._soft(rows, j, m).at(*mixed, tau, lam).value > -tiny
+        self.m[rows, j] = np.where(proved, m, -1.0)
+
+
+def _maximise(soft, c, p, a, mu, tau, lam, heat):
+    """Newton's method for (4) plus ``heat`` times the logarithms of mu, 1 - sum mu, tau and lam."""
+    K, T = mu.shape
+    free = soft.case.has_margin
+
+    def evaluate(mu, tau, lam):
+        soft.at((mu * c).sum(axis=1), (mu[:, None] @ p)[:, 0], tau, lam, heat)
+        barrier = np.log(mu).sum(axis=1) + np.log1p(-mu.sum(axis=1)) + np.log(tau)
+        return soft.value + heat * (barrier + (np.log(lam) if free else 0.0))
+
+    value = evaluate(mu, tau, lam)
+    diagonal = np.arange(T)
+    for _ in range(STEPS):
+        slack = 1.0 - mu.sum(axis=1)
+        gradient = np.empty((K, T + 2))
+        theta = soft.mean
+        gradient[:, :T] = c - (p @ theta[:, :, None])[:, :, 0] + heat[:, None] * (1.0 / mu - 1.0 / slack[:, None])
+        gradient[:, T] = (a * theta).sum(axis=1) + heat / tau
+        gradient[:, T + 1] = soft.pushed - soft.M[:, 0] * soft.kappa + heat / lam if free else 0.0
+        low = np.concatenate([-p, a[:, None], soft.push_off[:, None]], axis=1)
+        high = low.copy()
+        high[:, -1] = soft.push_on
+        bend = 1.0 / (2.0 * soft.k)
+        H = (low * ((1.0 - soft.share) * bend)[:, None]) @ low.transpose(0, 2, 1)
+        H += (high * (soft.share * bend)[:, None]) @ high.transpose(0, 2, 1)
+        move = high * soft.on[:, None] - low * soft.off[:, None]
+        weighted = move * (soft.share / heat[:, None])[:, None]
+        H += weighted @ move.transpose(0, 2, 1)
+        if soft.hull.order is None:
+            H -= (weighted * soft.share[:, None]) @ move.transpose(0, 2, 1)
+        else:
+            mean = np.add.reduceat((move * soft.share[:, None])[:, :, soft.hull.order], soft.hull.starts, axis=2)
+            H -= (mean / heat[:, None, None]) @ mean.transpose(0, 2, 1)
+        H[:, :T, :T] += (heat / slack**2)[:, None, None]
+        H[:, diagonal, diagonal] += heat[:, None] / mu**2
+        H[:, T, T] += heat / tau**2
+        if free:
+            H[:, T + 1, T + 1] += heat / lam**2
+        else:
+            H[:, T + 1], H[:, :, T + 1], H[:, T + 1, T + 1] = 0.0, 0.0, 1.0
+        scale = np.sqrt(np.einsum("kii->ki", H))
+        H /= scale[:, :, None] * scale[:, None]
+        H[:, np.arange(T + 2), np.arange(T + 2)] += 1e-10
+        step = np.linalg.solve(H, (gradient / scale)[:, :, None])[:, :, 0] / scale
+        gain = (gradient * step).sum(axis=1)
+        if np.max(gain / heat) < 0.1:
+            break
+        at = np.column_stack([mu, tau, lam, slack])
+        to = np.column_stack([step, -step[:, :T].sum(axis=1)])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(to < 0.0, -at / to, np.inf).min(axis=1)
+        length = np.minimum(1.0, 0.95 * room)
+        for _ in range(6):
+            trial = (mu + length[:, None] * step[:, :T], tau + length * step[:, T], lam + length * step[:, T + 1])
+            trial_value = evaluate(*trial)
+            short = ~(trial_value >= value + 1e-4 * length * gain - 1e-9 * np.abs(value))
+            if not np.any(short):
+                break
+            length = np.where(short, 0.3 * length, length)
+        length = np.where(short, 0.0, length)
+        mu, tau, lam = mu + length[:, None] * step[:, :T], tau + length * step[:, T], lam + length * step[:, T + 1]
+        value = evaluate(mu, tau, lam)
+    return mu, tau, lam

@@ -1,0 +1,265 @@
+"""What a guarantee is: per prediction, a number of insertions that provably cannot flip it, and an attack that does."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from mtpfast.arrays.checks import check_X
+from mtpfast.arrays.labels import Classes
+from mtpfast.proofs.bounds import NEVER
+from mtpfast.proofs.pointwise import Pointwise
+
+from .files import FORMAT, decode_field, encode, read_file
+
+__all__ = ["Guarantee", "GuaranteeCheck", "NEVER"]
+
+
+STATUSES = ("done", "wrong", "interrupted")
+SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+
+
+class GuaranteeCheck(NamedTuple):
+    """What :meth:`Guarantee.check` found.
+
+    ``ok``: everything that is claimed is proved. ``lower_bound``: what is proved per row (0: nothing). ``failed``: the
+    numbers of the rows whose claim is not.
+    """
+
+    ok: bool
+    lower_bound: np.ndarray
+    failed: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Guarantee:
+    """How few insertions could flip each prediction of a linear model, from both sides.
+
+    Attributes
+    ----------
+    lower_bound : ndarray of int64, shape (n_rows,)
+        **Proved**: fewer inserted points than so many do not flip the row. 0 where the clean model is wrong already, or
+        where nothing is proved.
+    upper_bound : ndarray of int64, shape (n_rows,)
+        **Found**: so many points flip it (0 where it is wrong already; ``2**63 - 1`` where no attack was found).
+    status : ndarray of str, shape (n_rows,)
+        "done", "wrong" (the clean model is, measured by y_eval) or "interrupted" (not looked at).
+    labels : ndarray of shape (n_rows,)
+        What is protected: y_eval, or the prediction.
+    row : ndarray of int, shape (n_rows,)
+        The number of each row in X_eval.
+    attack_row, points, attack_label, attack_count
+        The attacks: for every distinct point the row (a position in ``lower_bound``) that it is aimed at, the point,
+        its label, and how often it is inserted.
+    classes : ndarray of shape (2,)
+    n_clean : int
+    budgets : tuple
+        What summaries report, counts or shares of ``n_clean``.
+    proof : Pointwise
+        The certificate of every row.
+    preprocessing : fitted transformer or None
+        What the victim does to raw records. Not saved.
+    records : table or None
+        The raw records of ``points``.
+
+    Notes
+    -----
+    A flip is any model whose score of the row is not on the side of its label, 0 included. What is bounded is
+    insertion: clean rows are neither removed nor changed. With weak regularisation the bounds are 1 to 20 points: true,
+    and of little use.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import minmax_scale
+    >>> from mtpfast import FeatureSpace, ModelTargetedPoisoner
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = minmax_scale(X).clip(0, 1)
+    >>> victim = ModelTargetedPoisoner(alpha=0.09, feasible_set=FeatureSpace(0, 1)).fit(X[::2], y[::2])
+    >>> guarantee = victim.certify(X[1:21:2], y[1:21:2])
+    >>> bool((guarantee.lower_bound <= guarantee.upper_bound).all()), guarantee.check(X[::2], y[::2]).ok
+    (True, True)
+    >>> guarantee.certified_error(0.01) >= guarantee.attacked_error(0.01)
+    True
+    """
+
+    lower_bound: np.ndarray
+    upper_bound: np.ndarray
+    status: np.ndarray
+    labels: np.ndarray
+    row: np.ndarray
+    attack_row: np.ndarray
+    points: Any
+    attack_label: np.ndarray
+    attack_count: np.ndarray
+    classes: np.ndarray
+    n_clean: int
+    budgets: tuple
+    proof: Pointwise
+    preprocessing: Any = None
+    records: Any = None
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                view = value.view()
+                view.flags.writeable = False
+                object.__setattr__(self, field.name, view)
+
+    @property
+    def clean_error(self) -> float:
+        """The share of rows on which the clean model is wrong."""
+        return float(np.mean(self.status == "wrong"))
+
+    def certified_error(self, k, groups=None):
+        """No attack with k points has more of the rows wrong than this share: proved.
+
+        Parameters
+        ----------
+        k : int or float
+            A number of points, or (a float) a share of ``n_clean``.
+        groups : array-like of shape (n_rows,), optional
+            A group per row: then the shares by group, as a dict.
+        """
+        return self._share(self.lower_bound, k, groups)
+
+    def attacked_error(self, k, groups=None):
+        """The share of rows that k points flip, each row attacked on its own: found. See :meth:`certified_error`."""
+        return self._share(self.upper_bound, k, groups)
+
+    def _share(self, bound, k, groups):
+        wrong = bound <= self.count_of(k)
+        if groups is None:
+            return float(np.mean(wrong))
+        groups = np.asarray(groups)
+        if groups.shape != wrong.shape:
+            raise ValueError(f"groups must have shape {wrong.shape}, one per row, got {groups.shape}")
+        return {group.item() if hasattr(group, "item") else group: float(np.mean(wrong[groups == group]))
+                for group in np.unique(groups)}  # fmt: skip
+
+    def count_of(self, k) -> int:
+        """A budget as a number of points."""
+        if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, float, np.integer, np.floating)):
+            raise TypeError(f"k must be a number of points or a share of the clean rows, got {k!r}")
+        if not k >= 0 or k == np.inf:
+            raise ValueError(f"k must be at least 0 and finite, got {k!r}")
+        return int(k) if isinstance(k, (int, np.integer)) else int(np.floor(k * self.n_clean * (1.0 + 1e-12)))
+
+    def attack_on(self, i: int):
+        """``(points, labels, counts)`` of the attack that flips row i; None if none was found."""
+        own = np.flatnonzero(self.attack_row == i)
+        return (self.points[own], self.attack_label[own], self.attack_count[own]) if len(own) else None
+
+    # -- tables and pictures -----------------------------------------------------------------------
+
+    def to_frame(self):
+        """A DataFrame with a row per prediction: label, status, lower_bound, upper_bound (missing where not known)."""
+        import pandas as pd
+
+        upper = pd.array(np.where(self.upper_bound == NEVER, 0, self.upper_bound), dtype="Int64")
+        upper[self.upper_bound == NEVER] = pd.NA
+        columns = {"label": self.labels, "status": self.status.astype(str), "lower_bound": self.lower_bound}
+        return pd.DataFrame({**columns, "upper_bound": upper}, index=pd.Index(self.row, name="row"))
+
+    def summary(self) -> list[tuple]:
+        """``(budget, points, certified error, attacked error)`` for every budget."""
+        return [(k, self.count_of(k), self.certified_error(k), self.attacked_error(k)) for k in self.budgets]
+
+    def plot(self, axes=None):
+        """The two errors against the number of points, the clean error as a line. Returns the figure."""
+        from .plot import plot_guarantee
+
+        return plot_guarantee(self, axes)
+
+    def __repr__(self) -> str:
+        done = self.status == "done"
+        known = f"median {np.median(self.lower_bound[done]):g} points proved" if np.any(done) else "none done"
+        return f"Guarantee({len(self.status)} rows, clean error {self.clean_error:.3f}, {known})"
+
+    def _repr_html_(self) -> str:
+        head = "<tr><th>insertions</th><th>certified error</th><th>attacked error</th></tr>"
+        lines = [
+            f"<tr><td>{n:,}{f' ({k:.1%})' if isinstance(k, float) else ''}</td><td>{certified:.1%}</td>"
+            f"<td>{attacked:.1%}</td></tr>"
+            for k, n, certified, attacked in self.summary()
+        ]
+        return f"<p>{html.escape(repr(self))}</p><table>{head}{''.join(lines)}</table>"
+
+    # -- proof --------------------------------------------------------------------------------------
+
+    def check(self, X, y, sample_weight=None) -> GuaranteeCheck:
+        """Prove every lower bound again: plain NumPy, no solver, the clean data read once for all rows.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or table of shape (n_clean, n_features)
+        y : array-like of shape (n_clean,)
+        sample_weight : array-like of shape (n_clean,), optional
+            The clean data as they were given to ``fit``.
+
+        Returns
+        -------
+        GuaranteeCheck
+            ``ok`` is False, and the rows are named, if a claim is not what the certificates and these data prove.
+
+        Raises
+        ------
+        ValueError
+            If the certificates are none: of other shapes, with negative multipliers, or not finite.
+        """
+        if self.preprocessing is not None:
+            X = self.preprocessing.transform(X)
+        X = check_X(X, n_features=self.proof.rows.shape[1])
+        signs = Classes(self.classes).signs(y, "y", X.shape[0])
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        proved = self.proof.check(X, signs, weight).lower_bound
+        expected = np.where(np.asarray(self.labels) == self.classes[1], 1.0, -1.0)
+        proved = np.where(expected == self.proof.signs, proved, 0)
+        failed = np.flatnonzero((self.lower_bound > proved) | (self.lower_bound > self.upper_bound))
+        ok = not len(failed) and X.shape[0] == self.n_clean
+        return GuaranteeCheck(bool(ok), proved, failed)
+
+    # -- files --------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike | BinaryIO) -> None:
+        """Write to an ``.npz`` file without pickled objects; the preprocessing is not stored."""
+        arrays: dict[str, np.ndarray] = {}
+        names = [field.name for field in dataclasses.fields(self) if field.name != "preprocessing"]
+        text = json.dumps({"format": FORMAT, "result": {name: encode(getattr(self, name), arrays) for name in names}})
+        if hasattr(path, "write"):
+            np.savez_compressed(path, json=np.array(text), **arrays)
+        else:
+            with open(path, "wb") as file:
+                np.savez_compressed(file, json=np.array(text), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike | BinaryIO, *, preprocessing=None) -> Guarantee:
+        """Read what :meth:`save` wrote. Whether what it claims is true is for :meth:`check`.
+
+        Raises
+        ------
+        ValueError
+            For a file that is not whole, or no guarantee's.
+        """
+        try:
+            _, tree, arrays = read_file(path)
+            names = {field.name for field in dataclasses.fields(cls) if field.name != "preprocessing"}
+            if odd := sorted(names ^ tree.keys()):
+                raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in names else 'not one of a guarantee'}")
+            values = {name: decode_field(name, value, arrays, None) for name, value in tree.items()}
+            n = np.size(values["lower_bound"])
+            for name in ("lower_bound", "upper_bound", "status", "labels", "row"):
+                if np.shape(values[name]) != (n,):
+                    raise ValueError(f"field {name!r} must have shape ({n},), got {np.shape(values[name])}")
+            if not isinstance(values["proof"], Pointwise) or not isinstance(values["budgets"], tuple):
+                raise ValueError("field 'proof' or 'budgets' is not a guarantee's")
+            return cls(**values, preprocessing=preprocessing)
+        except ValueError as error:
+            raise ValueError(f"{path} is not a file of a Guarantee that can be read: {error}") from None
