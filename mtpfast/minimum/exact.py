@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,30 +20,26 @@ def exact_minimum(problem: Problem, integer=True) -> Found:
     found = minimum_over_pool(problem, integer)
     if found is None:
         found = _exact_space(problem, integer)
-        found.points = problem.canonical(found.points)
+        found = replace(found, points=problem.canonical(found.points))
     return found
 
 
 def _exact_space(problem: Problem, integer) -> Found:
     program = program_for(problem.setting)
-    value, v, x = program.solve()
-    if value is None:
+    solution = program.solve()
+    if solution is None:
         found = unattainable(problem, program.farkas())
-        if integer:
-            place_at_the_edge(problem, program, found)
-        return found
-    found = Found(certificate=problem.prove(v), value=value)
-    if value <= 1e-9 * max(1.0, problem.clean.weight):
-        found.exact, found.message = True, "the clean data alone induce the target"
-        return found
-    place_whole(problem, program, found, x, integer)
-    return found
+        return place_at_the_edge(problem, program, found) if integer else found
+    found = Found(certificate=problem.prove(solution.direction), value=solution.value)
+    if solution.value <= 1e-9 * max(1.0, problem.clean.weight):
+        return replace(found, exact=True, message="the clean data alone induce the target")
+    return place_whole(problem, program, found, solution, integer)
 
 
 def _cost(problem: Problem) -> float:
     """The fractional minimum; inf where the target is not attainable."""
-    value = program_of(problem).solve()[0]
-    return math.inf if value is None else value
+    solution = program_of(problem).solve()
+    return math.inf if solution is None else solution.value
 
 
 def cheapest_scale(problem: Problem):

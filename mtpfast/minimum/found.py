@@ -26,16 +26,16 @@ __all__ = [
     "point_matrix",
     "retrain_victim",
     "size",
-    "store_points",
     "training_data",
     "unattainable",
+    "with_points",
 ]
 
 
 BEYOND = 1e9  # points: a bound above it says that the target cannot be had
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Found:
     """What the search came up with: distinct points, their labels and counts, and what is proved."""
 
@@ -86,12 +86,13 @@ def unattainable(problem, directions) -> Found:
     return Found(certificate=best, message=message)
 
 
-def store_points(found: Found, setting: Setting, groups, n_zero=0):
-    """Put (point, label, count) groups into ``found``; ``n_zero`` points of zero loss besides."""
+def with_points(found: Found, setting: Setting, groups, n_zero=0, **more) -> Found:
+    """``found`` with these groups (point, label, count), ``n_zero`` points of zero loss, and the fields of ``more``."""
     if n_zero:
         groups = [*groups, (*setting.zero_loss_point(), n_zero)]
     groups = [g for g in groups if g[2] > 0]
-    found.points, found.labels, found.counts = ([g[i] for g in groups] for i in range(3))
+    points, labels, counts = ([g[i] for g in groups] for i in range(3))
+    return replace(found, points=points, labels=labels, counts=counts, **more)
 
 
 def training_data(problem: Problem):

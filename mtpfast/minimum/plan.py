@@ -26,6 +26,7 @@ from .programs.hinge import HingeProgram
 from .programs.hull import SmoothHullProgram
 from .programs.round import RoundProgram
 from .programs.smooth import SmoothProgram
+from .programs.solution import Solution
 from .programs.wide import WIDE, WideHingeProgram
 from .whole.box_counts import at_the_edge, fractional_points, whole_hinge, whole_smooth
 from .whole.dealt import deal_documents, records_hinge, records_smooth
@@ -48,7 +49,7 @@ def _offers(setting: Setting, name) -> bool:
 
 
 def program_of(problem: Problem):
-    """The program of the fractional minimum: ``solve()`` gives its value first, None where there is none."""
+    """The program of the fractional minimum."""
     return pool_program(problem) if problem.feasible_set.is_finite else program_for(problem.setting)
 
 
@@ -67,29 +68,26 @@ def minimum_over_pool(problem: Problem, integer) -> Found | None:
     return exact_pool(problem, integer) if problem.feasible_set.is_finite else None
 
 
-def place_whole(problem: Problem, program, found: Found, x, integer):
-    """Whole points near a solution x of the program over regions, put into ``found``."""
-    setting = program.setting
+def place_whole(problem: Problem, program, found: Found, solution: Solution, integer) -> Found:
+    """``found`` with whole points near a solution of the program over regions."""
+    setting, hinge = program.setting, program.setting.objective.loss.kinked
     if not setting.is_convex:
         least = max(1, round(found.value)) if not integer else max(1, found.certificate.n_poison)
         if all(region.kind == "documents" for region in setting.regions.values()):
-            deal_documents(program, found, x, least)
-        elif setting.objective.loss.kinked:
-            records_hinge(problem, program, found, x, least, integer)
-        else:
-            records_smooth(problem, program, found, x, least)
-    elif not integer:
-        fractional_points(problem, program, found, x)
-    elif setting.objective.loss.kinked:
-        whole_hinge(problem, program, found, x)
-    else:
-        whole_smooth(problem, program, found, x)
+            return deal_documents(program, found, solution, least)
+        if hinge:
+            return records_hinge(problem, program, found, solution, least, integer)
+        return records_smooth(problem, program, found, solution, least)
+    if not integer:
+        return fractional_points(problem, program, found, solution)
+    return (whole_hinge if hinge else whole_smooth)(problem, program, found, solution)
 
 
-def place_at_the_edge(problem: Problem, program, found: Found):
-    """Whole points for a target that is beyond every program's solutions, by rounding; few sets have any."""
+def place_at_the_edge(problem: Problem, program, found: Found) -> Found:
+    """``found`` with whole points for a target that is beyond what programs solve, by rounding, if there are any."""
     if program.setting.is_convex and not program.setting.objective.loss.kinked:
-        at_the_edge(problem, program, found)
+        return at_the_edge(problem, program, found)
+    return found
 
 
 def is_rounded(problem: Problem, found: Found) -> bool:

@@ -38,9 +38,9 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
             return ball.clean
 
         if has_ball_program(problem):
-            v = BallProgram(ball.setting, tol).solve()[1]
-            if v is not None:
-                starts.insert(0, v)
+            solution = BallProgram(ball.setting, tol).solve()
+            if solution is not None:
+                starts.insert(0, solution.direction)
         fit = retrain_victim(problem, [], [], [])
         if np.linalg.norm(fit.theta - theta) > tol:
             starts.append(fit.theta - theta)
@@ -58,9 +58,15 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
 
 
 def _take(found: Found, attack: Attack, message) -> Found:
-    found.points, found.labels, found.counts = list(attack.points), list(attack.labels), list(attack.counts)
-    found.attack, found.exact, found.message = attack, False, message
-    return found
+    return replace(
+        found,
+        points=list(attack.points),
+        labels=list(attack.labels),
+        counts=list(attack.counts),
+        attack=attack,
+        exact=False,
+        message=message,
+    )
 
 
 def _as_attack(problem: Problem, found: Found) -> Attack | None:
@@ -101,12 +107,10 @@ def within_ball(problem: Problem, exact: Found, tol, max_points) -> Found:
         return Found(certificate=certificate, message=f"no poisoning induces a model within {tol:g} of the target")
     found = replace(exact, certificate=certificate)
     if _fit_is_near(problem, tol):
-        found.points, found.labels, found.counts, found.exact = [], [], [], False
-        found.message = f"the clean data alone induce a model within {tol:g} of the target"
-        return found
+        message = f"the clean data alone induce a model within {tol:g} of the target"
+        return replace(found, points=[], labels=[], counts=[], exact=False, message=message)
     if not problem.retrain:
-        found.message += "; X is too large for the search within the tolerance"
-        return found
+        return replace(found, message=f"{found.message}; X is too large for the search within the tolerance")
     search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison))
     first = _as_attack(problem, exact)
     search.take(first)
@@ -145,17 +149,18 @@ def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
     if problem.feasible_set.is_finite or not radius > 0.0:
         return None
     best = moved_to(problem, start, margin_tol=1e-7)
-    least, v, _ = program_for(best.setting).solve()
-    if least is None:
+    solution = program_for(best.setting).solve()
+    if solution is None:
         return None
     step = radius
     for _ in range(steps):
+        v = solution.direction
         moved = best.theta + step * v / np.linalg.norm(v) - problem.theta
         moved *= radius / max(radius, float(np.linalg.norm(moved)))
         there = moved_to(problem, problem.theta + moved, margin_tol=1e-7)
-        value, direction, _ = program_for(there.setting).solve()
-        if value is not None and value < least * (1.0 - 1e-6):
-            best, least, v = there, value, direction
+        other = program_for(there.setting).solve()
+        if other is not None and other.value < solution.value * (1.0 - 1e-6):
+            best, solution = there, other
         else:
             step *= 0.4
             if step < 1e-3 * radius:
@@ -261,18 +266,20 @@ def ball_direction(clean_at, goal: Goal, starts):
 
 def relaxed_points(setting, tol):
     """Points of the relaxed program for a ball of this radius, whole: [(x, label, count)], or None."""
-    value, _, z_plus, z_minus, counts = BallProgram(setting, tol).solve()
-    if value is None:
+    solution = BallProgram(setting, tol).solve()
+    if solution is None:
         return None
+    counts, means = solution.counts, solution.means
     whole = [round(n) for n in counts[:2]]
     if not setting.is_convex:
-        sums = [z * (n / max(count, 1e-300)) for z, n, count in zip((z_plus, z_minus), whole, counts, strict=False)]
+        nothing = np.zeros(len(setting.theta) - 1)
+        sums = [nothing if mean is None else n * mean for mean, n in zip(means, whole, strict=True)]
         return records.of_sums(setting, record_sums.round_sums(setting, sums, whole), whole)
     groups = []
-    for z, sign, count, n in zip((z_plus, z_minus), (1.0, -1.0), counts, whole, strict=False):
+    for mean, sign, n in zip(means, (1.0, -1.0), whole, strict=True):
         if n > 0:
             region = setting.region(sign)
-            groups.append((np.clip(z / count, region.lower, region.upper), sign, n))
+            groups.append((np.clip(mean, region.lower, region.upper), sign, n))
     return groups
 
 

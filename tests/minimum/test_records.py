@@ -202,12 +202,13 @@ def test_two_programs_for_smooth_losses_agree(seed, loss, alpha):
     regions = FeatureSpace(0.0, high).regions(d)
     setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, regions)
     one, two = SmoothProgram(setting).solve(), SmoothHullProgram(setting).solve()
-    if one[0] is None:
-        assert two[0] is None
+    if one is None:
+        assert two is None
         return
-    assert_allclose(two[0], one[0], rtol=1e-6, atol=1e-6)  # tangents to 1e-9, and two solutions
-    proved = [bound(setting.clean, v, theta, objective, FeatureSpace(0.0, high))[0] for _, v, _ in (one, two)]
-    assert_allclose(proved, one[0], rtol=1e-5, atol=1e-5)
+    assert_allclose(two.value, one.value, rtol=1e-6, atol=1e-6)  # tangents to 1e-9, and two solutions
+    space = FeatureSpace(0.0, high)
+    proved = [bound(setting.clean, each.direction, theta, objective, space)[0] for each in (one, two)]
+    assert_allclose(proved, one.value, rtol=1e-5, atol=1e-5)
 
 
 @loose_refits
@@ -217,11 +218,11 @@ def test_the_certificate_proves_the_value_over_the_hull(seed, loss):
     """Strong duality on a space with groups: the certified value is that of the program."""
     X, y, theta, objective, space, _, _ = problem(seed, loss=loss)
     setting = Setting(clean_gradient(X, y, theta, objective), theta, objective, space.regions(5))
-    value, v, _ = SmoothHullProgram(setting).solve()
-    if value is None or value < 1e-3:
+    solution = SmoothHullProgram(setting).solve()
+    if solution is None or solution.value < 1e-3:
         return  # nothing to prove; unattainable targets have a test of their own
-    proved = bound(setting.clean, v, theta, objective, space)[0]
-    assert_allclose(proved, value, rtol=1e-5)  # of the solver's multipliers
+    proved = bound(setting.clean, solution.direction, theta, objective, space)[0]
+    assert_allclose(proved, solution.value, rtol=1e-5)  # of the solver's multipliers
 
 
 def test_a_label_that_is_not_allowed_is_not_used_and_costs():

@@ -24,7 +24,8 @@ from mtpfast.question import Setting
 
 from .highs import solve_lp
 from .hinge import HingeProgram
-from .lp import widen
+from .lp import mean_points, widen
+from .solution import Solution
 
 __all__ = ["BallProgram"]
 
@@ -73,17 +74,17 @@ class BallProgram:
         self.bounds = np.column_stack([low, np.concatenate([base.top, np.full(total - n, np.inf)])])
         self.cost = np.concatenate([base.cost, np.zeros(total - n)])
 
-    def solve(self):
-        """(value, v, z+, z-, (E+, E-, N0)); value None if infeasible."""
+    def solve(self) -> Solution | None:
+        """The relaxed minimum; None where the program is infeasible."""
         base = self.program
         d = base.d
         res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, self.bounds)
         if res.status != 0:
-            return None, None, None, None, None
+            return None
         v = res.eqlin.marginals[: base.n_stationarity]
         counts = res.x[2 * d : 2 * d + 3]
-        z = [res.x[y * d : (y + 1) * d] + region.lower * counts[y] for y, region in enumerate(base.setting.both)]
-        return float(res.fun), v if base.one else np.append(v, 0.0), z[0], z[1], counts
+        weights, means = base.setting.weights * counts[:2], mean_points(base.setting, res.x, d)
+        return Solution(float(res.fun), v if base.one else np.append(v, 0.0), counts, weights, means)
 
 
 class _Tower:

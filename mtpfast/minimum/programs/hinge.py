@@ -11,6 +11,7 @@ from mtpfast.question import Setting
 from .branch import whole_numbers
 from .highs import solve_lp, solve_milp
 from .lp import count_columns, hull_rows, margin_rows, mean_points, stationarity_rows, widen
+from .solution import Place, Solution, directions_against
 
 __all__ = ["HingeProgram", "PartialHingeProgram", "merge_rows"]
 
@@ -55,31 +56,31 @@ class HingeProgram:
         for y in setting.idle_labels:
             self.top[2 * d + y] = 0.0
 
-    def solve(self):
-        """(value, v, counts): the fractional minimum, its direction, (E+, E-, N0); value None if infeasible."""
+    def solve(self) -> Solution | None:
+        """The fractional minimum; None where the program is infeasible."""
         bounds = np.column_stack([np.zeros_like(self.top), self.top])
         res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
         if res.status != 0:
-            return None, None, None
-        self.means = mean_points(self.setting, res.x, self.d)
-        return float(res.fun), self._direction(res), res.x[2 * self.d : 2 * self.d + 3]
+            return None
+        counts = res.x[2 * self.d : 2 * self.d + 3]
+        weights, means = self.setting.weights * counts[:2], mean_points(self.setting, res.x, self.d)
+        return Solution(float(res.fun), self._direction(res), counts, weights, means)
 
     def farkas(self):
-        """Directions that may prove infeasibility, most robust first: the stationarity rows made elastic.
-
-        A reward for every point makes the direction strictly negative on all of them where that can be had.
-        """
+        """Directions that may prove infeasibility, most robust first."""
         n_eq = self.n_stationarity
         scale = max(1.0, float(np.max(np.abs(self.b_eq))))
         A_eq = self._elastic()
         A_ub = sp.hstack([self.A_ub, sp.csr_matrix((self.A_ub.shape[0], 2 * n_eq))]).tocsr()
         top = np.concatenate([self.top, np.full(2 * n_eq, np.inf)])
         bounds = np.column_stack([np.zeros_like(top), top])
-        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
+
+        def direction(reward):
             cost = np.concatenate([-reward * self.cost, np.ones(2 * n_eq)])
             res = solve_lp(cost, A_ub, self.b_ub, A_eq, self.b_eq / scale, bounds)
-            if res.status == 0:
-                yield self._direction(res)
+            return self._direction(res) if res.status == 0 else None
+
+        return directions_against(direction)
 
     def _elastic(self):
         """The equalities with a column either way for the residual of every stationarity row."""
@@ -161,7 +162,7 @@ class HingeProgram:
         return bool(np.any(np.abs(right - np.round(right)) <= 1e-6))
 
     def place(self, counts, pinned=None, elastic=False):
-        """Where the points may lie for given whole counts: ``(z+, z-, t, room)`` with the most room, or None.
+        """Where the points may lie for given whole counts, with the most room (:class:`Place`), or None.
 
         ``room`` is how far the margins stay below 1 and the ``t`` inside (0, 1): it makes the induced
         model insensitive to rounding. ``pinned``: pairs (mask, z) for the two labels, coordinates that are given.
@@ -199,8 +200,8 @@ class HingeProgram:
         res = solve_lp(cost, A_ub, b_ub, A_eq, self.b_eq, np.column_stack([low, top]))
         if res.status != 0:
             return None
-        z = [res.x[y * d : (y + 1) * d] + lower[y] for y in (0, 1)]
-        return z[0], z[1], np.clip(res.x[2 * d + 3 : n_col], 0.0, 1.0), float(res.x[n_col])
+        sums = tuple(res.x[y * d : (y + 1) * d] + lower[y] for y in (0, 1))
+        return Place(sums, np.clip(res.x[2 * d + 3 : n_col], 0.0, 1.0), float(res.x[n_col]))
 
     def remainder(self, t):
         """``r``: what the poison has to supply when the rows on the margin take the values ``t``."""

@@ -10,13 +10,15 @@ import scipy.sparse as sp
 from mtpfast.question import Setting
 
 from .highs import solve_lp
+from .kelley import TangentProgram
 from .lp import count_columns, hull_rows, margin_rows, mean_points, stationarity_rows, widen
+from .solution import Solution
 from .tangents import first_margins
 
 __all__ = ["SmoothHullProgram"]
 
 
-class SmoothHullProgram:
+class SmoothHullProgram(TangentProgram):
     """A smooth loss with a convex ``h = 1 / s`` on regions with groups, where no clean row is free.
 
     Columns: the points' coordinates above the lower bound, times their weight (d per label), then ``E+, E-, N+,
@@ -57,10 +59,6 @@ class SmoothHullProgram:
         row[2 * self.d + np.array([y, 2 + y, 5 + y])] = constant, -self.setting.weights[y], kappa
         self.cuts.append(row / max(1.0, kappa, abs(constant)))
 
-    def remainder(self, counts):
-        """``r`` for so many points, ``(N+, N-, N0)``."""
-        return self.setting.clean.gradient + self.setting.load(counts)
-
     def _lp(self, fixed=None, elastic=None):
         """The LP of the rows so far; see :meth:`SmoothProgram._lp`."""
         d, n = self.d, len(self.top)
@@ -86,41 +84,21 @@ class SmoothHullProgram:
         b_ub, bounds = np.zeros(A_ub.shape[0]), np.column_stack([low, top])
         return solve_lp(cost, A_ub.tocsr(), b_ub, A_eq.tocsr(), self.b_eq, bounds)
 
-    def solve(self, fixed=None, elastic=None, max_cuts=60):
-        """As :meth:`SmoothProgram.solve`, with ``x = (E+, E-, N+, N-, N0, M+, z+, z-)``."""
-        d = self.d
-        memory = [], []
-        for _ in range(max_cuts):
-            res = self._lp(fixed, elastic)
-            if res.status != 0:
-                return None, None, None
-            columns = res.x[: len(self.top)]
-            weights, counts, products = np.split(columns[2 * d :], [2, 5])
-            scale = max(1.0, counts[0] + counts[1])
-            worst = 0.0
-            for y in (0, 1):
-                if weights[y] <= 1e-11 * scale:
-                    continue
-                margin = float(products[y] / weights[y])
-                constant, kappa = self.loss.tangent(margin)
-                gap = weights[y] * constant + kappa * products[y] - self.setting.weights[y] * counts[y]
-                worst = max(worst, gap)
-                if gap > 1e-12 * scale:
-                    self._add_tangent(y, margin)
-                    memory[y].append(margin)
-                    if len(memory[y]) > 1:  # as in SmoothProgram, cut between the last two
-                        self._add_tangent(y, 0.5 * sum(memory[y][-2:]))
-            if worst <= 1e-9 * scale:
-                break
-        self.means = mean_points(self.setting, columns, d)
-        v = res.eqlin.marginals[: self.n_stationarity]
-        z = [columns[y * d : (y + 1) * d] + region.lower * weights[y] for y, region in enumerate(self.setting.both)]
-        x = np.concatenate([weights, counts, products[:1], *z])
-        return float(res.fun), v if self.setting.objective.fit_intercept else np.append(v, 0.0), x
+    def _read(self, res):
+        return np.split(res.x[2 * self.d : 2 * self.d + 7], [2, 5])
 
-    def farkas(self):
-        """Directions that may prove infeasibility, most robust first."""
-        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
-            value, v, _ = self.solve(elastic=reward)
-            if value is not None:
-                yield v
+    def _cut(self, res):
+        """There are no rows but the tangents."""
+        return 0.0
+
+    def _solution(self, res):
+        weights, counts, products = self._read(res)
+        v = res.eqlin.marginals[: self.n_stationarity]
+        return Solution(
+            float(res.fun),
+            v if self.setting.objective.fit_intercept else np.append(v, 0.0),
+            counts=counts,
+            weights=weights,
+            means=mean_points(self.setting, res.x, self.d),
+            product=float(products[0]),
+        )

@@ -62,7 +62,7 @@ def mean_points(setting, columns, d):
     for y, region in enumerate(setting.both):
         weight = columns[2 * d + y]
         means.append(region.lower + columns[y * d : (y + 1) * d] / weight if weight > 1e-9 else None)
-    return means
+    return tuple(means)
 
 
 def stationarity_rows(setting: Setting):

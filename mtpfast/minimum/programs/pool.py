@@ -16,6 +16,7 @@ from mtpfast.proofs.goal import hit_radius
 from .branch import whole_numbers
 from .highs import solve_lp
 from .hinge import merge_rows
+from .solution import Solution
 
 __all__ = ["PoolProgram"]
 
@@ -112,8 +113,8 @@ class PoolProgram:
         q = self.X @ v[:-1] + self.one * v[-1]
         return -self.s * self.label * q[self.index] + float(v @ self.pull) * self.unit
 
-    def solve(self, batch=None):
-        """(value, v, chosen, weights, t): value None if infeasible, v then a Farkas direction (a guess)."""
+    def solve(self, batch=None) -> Solution | None:
+        """The fractional minimum, with a count for every column; None where the program is infeasible."""
         n = len(self.index)
         if batch is None:  # where copies are limited many columns are needed
             batch = max(64, self.d // 2) if math.isinf(self.cap) else max(1000, 4 * self.d)
@@ -123,14 +124,15 @@ class PoolProgram:
         scale = float(np.max(np.abs(b_eq))) or 1.0
         # First a residual is allowed, at a price of 1 per unit: against 0.1 per point, against less where some stays,
         # at last against nothing, which decides whether the target can be had. None: no residual.
-        cost, nearly = 0.1, None
+        cost, nearly, self._against = 0.1, None, np.zeros(self.d + 1)
         while True:
             res, v, rest = self._master(chosen, keep, b_eq, cost)
             if v is None:
-                return nearly or (None, np.zeros(self.d + 1), chosen, None, None)
+                return nearly
             push, per_point = self.price(v), 1.0 if cost is None else cost
             if cost is not None and self._out_of_reach(v, push):
-                return None, v, chosen, None, None
+                self._against = v
+                return None
             gain = push - per_point
             gain[chosen] = -np.inf
             better = np.flatnonzero(gain > 1e-9 * (per_point or 1.0))
@@ -139,16 +141,21 @@ class PoolProgram:
             elif len(better):
                 chosen = np.concatenate([chosen, better[np.argsort(-gain[better])[:batch]]])
             elif cost == 0.0:
-                return nearly or (None, v, chosen, None, None)
+                self._against = v
+                return nearly
             else:
-                k = len(chosen)
-                t = res.x[k : k + self.free.shape[1]]
-                found = float(res.x[:k].sum()), v / per_point, chosen, res.x[:k], t
+                counts, k = np.zeros(n), len(chosen)
+                counts[chosen] = res.x[:k]
+                found = Solution(float(res.x[:k].sum()), v / per_point, counts)
                 if cost is None or rest <= 1e-11 * scale:
                     return found
                 if nearly is None and rest <= self.near:
                     nearly = found
                 cost = {0.1: 0.001, 0.001: 0.0}[cost]
+
+    def farkas(self):
+        """The direction that may prove infeasibility (a guess), after :meth:`solve`."""
+        yield self._against
 
     def _master(self, chosen, keep, b_eq, cost):
         """The program over some columns and a residual, at a price of 1 per unit and ``cost`` per point.

@@ -25,6 +25,8 @@ from scipy.optimize import lsq_linear, minimize
 
 from mtpfast.question import Setting
 
+from .solution import Solution
+
 __all__ = ["RoundProgram"]
 
 
@@ -44,9 +46,8 @@ class RoundProgram:
         self.rows = (-sp.diags(labels) @ sp.hstack([sp.csr_matrix(clean.free_rows), sp.csr_matrix(ones)])).tocsr()
         self.weights = clean.free_weights
 
-    def solve(self):
-        """(value, v, x): the bound that was reached, its direction, and the counts as the other programs give them;
-        value None where it grows without end."""
+    def solve(self) -> Solution | None:
+        """The bound that was reached, and what attains it; None where it grows without end."""
         size = self.d + 1
         p = np.append(self._start(), np.full(len(self.signs), 1e-3))
         bounds = [(None, None)] * self.d + [(None, None) if self.setting.objective.fit_intercept else (0.0, 0.0)]
@@ -60,17 +61,16 @@ class RoundProgram:
         self._best = p[:size]
         cost, _, parts = self._parts(p, SMOOTHING[-1])
         if not math.isfinite(cost):
-            return None, None, None
+            return None
         value = math.exp(-cost)
-        counts, weights, self.means = np.zeros(3), np.zeros(2), [None, None]
+        counts, weights, means = np.zeros(3), np.zeros(2), [None, None]
         for share, sign, point in parts:
             y = 0 if sign > 0 else 1
-            counts[y], self.means[y] = share * value, point
+            counts[y], means[y] = share * value, point
             margin = sign * (float(self.setting.theta[:-1] @ point) + self.setting.theta[-1])
             slope = -float(self.setting.objective.loss.derivative(np.array(margin)))
             weights[y] = counts[y] * self.setting.weights[y] * slope
-        hinge = self.setting.objective.loss.kinked
-        return value, self._best, counts if hinge else np.concatenate([weights, counts])
+        return Solution(value, self._best, counts, weights, tuple(means))
 
     def _start(self):
         """The direction against the shortest gradient that the clean rows can have: its numerator is positive."""

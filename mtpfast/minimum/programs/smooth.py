@@ -10,12 +10,14 @@ import scipy.sparse as sp
 from mtpfast.question import Setting
 
 from .highs import solve_lp
+from .kelley import TangentProgram
+from .solution import Solution
 from .tangents import first_margins
 
 __all__ = ["SmoothProgram"]
 
 
-class SmoothProgram:
+class SmoothProgram(TangentProgram):
     """A smooth loss with a convex ``h = 1 / s`` on boxes, where no clean row is free.
 
     The coordinates can be eliminated. ``z_- = z_+ - r`` leaves one interval per coordinate of
@@ -45,29 +47,25 @@ class SmoothProgram:
             self.top[4] = np.inf
         for y in setting.idle_labels:
             self.top[[y, 2 + y]] = 0.0
-        for sign in (1.0, -1.0):
+        for y, sign in enumerate((1.0, -1.0)):
             top = self.loss.zero_from
             if math.isfinite(top):  # beyond it, no weight can be had
                 self._add([-top, 0, 0, 0, 0, 1.0] if sign > 0 else [0, -top, 0, 0, 0, -1.0], 0.0 if sign > 0 else 1.0)
             for margin in first_margins(setting, sign):
-                self._add_tangent(sign, float(margin))
+                self._add_tangent(y, float(margin))
 
     def _add(self, coef, kappa=0.0, q=None):
         self.coef.append(np.asarray(coef, dtype=float))
         self.q.append(kappa * self.setting.theta if q is None else q)
 
-    def _add_tangent(self, sign, margin):
+    def _add_tangent(self, y, margin):
         constant, kappa = self.loss.tangent(margin)
         scale = 1.0 / max(1.0, kappa, abs(constant))
         plus, minus = self.setting.weights
-        if sign > 0:
+        if y == 0:
             self._add(scale * np.array([constant, 0, -plus, 0, 0, kappa]))
         else:
             self._add(scale * np.array([0, constant, 0, -minus, 0, -kappa]), scale * kappa)
-
-    def remainder(self, counts):
-        """``r`` for so many points, ``(N+, N-, N0)``."""
-        return self.setting.clean.gradient + self.setting.load(counts)
 
     def _add_ends(self, x, r):
         """Cuts for ``M+`` below and above the range of ``w.z_+ + b E+``; returns the violation."""
@@ -141,51 +139,27 @@ class SmoothProgram:
         v[d] = 0.0 if not self.setting.objective.fit_intercept else v[d] - float(res.eqlin.marginals[0])
         return v
 
-    def solve(self, fixed=None, elastic=None, max_cuts=60):
-        """(value, v, x): the fractional minimum, its direction, ``x = (E+, E-, N+, N-, N0, M+, r)``.
+    def _read(self, res):
+        """``M- = theta.r - M+``."""
+        x = res.x
+        total = float(self.setting.theta @ self._supply(res))
+        return x[:2], x[2:5], (x[5], total - x[5])
 
-        ``value`` is None if the program is infeasible. ``r`` (d + 1 entries) is what the two points supply.
-        """
-        memory = {1.0: [], -1.0: []}
-        for _ in range(max_cuts):
-            res = self._lp(fixed, elastic)
-            if res.status != 0:
-                return None, None, None
-            x = res.x[:6]
-            r = self.remainder(x[2:5])
-            if elastic is not None:
-                r = r + res.x[6 : 7 + self.d] - res.x[7 + self.d :]
-            worst = self._add_ends(x, r)
-            scale = max(1.0, x[2] + x[3])
-            margins = self.margins(x, r)
-            weighed = self.setting.weights * x[2:4]
-            for sign, margin, E, N in zip((1.0, -1.0), margins, x[:2], weighed, strict=True):
-                if E <= 1e-11 * scale:
-                    continue
-                constant, kappa = self.loss.tangent(margin)
-                gap = E * (constant + kappa * margin) - N
-                worst = max(worst, gap)
-                if gap > 1e-12 * scale:
-                    self._add_tangent(sign, margin)
-                    memory[sign].append(margin)
-                    if len(memory[sign]) > 1:  # solutions jump from side to side of the optimum: cut between, too
-                        self._add_tangent(sign, 0.5 * (memory[sign][-1] + memory[sign][-2]))
-            if worst <= 1e-9 * scale:
-                break
-        return float(res.fun), self._direction(res), np.concatenate([x, r])
+    def _supply(self, res):
+        """What the two points have to supply; with an elastic program, less what it leaves."""
+        r = self.remainder(res.x[2:5])
+        return r if len(res.x) == 6 else r + res.x[6 : 7 + self.d] - res.x[7 + self.d :]
 
-    def margins(self, x, r):
-        """The margins of the two points."""
-        total = float(self.setting.theta @ r)
-        return x[5] / max(x[0], 1e-300), (total - x[5]) / max(x[1], 1e-300)
+    def _cut(self, res):
+        return self._add_ends(res.x[:6], self._supply(res))
 
-    def margin_of(self, n, E):
-        """The margin at which rows of weight n have effective weight E."""
-        return self.loss.margin_of(E / n)
-
-    def farkas(self):
-        """Directions that may prove infeasibility, most robust first."""
-        for reward in (1e-2, 1e-4, 1e-6, 1e-8, 0.0):
-            value, v, _ = self.solve(elastic=reward)
-            if value is not None:
-                yield v
+    def _solution(self, res):
+        x = res.x
+        return Solution(
+            float(res.fun),
+            self._direction(res),
+            counts=x[2:5],
+            weights=x[:2],
+            product=float(x[5]),
+            supply=self._supply(res),
+        )

@@ -13,6 +13,7 @@ from .branch import MOST_SOLVED
 from .highs import solve_lp
 from .hinge import PINNED, HingeProgram, merge_rows
 from .lp import widen
+from .solution import Place, Solution
 
 __all__ = ["WideHingeProgram"]
 
@@ -124,11 +125,11 @@ class WideHingeProgram:
                 more = True
         return more
 
-    def solve(self):
+    def solve(self) -> Solution | None:
         """As :meth:`HingeProgram.solve`."""
         res = self._solve()
         if res is None:
-            return None, None, None
+            return None
         y, v, at = -res.ineqlin.marginals, np.zeros(self.d + 1), 0
         for side, used in self.used.items():
             j = np.flatnonzero(used)
@@ -136,7 +137,7 @@ class WideHingeProgram:
             at += len(j)
         v -= np.array([q for _, q in self.cuts]).T @ y[at:]
         v[-1] = v[-1] - float(res.eqlin.marginals[0]) if self.one else 0.0
-        return float(res.fun), v, res.x[:3]
+        return Solution(float(res.fun), v, counts=res.x[:3], weights=self.setting.weights * res.x[:2])
 
     def farkas(self):
         """As :meth:`HingeProgram.farkas`, from that program."""
@@ -178,7 +179,7 @@ class WideHingeProgram:
         return best, not stack
 
     def place(self, counts):
-        """``(None, None, t, room)``: the values of the rows on the margin for these counts, or None.
+        """The values of the rows on the margin for these counts (:class:`Place` without sums), or None.
 
         ``room`` as in :meth:`HingeProgram.place`, the largest of a few.
         """
@@ -192,4 +193,4 @@ class WideHingeProgram:
             if res is not None:
                 break
         self.cuts[:2] = closest
-        return None if res is None else (None, None, np.clip(res.x[4:], 0.0, 1.0), room)
+        return None if res is None else Place(None, np.clip(res.x[4:], 0.0, 1.0), room)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from mtpfast.minimum.found import store_points
+from mtpfast.minimum.found import with_points
 from mtpfast.minimum.programs.highs import SOLVED
 from mtpfast.minimum.programs.hinge import PartialHingeProgram
 from mtpfast.minimum.programs.wide import WideHingeProgram
@@ -29,17 +30,18 @@ def at_the_edge(problem, program, found):
     """
     certificate = found.certificate
     if certificate is None or certificate.kind == "farkas":
-        return
+        return found
     least = max(1, certificate.n_poison)
     for total in range(least, min(least + 8, FEW_POINTS)):
         groups = _hit(program, problem.setting, total, 0.5, 0.0)
         if groups is not None:
-            store_points(found, problem.setting, groups)
-            found.exact, found.message = True, f"{total} points for the exact target"
-            return
+            return with_points(
+                found, problem.setting, groups, exact=True, message=f"{total} points for the exact target"
+            )
+    return found
 
 
-def whole_hinge(problem, program, found, x_fractional):
+def whole_hinge(problem, program, found, solution):
     """The true integer minimum on a box; with a free intercept, of those that make the target the only minimiser."""
     setting = problem.setting
     free = problem.objective.fit_intercept and problem.objective.r == 0.0
@@ -48,16 +50,14 @@ def whole_hinge(problem, program, found, x_fractional):
         if total is not None:
             break
     if groups is not None:
-        found.exact = True
         least = ", the least whole number" + (" that makes it the only minimiser" if pinned else "")
-        found.message = f"{total} points for the exact target" + (least if proved else "")
-        store_points(found, setting, groups)
-        return
-    fractional_points(problem, program, found, x_fractional)
+        message = f"{total} points for the exact target" + (least if proved else "")
+        return with_points(found, setting, groups, exact=True, message=message)
+    found = fractional_points(problem, program, found, solution)
     what = "no whole counts were found that hit the target; "
     if total is not None:
         what = f"{total} whole points were found, but not placed; "
-    found.message = what + found.message
+    return replace(found, message=what + found.message)
 
 
 def _fewest_hinge(setting, program, least, pinned):
@@ -90,12 +90,12 @@ def _place_whole(setting, program, counts):
     place = program.place(counts)
     if place is None:
         return None
-    r = program.remainder(place[2]) + setting.load(counts)
+    r = program.remainder(place.t) + setting.load(counts)
     both = pair(setting, r, *map(float, setting.weights * counts[:2]))
-    if both is None and place[0] is None:
+    if both is None and place.sums is None:
         return None
     if both is None:
-        means = zip(setting.both, place[:2], counts, strict=False)
+        means = zip(setting.both, place.sums, counts, strict=False)
         both = [np.clip(z / max(n, 1), region.lower, region.upper) for region, z, n in means]
     idle = [(*setting.zero_loss_point(), int(counts[2]))] if counts[2] else []
     return [(both[0], 1.0, int(counts[0])), (both[1], -1.0, int(counts[1])), *idle]
@@ -118,32 +118,30 @@ def _partial_groups(setting, d, x):
     return groups, int(n.sum())
 
 
-def fractional_points(problem, program, found, x):
+def fractional_points(problem, program, found, solution):
     """The points of the fractional solution, with their weights rounded to the nearest whole numbers."""
-    setting = problem.setting
-    hinge = problem.objective.loss.kinked
-    weights = np.array([x[0], x[1], x[2]] if hinge else [x[2], x[3], x[4]])
+    setting, weights = problem.setting, solution.counts
     counts = round_counts(weights, max(1, round(weights.sum())))
-    r = program.remainder(weights) if not hinge else None
-    both = None if hinge else pair(setting, r, x[0], x[1], x[5], slack=1e-6)
-    if hinge:
-        place = program.place(weights)
-        if place is not None:
-            # The places for the rounded counts miss the intercept row only; else those for the weights.
-            r = program.remainder(place[2]) + setting.load(counts)
-            both = pair(setting, r, *map(float, setting.weights * counts[:2]))
-            if both is None and place[0] is not None:
-                both = [z / max(n, 1e-12) for z, n in zip(place[:2], weights, strict=False)]
-    if both is not None:
-        points = [np.clip(p, region.lower, region.upper) for p, region in zip(both, setting.both, strict=True)]
-        groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]
-        store_points(found, setting, groups, int(counts[2]))
-        r = r if hinge else program.remainder(counts)
-        found.residual = r - supplied(setting, found)
-    found.message = (
+    message = (
         f"fractional minimum {found.value:.6f} (weights {weights[0]:.6g} of label +1, {weights[1]:.6g} of label -1, "
         f"{weights[2]:.6g} of zero loss); the points carry the weights rounded"
     )
+    both = None
+    if not problem.objective.loss.kinked:
+        both = pair(setting, program.remainder(weights), *solution.weights, solution.product, slack=1e-6)
+        r = program.remainder(counts)
+    elif (place := program.place(weights)) is not None:
+        # The places for the rounded counts miss the intercept row only; else those for the weights.
+        r = program.remainder(place.t) + setting.load(counts)
+        both = pair(setting, r, *map(float, setting.weights * counts[:2]))
+        if both is None and place.sums is not None:
+            both = [z / max(n, 1e-12) for z, n in zip(place.sums, weights, strict=False)]
+    if both is None:
+        return replace(found, message=message)
+    points = [np.clip(p, region.lower, region.upper) for p, region in zip(both, setting.both, strict=True)]
+    groups = [(points[0], 1.0, int(counts[0])), (points[1], -1.0, int(counts[1]))]
+    found = with_points(found, setting, groups, int(counts[2]), message=message)
+    return replace(found, residual=r - supplied(setting, found))
 
 
 def supplied(setting, found):
@@ -159,22 +157,20 @@ def supplied(setting, found):
     return total
 
 
-def whole_smooth(problem, program, found, x):
+def whole_smooth(problem, program, found, solution):
     """Whole counts for a smooth loss: the first number from the rounded-up minimum for which some are found."""
-    setting = problem.setting
-    share = x[2] / max(x[2] + x[3], 1e-300)
+    setting, counts = problem.setting, solution.counts
+    share = counts[0] / max(counts[0] + counts[1], 1e-300)
     least = max(1, whole(found.value, SOLVED))
     for total in range(least, max(least + 4, min(least + 48, FEW_POINTS))):
-        groups = _hit(program, setting, total, share, x[4] / found.value)
+        groups = _hit(program, setting, total, share, counts[2] / found.value)
         if groups is not None:
-            store_points(found, setting, groups)
-            found.exact = True
-            found.message = f"{total} points for the exact target"
+            message = f"{total} points for the exact target"
             if total > found.certificate.n_poison:
-                found.message += f"; {found.certificate.n_poison} are proved necessary"
-            return
-    fractional_points(problem, program, found, x)
-    found.message = "no whole counts were found that hit the target; " + found.message
+                message += f"; {found.certificate.n_poison} are proved necessary"
+            return with_points(found, setting, groups, exact=True, message=message)
+    found = fractional_points(problem, program, found, solution)
+    return replace(found, message="no whole counts were found that hit the target; " + found.message)
 
 
 def _hit(program, setting, total, share, idle):
@@ -229,15 +225,15 @@ def _idle_counts(setting, total, idle):
 
 def _spread(program, setting, n_plus, n_minus, zeros):
     """As :func:`_hit` for one split, with up to two margins per label."""
-    value, _, x = program.solve(fixed=(n_plus, n_minus, zeros))
-    if value is None:
+    solution = program.solve(fixed=(n_plus, n_minus, zeros))
+    if solution is None:
         return None
     r = program.remainder((n_plus, n_minus, zeros))
-    both = pair(setting, r, x[0], x[1], x[5], slack=1e-8)
+    both = pair(setting, r, *solution.weights, solution.product, slack=1e-8)
     if both is None:
         return None
     groups = []
-    for point, sign, E, n in zip(both, (1.0, -1.0), x[:2], (n_plus, n_minus), strict=True):
+    for point, sign, E, n in zip(both, (1.0, -1.0), solution.weights, (n_plus, n_minus), strict=True):
         if n == 0:
             continue
         part = split(setting, sign, point, float(E) / setting.objective.weight_of(sign), n)

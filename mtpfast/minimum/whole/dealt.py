@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.rows import merge
-from mtpfast.minimum.found import store_points
+from mtpfast.minimum.found import with_points
 from mtpfast.minimum.programs.highs import SOLVED
 from mtpfast.minimum.programs.hinge import HingeProgram
-from mtpfast.minimum.programs.hull import SmoothHullProgram
 from mtpfast.proofs.bounds import whole
 
 from . import documents, record_sums, record_tune, records
@@ -22,10 +22,11 @@ from .counts import round_counts
 __all__ = ["deal_documents", "records_hinge", "records_smooth"]
 
 
+NO_RECORDS = "the solver found no whole records"
 FEW_ROWS = 12  # stationarity rows that whole records have to meet by themselves, for a search that hits them exactly
 
 
-def records_hinge(problem, program, found, x, least, integer):
+def records_hinge(problem, program, found, solution, least, integer):
     """Whole valid records for the hinge: the sums of a solution over the hull, rounded and dealt out.
 
     Where a label's records cannot all have zero or positive loss, the mean of their margins is lowered and the program
@@ -34,7 +35,7 @@ def records_hinge(problem, program, found, x, least, integer):
     setting = problem.setting
     best = None
     for _ in range(4):
-        found_sums = _rounded(setting, program, x, least, integer)
+        found_sums = _rounded(setting, program, solution.counts, least, integer)
         if found_sums is None:
             break
         counts, sums, t, room = found_sums
@@ -52,31 +53,30 @@ def records_hinge(problem, program, found, x, least, integer):
             break
         below = [b + max(0.5 * o, 0.02) * (o > 0.0) for b, o in zip(program.below, over, strict=True)]
         program = HingeProgram(setting, below)
-        value, _, x = program.solve()
-        if value is None:
+        solution = program.solve()
+        if solution is None:
             break
-        least = max(least, whole(value, SOLVED))
+        least = max(least, whole(solution.value, SOLVED))
     if best is None:
-        found.message = "the solver found no whole records"
-        return
+        return replace(found, message=NO_RECORDS)
     rows, counts, t = best
     groups = merge(np.vstack(rows), np.repeat([1.0, -1.0], counts[:2]))
-    store_points(found, setting, groups, int(counts[2]))
-    found.residual = program.remainder(t) + setting.load(counts) - supplied(setting, found)
-    found.exact = bool(np.linalg.norm(found.residual) <= 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)))
-    found.message = f"{found.n_points} whole valid records"
+    found = with_points(found, setting, groups, int(counts[2]))
+    rest = program.remainder(t) + setting.load(counts) - supplied(setting, found)
+    exact = bool(np.linalg.norm(rest) <= 1e-9 * (1.0 + np.linalg.norm(setting.clean.gradient)))
+    return replace(found, residual=rest, exact=exact, message=f"{found.n_points} whole valid records")
 
 
-def deal_documents(program, found, x, least):
+def deal_documents(program, found, solution, least):
     """So many whole documents whose rows average to a solution over their convex set."""
     setting = program.setting
     hinge = setting.objective.loss.kinked
-    counts = round_counts(x[:3] if hinge else x[2:5], least)
-    means = program.means
+    counts = round_counts(solution.counts, least)
+    means = solution.means
     if hinge:  # the same with whole counts, and with as much room to the margin as there is
         place = program.place(counts, elastic=True)
         if place is not None:
-            means = [z / n if n else None for z, n in zip(place[:2], counts, strict=False)]
+            means = [z / n if n else None for z, n in zip(place.sums, counts, strict=False)]
     groups = []
     for sign, region, mean, n in zip((1.0, -1.0), setting.both, means, counts, strict=False):
         if mean is None or n == 0:
@@ -87,12 +87,12 @@ def deal_documents(program, found, x, least):
     if counts[2]:
         point, sign = setting.zero_loss_point()
         groups.append((sp.csr_matrix(point), sign, int(counts[2])))
-    found.points, found.labels, found.counts = ([group[i] for group in groups] for i in range(3))
-    found.message = f"{found.n_points} whole documents"
+    found = with_points(found, setting, groups)
+    return replace(found, message=f"{found.n_points} whole documents")
 
 
-def _rounded(setting, program, x, total, integer):
-    """``(counts, sums, t, room)`` of so many records near a solution x of the hinge's program, or None.
+def _rounded(setting, program, fractional, total, integer):
+    """``(counts, sums, t, room)`` of so many records near fractional counts of the hinge's program, or None.
 
     ``integer``: up to three more, where these can hit the target exactly.
     """
@@ -105,64 +105,61 @@ def _rounded(setting, program, x, total, integer):
         counts, sums = whole
         room = 0.0
     else:
-        counts = round_counts(x, total)
+        counts = round_counts(fractional, total)
         place = program.place(counts, elastic=True)
         if place is None:
             return None
-        t, room = place[2:]
+        t, room = place.t, place.room
         slack = slack[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
-        sums = record_sums.round_sums(setting, place[:2], counts[:2], slack, program.below)
+        sums = record_sums.round_sums(setting, place.sums, counts[:2], slack, program.below)
     masks = [~record_sums.continuous(region) for region in setting.both]
     again = program.place(counts, pinned=list(zip(masks, sums, strict=True)), elastic=True)
     if again is not None:
-        sums, t, room = again[:2], again[2], max(room, again[3])
+        sums, t, room = again.sums, again.t, max(room, again.room)
     return counts, sums, t, room
 
 
-def records_smooth(problem, program, found, x, least):
+def records_smooth(problem, program, found, solution, least):
     """Whole valid records for a smooth loss: dealt out for the counts of a solution, then moved."""
     setting = problem.setting
-    share, idle = x[2] / max(x[2] + x[3], 1e-300), x[4] / found.value
+    plus, minus, zero = solution.counts
+    share, idle = plus / max(plus + minus, 1e-300), zero / found.value
     scale = 1.0 + float(np.linalg.norm(setting.clean.gradient))
     best = None
     for total in (least, least + 1):
         zeros = round(idle * total)
         n_plus = round(share * (total - zeros))
         counts = n_plus, total - zeros - n_plus
-        value, _, columns = program.solve(fixed=(*counts, zeros), elastic=1e-3)
-        if value is None:
+        near = program.solve(fixed=(*counts, zeros), elastic=1e-3)
+        if near is None:
             continue
         # Where the stationarity rows cannot be met with these counts (elastic), as nearly as can be had.
-        sums = [n * mean for n, mean in zip(counts, _means(program, columns), strict=True)]
-        weights = [E / max(n, 1) for E, n in zip(columns[:2], counts, strict=True)]
+        sums = [n * mean for n, mean in zip(counts, _means(setting, near), strict=True)]
+        weights = [E / max(n, 1) for E, n in zip(near.weights, counts, strict=True)]
         sums = record_sums.round_sums(setting, sums, counts, weights=weights)
         rows = [records.deal(setting, sign, z, n) for sign, z, n in zip((1.0, -1.0), sums, counts, strict=True)]
         X, signs = np.vstack(rows), np.repeat([1.0, -1.0], counts)
         rho = record_tune.tune(
             setting, X, signs, zeros, rounds=400 if best is None else 0, steps=30 if best is None else 8
         )
-        found.exact = bool(np.linalg.norm(rho) <= 1e-9 * scale)
-        if best is None or found.exact:
-            best = rho, X, signs, zeros
-        if found.exact:
+        exact = bool(np.linalg.norm(rho) <= 1e-9 * scale)
+        if best is None or exact:
+            best = rho, X, signs, zeros, exact
+        if exact:
             break
     if best is None:
-        found.message = "the solver found no whole records"
-        return
-    found.residual, X, signs, zeros = best
-    store_points(found, setting, merge(X, signs), zeros)
-    found.message = f"{found.n_points} whole valid records"
+        return replace(found, message=NO_RECORDS)
+    rho, X, signs, zeros, exact = best
+    found = with_points(found, setting, merge(X, signs), zeros, residual=rho, exact=exact)
+    return replace(found, message=f"{found.n_points} whole valid records")
 
 
-def _means(program, x):
-    """The two points of a solution of a smooth program."""
-    setting, E = program.setting, x[:2]
-    if isinstance(program, SmoothHullProgram):
-        z = np.split(x[6:], 2)
-    else:
-        both = pair(setting, x[6:], *E, x[5], slack=math.inf)  # the rounding that follows is far coarser
-        z = [weight * point for weight, point in zip(E, both, strict=True)]
+def _means(setting, solution):
+    """The two points of a solution of a smooth program, each in its box."""
+    means = solution.means
+    if solution.supply is not None:  # the rounding that follows is far coarser than the slack
+        means = pair(setting, solution.supply, *solution.weights, solution.product, slack=math.inf)
     return [
-        np.clip(zeta / max(weight, 1e-300), region.lower, region.upper)
-        for zeta, weight, region in zip(z, E, setting.both, strict=True)
+        np.clip(mean if mean is not None and weight > 0.0 else 0.0, region.lower, region.upper)
+        for mean, weight, region in zip(means, solution.weights, setting.both, strict=True)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,6 +11,7 @@ import scipy.sparse as sp
 from mtpfast.minimum.found import Found, unattainable
 from mtpfast.minimum.programs.highs import SOLVED
 from mtpfast.minimum.programs.pool import PoolProgram
+from mtpfast.minimum.programs.solution import Solution
 from mtpfast.proofs.bounds import whole
 from mtpfast.question import Problem
 
@@ -29,38 +31,41 @@ def pool_program(problem: Problem):
 def exact_pool(problem: Problem, integer=True) -> Found:
     """A finite pool: the fractional minimum, and whole counts near it."""
     program = pool_program(problem)
-    value, v, chosen, weights, _ = program.solve()
-    if value is None:
-        return unattainable(problem, [v])
-    found = Found(certificate=problem.prove(v), value=value)
+    solution = program.solve()
+    if solution is None:
+        return unattainable(problem, program.farkas())
+    value = solution.value
+    found = Found(certificate=problem.prove(solution.direction), value=value)
     if value <= 1e-9 * max(1.0, problem.clean.weight):
-        found.exact, found.message = True, "the clean data alone induce the target"
-        return found
+        return replace(found, exact=True, message="the clean data alone induce the target")
     counts = program.whole(math.ceil(1.1 * value) + 2) if integer else None
-    if counts is not None:
-        found.exact = True
-        found.message = f"{int(counts.sum())} points for the exact target"
+    exact = counts is not None
+    if exact:
+        message = f"{int(counts.sum())} points for the exact target"
     else:
         total = max(1, whole(value, SOLVED) if integer else round(value))
-        counts = _round_pool(program, v, chosen, weights, total)
-        found.message = (
-            f"the {int(counts.sum())} points carry the weights of the fractional minimum {value:.6f}, rounded"
-        )
-    found.residual = program.residual(counts)
-    rows, found.labels, found.counts = program.deal(counts)
+        counts = _round_pool(program, solution, total)
+        message = f"the {int(counts.sum())} points carry the weights of the fractional minimum {value:.6f}, rounded"
+    rows, labels, dealt = program.deal(counts)
     X = problem.feasible_set.X
-    found.points = [X[i] for i in rows] if sp.issparse(X) else list(X[rows])
-    return found
+    return replace(
+        found,
+        points=[X[i] for i in rows] if sp.issparse(X) else list(X[rows]),
+        labels=labels,
+        counts=dealt,
+        exact=exact,
+        message=message,
+        residual=program.residual(counts),
+    )
 
 
-def _round_pool(program: PoolProgram, v, chosen, weights, total):
+def _round_pool(program: PoolProgram, solution: Solution, total):
     """Whole counts, one per column, near the weights of a solution: what is fractional is rounded, and copies move
     between these columns and others of (nearly) no reduced cost. A search, from a few choices of the others."""
-    full = np.zeros(len(program.index))
-    full[chosen] = weights
+    full = solution.counts
     whole = np.rint(full)
     fractional = np.abs(full - whole) > 1e-7 * max(1.0, float(full.max()))
-    cheapest = np.argsort(np.abs(program.price(v) - 1.0), kind="stable")
+    cheapest = np.argsort(np.abs(program.price(solution.direction) - 1.0), kind="stable")
     free = program.free.toarray()
     best = math.inf, None
     for others in NEARLY_FREE:
