@@ -11,6 +11,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "CandidatePool",
+    "DamagePoisoner",
     "DocumentSpace",
     "FeatureSpace",
     "Guarantee",
@@ -27,6 +28,7 @@ __all__ = [
 
 _HOME = {
     "CandidatePool": "spaces.pool",
+    "DamagePoisoner": "estimators",
     "DocumentSpace": "spaces.documents",
     "FeatureSpace": "spaces.features",
     "Guarantee": "results.guarantee",

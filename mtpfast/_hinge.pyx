@@ -1251,6 +1251,51 @@ cdef class HingeSolver:
             outcome = self._solve()
         return outcome
 
+    def renew(self, Py_ssize_t i, double y):
+        """Take in an added row of weight 0 anew: its numbers in the memory shown by `set_added` are others now."""
+        cdef Py_ssize_t p
+        if not self.n_clean <= i < self.n_rows or self.row[i].c != 0.0:
+            raise ValueError("renew: no added row of weight 0")
+        for p in range(self.m):
+            if self.on[p] == i:
+                self._remove(p)
+                break
+        self.row[i].y = y
+        self._measure(i)
+        self.row[i].base = NAN
+        if self.short_added is not None:
+            p = i - self.n_clean
+            if self.short_added.widen(self.added.data + p * self.d):  # the codes of all of them reach further now
+                for p in range(self.n_rows - self.n_clean):
+                    self.short_added.code(p, self.added.data + p * self.d)
+                    self.row[self.n_clean + p].base = NAN
+            else:
+                self.short_added.code(p, self.added.data + p * self.d)
+        self.side[i] = BELOW
+        self._note(i, self._signed_dot(i, &self.model[0]) - 1.0 - nudge(i))
+        self.side[i] = BELOW if self.row[i].slack < 0.0 else ABOVE
+        self._gather(0.0)  # the bins may hold the row where it stood
+
+    def shift_weights(self, const Py_ssize_t[::1] rows, const double[::1] dc, double dk):
+        """Let the c of these rows change by dc and k by dk, all at once, and solve. Returns an Outcome (0: solved)."""
+        cdef Py_ssize_t p, j
+        cdef int outcome
+        if rows.shape[0] != dc.shape[0]:
+            raise ValueError("shift_weights: shapes disagree")
+        for p in range(rows.shape[0]):
+            if not 0 <= rows[p] < self.n_rows or self.row[rows[p]].c + dc[p] < 0.0:
+                raise ValueError("shift_weights: no such row, or a negative weight")
+        with nogil:
+            for p in range(rows.shape[0]):
+                j = rows[p]
+                self.row[j].c += dc[p]
+                self.weight += dc[p]
+                if self.side[j] == BELOW:
+                    self._count_below(j, dc[p])
+            self.k += dk
+            outcome = self._solve()
+        return outcome
+
     def theta(self, double[::1] out):
         """The model, into out (d + 1,)."""
         memcpy(&out[0], &self.exact[0], (self.d + 1) * sizeof(double))

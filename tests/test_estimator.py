@@ -21,7 +21,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mtpfast import CandidatePool, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, make_target, poison
+from mtpfast import (
+    CandidatePool,
+    DamagePoisoner,
+    FeatureSpace,
+    MinimumPoisoner,
+    ModelTargetedPoisoner,
+    make_target,
+    poison,
+)
 from mtpfast.losses.custom import custom
 
 ATTACKERS = [ModelTargetedPoisoner, MinimumPoisoner]
@@ -31,6 +39,7 @@ ATTACKERS = [ModelTargetedPoisoner, MinimumPoisoner]
     [
         ModelTargetedPoisoner(),
         ModelTargetedPoisoner(loss="log_loss", C=1.0, penalize_intercept=False),
+        DamagePoisoner(),
         ModelTargetedPoisoner(loss="squared_hinge"),
         MinimumPoisoner(),
         MinimumPoisoner(loss="hinge", C=1.0, penalize_intercept=False),

@@ -22,6 +22,7 @@ from mtpfast.spaces import CandidatePool
 from mtpfast.spaces.base import is_space
 from mtpfast.spaces.labelled import KINDS
 
+from .damage import Damage
 from .status import STATUSES, STOPS
 from .stored import decode_table, encode_table
 
@@ -38,6 +39,7 @@ _PARTS = {
     Goal: tuple(field.name for field in dataclasses.fields(Goal)),
     CleanGradient: tuple(field.name for field in dataclasses.fields(CleanGradient)),
     Pointwise: tuple(field.name for field in dataclasses.fields(Pointwise)),
+    Damage: tuple(field.name for field in dataclasses.fields(Damage)),
     Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),
 }
 
@@ -93,6 +95,7 @@ def problems(values):
         "goal": _kind_fault(values["goal"], (Goal, type(None))),
         "clean": _kind_fault(values["clean"], (CleanGradient, type(None))),
         "message": _kind_fault(values["message"], str),
+        "damage": _kind_fault(values["damage"], (Damage, type(None))),
         "history": _kind_fault(values["history"], dict),
         "status": _choice_fault(values["status"], STATUSES),
         "stop": _choice_fault(values["stop"], STOPS),

@@ -22,6 +22,7 @@ from mtpfast.proofs.certificate import Certificate
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import Goal, hit_radius
 
+from .damage import Damage
 from .files import FORMAT, decode_field, encode, problems, read_file
 from .plot import plot
 from .prefix import prefix
@@ -109,6 +110,8 @@ class PoisoningResult:
         Their total weight, class weights included.
     message : str
         The status in words.
+    damage : Damage or None
+        Of a :class:`DamagePoisoner`: its metric before and after, on the rows aimed at and on every evaluation set.
 
     Notes
     -----
@@ -152,6 +155,7 @@ class PoisoningResult:
     preprocessing: Any = None
     message: str = ""
     loss_difference_upper_bound: float = math.nan
+    damage: Damage | None = None
 
     def __post_init__(self):
         for name, known in (("status", STATUSES), ("stop", STOPS)):
@@ -413,6 +417,7 @@ class PoisoningResult:
             fields = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "preprocessing"}
             # What a file of version 0.2 does not say yet has its default.
             later = {name for name in ("clean", "goal", "loss_difference_upper_bound", "table") if version == 1}
+            later |= {"damage"} - tree.keys()
             if odd := sorted(fields.keys() ^ (tree.keys() | later)):
                 raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in fields else 'not one of a result'}")
             values = {name: decode_field(name, value, arrays, loss) for name, value in tree.items()}

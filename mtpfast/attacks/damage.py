@@ -1,0 +1,198 @@
+r"""What can so many points do? The search for the most damage at a budget.
+
+.. math:: \max_{(x_j, y_j) \in F, \; j \le B} \; M\Big( \arg\min_\theta \sum_i c_i \varphi(y_i \theta \cdot \tilde x_i)
+          + \sum_{j \le B} c_j \varphi(y_j \theta \cdot \tilde x_j) + \tfrac{k}{2} \theta^\top R \theta \Big)
+
+with M a metric on the rows aimed at. It is a search: what it finds is trained to the end and measured, and nothing is
+claimed of what it does not find. See :mod:`mtpfast.attacks.ascent` for how it moves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.checks import check_count, check_number
+from mtpfast.losses.objective import make_objective
+from mtpfast.results.damage import Damage
+from mtpfast.results.result import PoisoningResult
+from mtpfast.training.victim import refit
+
+from .damage_question import points_of_budget, read_damage_question
+from .damage_search import Search, Stopped
+
+__all__ = ["curve_of", "damage", "damage_curve", "runs", "search_for"]
+
+
+TOL = 1e-9  # of the trainings that are measured
+
+
+def damage(X, y, *, budget=0.03, start: PoisoningResult | None = None, **options) -> PoisoningResult:
+    r"""The most damage found with so many points.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,), -1 and +1
+    budget : int or float
+        Points, or below 1 a share of the clean rows.
+    start : PoisoningResult, optional
+        Go on from these points instead of from scratch.
+    metric : {"error", "false_negative_rate", "false_positive_rate", "hinge", "squared_hinge", "log_loss"} or callable
+        See :func:`mtpfast.attacks.aim.get_metric`.
+    X_eval, y_eval : optional
+        The rows aimed at; the training rows by default.
+    mask : array-like of bool, optional
+        Which of the rows aimed at count: a subgroup.
+    eval_sets : mapping of str to (X, y), optional
+        Where the damage is measured besides.
+    loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows, feasible_set, sample_weight
+        The victim and its points, as in :func:`mtpfast.poison`.
+    n_starts, max_iter : int
+        Starts of the search, and trainings of the victim in each.
+    random_state : int, numpy Generator or None
+    callback : callable, optional
+        Called after every training with a dict (``n_iter``, ``budget``, ``value``, ``best``, ``theta``); True stops.
+    time_limit : float, optional
+        Seconds: what is found then depends on the machine, and the result says so.
+
+    Returns
+    -------
+    PoisoningResult
+        ``theta_target`` is the model itself, ``damage`` the metric before and after, from retraining to the end.
+
+    Notes
+    -----
+    A step costs one warm training of the victim, one read of the rows and one sort of the features.
+    """
+    search = _search(X, y, options)
+    return runs(search, [points_of_budget(budget, search.question.X.shape[0])], start)[0]
+
+
+def damage_curve(X, y, *, budgets, start: PoisoningResult | None = None, **options) -> list[PoisoningResult]:
+    """:func:`damage` at every budget, each from its neighbour below: never worse at a larger budget.
+
+    The smallest budget is searched from scratch, the others go on for half the steps of a start, and end with the
+    points of the smaller budget where these do more. In the order given.
+    """
+    search = _search(X, y, options)
+    return curve_of(search, budgets, start)
+
+
+def curve_of(search, budgets, start=None) -> list[PoisoningResult]:
+    """The results of a search at these budgets, in their order."""
+    n = search.question.X.shape[0]
+    sizes = [points_of_budget(budget, n) for budget in np.atleast_1d(np.asarray(budgets, dtype=object)).tolist()]
+    found = dict(zip(sorted(set(sizes)), runs(search, sorted(set(sizes)), start), strict=True))
+    return [found[size] for size in sizes]
+
+
+VICTIM = ("loss", "alpha", "C", "fit_intercept", "penalize_intercept", "class_weight", "count_rows")
+LIMITS = {"n_starts": 3, "max_iter": 200, "random_state": 0, "callback": None, "time_limit": None, "verbose": 0}
+
+
+def _search(X, y, options):
+    """What :func:`damage` is asked, from its options."""
+    limits = {name: options.pop(name, default) for name, default in LIMITS.items()}
+    objective = make_objective(**{name: options.pop(name) for name in VICTIM if name in options})
+    return search_for(read_damage_question(X, y, objective, **options), **limits)
+
+
+def search_for(question, *, n_starts, max_iter, random_state, callback, time_limit, verbose) -> Search:
+    """The search, its limits checked."""
+    n_starts, max_iter = check_count(n_starts, "n_starts"), check_count(max_iter, "max_iter", low=2)
+    if time_limit is not None:
+        time_limit = check_number(time_limit, "time_limit", strict=True)
+    return Search(question, n_starts, max_iter, random_state, callback, time_limit, verbose)
+
+
+def runs(search, budgets, start=None) -> list[PoisoningResult]:
+    """Every budget, rising; a stop ends the search, and what is left keeps the points found so far."""
+    kept, results, stopped = None, [], False
+    if start is not None:
+        kept = search.adopt(start)
+    for budget in budgets:
+        before = kept
+        if not stopped:
+            try:
+                search.run(budget, before)
+            except Stopped:
+                stopped = True
+            except KeyboardInterrupt:
+                if search.best is None and before is None:
+                    raise
+                stopped, search.status = True, "interrupted"
+                search.message = "interrupted; the best points found so far are kept"
+            if search.best is not None and (before is None or search.best_value > before.value):
+                kept = search.found()
+        results.append(_conclude(search, budget, kept))
+    return results
+
+
+def _conclude(search, budget, kept) -> PoisoningResult:
+    """Train on the points from scratch, to the end, and measure: the result."""
+    q = search.question
+    points, labels, counts = ([], [], []) if kept is None else kept[:3]
+    d = q.X.shape[1]
+    points = np.array(points, dtype=float).reshape(len(labels), d)
+    clean = refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL).theta
+    fit = _train(q, points, labels, counts)
+    name = q.aim.metric.name
+    found = Damage(name, q.measure(clean), q.measure(fit.theta), search.time_limit)
+    counts = np.asarray(counts, dtype=int)
+    n = int(counts.sum())
+    space = q.feasible_set
+    message = (
+        f"{name} {found.before['aimed']:.4g} -> {found.after['aimed']:.4g} on the rows aimed at with {n} points of "
+        f"{budget} allowed: found, not proved to be the most"
+    )
+    if search.message:
+        message += f"; {search.message}"
+    history = {
+        "n_points": np.array([n]),
+        "loss_difference": np.array([0.0]),
+        "distance": np.array([0.0]),
+        "gap": np.array([fit.gap]),
+        "loss_difference_upper_bound": np.array([0.0]),
+    }
+    weight = q.objective.weights(q.y, q.sample_weight)
+    sparse = space.is_finite and sp.issparse(space.X)
+    return PoisoningResult(
+        points=sp.csr_matrix(points) if sparse else points,
+        labels=np.asarray(labels, dtype=float),
+        sequence=np.repeat(np.arange(len(counts)), counts),
+        theta=fit.theta,
+        theta_target=fit.theta.copy(),
+        objective=q.objective,
+        status=search.status,
+        lower_bound=0,
+        loss_difference=0.0,
+        loss_difference_upper_bound=0.0,
+        tol=0.0,
+        stop="exact",
+        history=history,
+        feasible_set=space,
+        classes=np.array([-1.0, 1.0]),
+        n_clean=q.X.shape[0],
+        clean_weight=float(q.X.shape[0]) if weight is None else float(np.sum(weight)),
+        message=message,
+        damage=found,
+    )
+
+
+def _train(q, points, labels, counts):
+    """The victim on clean rows and points, from scratch."""
+    if not len(labels):
+        return refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL)
+    X = sp.vstack([q.X, sp.csr_matrix(points)], format="csr") if sp.issparse(q.X) else np.vstack([q.X, points])
+    y = np.concatenate([q.y, labels])
+    weight = np.ones(len(q.y)) if q.sample_weight is None else q.sample_weight
+    counts = np.asarray(counts, dtype=float)
+    amount = q.objective.amount(q.y, q.sample_weight)
+    amount += sum(n * q.objective.per_point(label) for label, n in zip(labels, counts, strict=True))
+    objective = q.objective
+    if objective.is_balanced:
+        totals = objective.class_totals(q.y, q.sample_weight)
+        totals += [counts[np.asarray(labels) < 0].sum(), counts[np.asarray(labels) > 0].sum()]
+        objective = objective.settled(totals)
+    return refit(X, y, objective, np.concatenate([weight, counts]), amount, tol=TOL)

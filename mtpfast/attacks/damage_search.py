@@ -1,0 +1,176 @@
+"""The search for damage, from several starts and from one budget to the next."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.spaces.base import is_convex
+from mtpfast.training.moving import MovingVictim
+
+from .ascent import Ascent, Schedule
+from .sensitivity import KinkedSensitivity, SmoothSensitivity
+from .swaps import PoolSwaps, RecordSwaps
+
+__all__ = ["Kept", "Search", "Stopped"]
+
+
+SEARCH_TOL = 1e-6  # of trainings on the way
+
+# The phases of a start: the share of its steps, and the first and last beta and delta in units of the typical margin.
+# beta is the sharpness of the stand-in, delta by how much a step moves the margins.
+PHASES = ((0.5, (4.0, 13.0), (0.1, 0.02)), (0.35, (13.0, 40.0), (0.03, 0.005)), (0.15, (40.0, 70.0), (0.01, 0.002)))
+
+
+class Kept(NamedTuple):
+    """Points that were found, whole, and what the metric is with them."""
+
+    points: list
+    labels: list
+    counts: list
+    value: float
+
+
+class Stopped(Exception):
+    """The callback, a limit or the user ended the search."""
+
+
+class Search:
+    """The search for one question, at one budget after the other.
+
+    Parameters
+    ----------
+    question : DamageQuestion
+    n_starts, max_iter : int
+    random_state : int, Generator or None
+    callback, time_limit, verbose
+        As in :func:`damage`.
+    """
+
+    def __init__(self, question, n_starts, max_iter, random_state, callback=None, time_limit=None, verbose=0):
+        self.question, self.n_starts, self.max_iter = question, n_starts, max_iter
+        self.rng = np.random.default_rng(random_state)
+        self.callback, self.verbose, self.time_limit = callback, verbose, time_limit
+        self.status, self.message, self.n_iter = "budget", "", 0
+        self.end = None if time_limit is None else time.monotonic() + time_limit
+        self._last_line = time.monotonic()
+        q = question
+        tol = SEARCH_TOL if q.objective.loss.smooth else 1e-8
+        self.victim = MovingVictim(q.X, q.y, q.objective, q.sample_weight, tol=tol)
+        self.clean_theta = self.victim.theta.copy()
+        if q.objective.loss.smooth:
+            self.sensitivity = SmoothSensitivity(self.victim)
+        else:
+            weight = np.ones(len(q.y)) if q.sample_weight is None else q.sample_weight
+            self.sensitivity = KinkedSensitivity(q.X, q.y, weight, q.objective)
+        self.best, self.best_value, self.budget = None, -math.inf, 0
+
+    def mover(self, aim, budget):
+        """What moves the points of this feasible set."""
+        space = self.question.feasible_set
+        common = (aim, budget, self._watch)
+        if space.is_finite:
+            return PoolSwaps(self.victim, self.sensitivity, space, *common)
+        d = self.question.X.shape[1]
+        regions = space.regions(d)
+        kind = Ascent if is_convex(space, d) and space.canonical is None else RecordSwaps
+        return kind(self.victim, self.sensitivity, regions, *common)
+
+    def _watch(self, state, theta, margins):
+        aim = self.aim
+        self.n_iter += 1
+        value = aim.metric(aim.y, margins, aim.weight)
+        if value > self.phase_value:
+            self.phase_value, self.phase_best = value, state.copy()
+        if aim is self.question.aim and value > self.best_value:
+            self.best_value, self.best = value, state.copy()
+        if self.verbose and time.monotonic() - self._last_line >= 1.0:
+            self._last_line = time.monotonic()
+            sys.stderr.write(f"step {self.n_iter}, {self.budget} points: {aim.metric.name} {self.best_value:.4g}\n")
+        if self.callback is not None:
+            told = {
+                "n_iter": self.n_iter,
+                "budget": self.budget,
+                "value": value,
+                "best": self.best_value,
+                "theta": theta,
+            }
+            if self.callback(told):
+                self.message = f"stopped by the callback after {self.n_iter} steps"
+                raise Stopped
+        if self.end is not None and time.monotonic() >= self.end:
+            self.message = f"stopped after time_limit={self.time_limit:g} s: another run need not find the same"
+            raise Stopped
+        return False
+
+    def _phase(self, mover, state, steps, beta, delta):
+        """Run, and return the best state met."""
+        sharpness, length = self.scale
+        self.phase_value, self.phase_best, self.aim = -math.inf, state, mover.aim
+        schedule = Schedule(steps, tuple(b / sharpness for b in beta), tuple(d * length for d in delta))
+        mover.run(state.copy(), schedule)
+        return self.phase_best
+
+    def _anneal(self, aim, state, steps, phases=PHASES, share=None):
+        """The phases, each from the best state of the one before; ``share``: other weights of the rows in the first."""
+        mover, own = self.mover(aim, self.budget), aim.share
+        margins = np.abs(aim.margins(self.clean_theta))
+        length = float(np.sqrt(np.mean(margins**2))) or 1.0
+        self.scale = float(np.median(margins)) or length, length
+        state = mover.start() if state is None else state
+        try:
+            for number, (part, beta, delta) in enumerate(phases):
+                if share is not None and number == 0:
+                    aim.share = share
+                state = self._phase(mover, state, max(2, round(part * steps)), beta, delta)
+                aim.share = own
+        finally:
+            aim.share = own
+        return state
+
+    def run(self, budget, kept=None, steps=None):
+        """Search at a budget, from scratch or from what was found at another. The best is kept: :meth:`found`."""
+        question, aim = self.question, self.question.aim
+        self.budget, self.best, self.best_value = budget, None, -math.inf
+        steps = self.max_iter if steps is None else steps
+        if budget == 0:
+            return
+        if kept is not None:
+            mover = self.mover(aim, budget)
+            state = mover.adopt(kept.points, kept.labels, kept.counts)
+            self._anneal(aim, mover.scaled(state, budget / max(1, sum(kept.counts))), steps, PHASES[1:])
+            return
+        for start in range(self.n_starts):
+            if start == 1 and question.training_aim is not None:  # what moves the training rows moves others, too
+                state = self._anneal(question.training_aim, None, steps // 2)
+                self._anneal(aim, state, steps // 2, ((0.3, (8.0, 13.0), (0.05, 0.02)), *PHASES[1:]))
+                continue
+            self._anneal(aim, None, steps, share=self._shares(aim, start))
+
+    def _shares(self, aim, start):
+        """Weights of the rows in a start's first phase: equal ones, one label before the other, then at random."""
+        number = start - (self.question.training_aim is not None and start > 1)
+        if number == 0:
+            return None
+        if number in (1, 2) and len(np.unique(aim.y)) == 2:
+            weight = np.where((aim.y > 0) == (number == 1), 3.0, 1.0)
+        else:
+            weight = self.rng.exponential(size=len(aim.y))
+        return aim.share * weight / float(aim.share @ weight)
+
+    def found(self):
+        """The best points of the last run."""
+        if self.best is None:
+            return None
+        return Kept(*self.mover(self.question.aim, self.budget).whole(self.best), self.best_value)
+
+    def adopt(self, result):
+        """What a result found, as the start of a run."""
+        points = result.points.toarray() if sp.issparse(result.points) else np.array(result.points)
+        value = self.question.aim.value(result.theta)
+        return Kept(list(points), result.labels.tolist(), result.counts.tolist(), value)

@@ -1,0 +1,55 @@
+"""What poisoning does to a metric: before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Damage"]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A metric of the clean victim and of the poisoned one, on the rows aimed at and on every evaluation set.
+
+    Both models were trained to the end. The damage is *found*: no smaller damage is claimed to be the most that so
+    many points can do.
+
+    Attributes
+    ----------
+    metric : str
+        ``"error"``, ``"false_negative_rate"``, ``"false_positive_rate"``, ``"hinge"``, ``"log_loss"``, or the name of
+        a callable.
+    before, after : dict of str to float
+        By the name of the set; ``"aimed"`` are the rows that the attack was to be worst on.
+    time_limit : float or None
+        Seconds after which the search was to stop, where the caller asked for that: it is then not reproducible.
+
+    Examples
+    --------
+    >>> from mtpfast.results.damage import Damage
+    >>> Damage("error", {"aimed": 0.01}, {"aimed": 0.05})
+    <Damage found: error 0.01 -> 0.05 on the rows aimed at>
+    """
+
+    metric: str
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+    time_limit: float | None = None
+
+    @property
+    def found(self) -> float:
+        """The metric after the attack on the rows aimed at."""
+        return self.after["aimed"]
+
+    def to_frame(self):
+        """A DataFrame with the columns ``before`` and ``after``, a row for every set."""
+        import pandas as pd
+
+        return pd.DataFrame({"before": self.before, "after": self.after})
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{self.before[name]:.4g} -> {self.after[name]:.4g} on {'the rows aimed at' if name == 'aimed' else name}"
+            for name in self.after
+        ]
+        return f"<Damage found: {self.metric} {', '.join(parts)}>"
