@@ -61,6 +61,16 @@ class Question:
         """Where points may lie, with the labels -1. and +1."""
         return self.goal.feasible_set
 
+    @property
+    def margin_tol(self) -> float:
+        """Rows this near to the kink of the hinge count as on it."""
+        return self.goal.margin_tol
+
+    @property
+    def radius(self) -> float:
+        """Within which distance a model counts as the target."""
+        return self.goal.tol
+
     def clean_gradient(self, tol=None, direction=None) -> CleanGradient:
         """One pass over the clean rows at the target: for the ball of models that count as hits, or of radius tol."""
         return clean_gradient(
@@ -136,10 +146,9 @@ def evaluation_sets(eval_sets, rows, signs) -> dict:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(Question):
     """A question about the exact minimum, and what one pass over the data left behind."""
 
-    question: Question
     clean: CleanGradient  # at the target itself: what the programs are made of
     proof: CleanGradient  # for the ball of models that count as hits: what a certificate is made of
     retrain: bool
@@ -165,52 +174,8 @@ class Problem:
         if retrain is None:
             held = sp.issparse(X) or 8 * X.shape[0] * X.shape[1] <= RETRAIN_BYTES
             retrain = not isinstance(X, np.memmap) and held
-        return cls(question, proof.centre(), proof, retrain)
-
-    @property
-    def X(self):
-        """The clean rows."""
-        return self.question.X
-
-    @property
-    def y(self) -> np.ndarray:
-        """Their labels, -1. and +1."""
-        return self.question.y
-
-    @property
-    def sample_weight(self) -> np.ndarray | None:
-        """Their weights."""
-        return self.question.sample_weight
-
-    @property
-    def goal(self) -> Goal:
-        """What a certificate for the target speaks of."""
-        return self.question.goal
-
-    @property
-    def theta(self) -> np.ndarray:
-        """The target."""
-        return self.goal.theta_target
-
-    @property
-    def objective(self) -> Objective:
-        """The victim's."""
-        return self.goal.objective
-
-    @property
-    def feasible_set(self):
-        """Where points may lie."""
-        return self.goal.feasible_set
-
-    @property
-    def margin_tol(self) -> float:
-        """Rows this near to the kink of the hinge count as on it."""
-        return self.goal.margin_tol
-
-    @property
-    def radius(self) -> float:
-        """Within which distance a model counts as the target."""
-        return self.goal.tol
+        asked = question.X, question.y, question.sample_weight, question.goal
+        return cls(*asked, proof.centre(), proof, retrain)
 
     @property
     def setting(self) -> Setting:
@@ -237,7 +202,7 @@ class Problem:
         """The certificate of a direction for the target, to the distance within which it counts as hit."""
         proof = self.proof
         if sharply and not self.objective.loss.kinked:  # one more pass, for this direction
-            proof = self.question.clean_gradient(direction=np.asarray(direction, dtype=float))
+            proof = self.clean_gradient(direction=np.asarray(direction, dtype=float))
         return certificate_for(self.goal, kind, direction, *prove(proof, direction, self.goal))
 
 
@@ -245,15 +210,13 @@ def moved_to(problem: Problem, theta, tol=0.0, margin_tol=None) -> Problem:
     """The same question for another model, or with the clean rows seen from a whole ball."""
     margin_tol = problem.margin_tol if margin_tol is None else margin_tol
     radius = hit_radius(theta, problem.feasible_set)
-    question = replace(
-        problem.question, goal=replace(problem.goal, theta_target=theta, tol=radius, margin_tol=margin_tol)
-    )
+    moved = replace(problem, goal=replace(problem.goal, theta_target=theta, tol=radius, margin_tol=margin_tol))
     if tol > 0.0:
-        clean = proof = question.clean_gradient(tol)
+        clean = proof = moved.clean_gradient(tol)
     else:
-        proof = question.clean_gradient()
+        proof = moved.clean_gradient()
         clean = proof.centre()
-    return replace(problem, question=question, clean=clean, proof=proof)
+    return replace(moved, clean=clean, proof=proof)
 
 
 @dataclass(frozen=True)

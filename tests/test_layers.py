@@ -181,6 +181,12 @@ def test_no_module_imports_itself_in_a_circle():
             del left[module]
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_is_longer_than_500_lines(module):
+    """One subject a file: what is longer has two."""
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 500
+
+
 @pytest.mark.parametrize("own", ["proofs", "verification"])
 def test_proofs_and_checks_know_neither_search_nor_solver(own):
     """A certificate that leans on what it certifies proves nothing."""

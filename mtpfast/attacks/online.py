@@ -191,7 +191,7 @@ def run(question: Question, *, stop, tol, max_points, repeats, eval_sets, callba
 
 
 class _Run:
-    """The state of one attack: the victim, the points in order, and a record of every model."""
+    """The state of one attack: the victim, the points in order, and an entry of the history for every model."""
 
     def __init__(self, question: Question, eval_sets, theta0, resume):
         self.question, self.goal, self.eval_sets = question, question.goal, eval_sets
@@ -273,18 +273,18 @@ class _Run:
                 if open_ == closing:  # the first time, the second, the fourth, ...: it may cost much and be in vain
                     closing *= 2
                     diff, step = self.supply.find(*asked, EFFORT)
-            record = self._record(diff)
-            n, measure = len(self.sequence), record[proved]
+            entry = self._entry(diff)
+            n, measure = len(self.sequence), entry[proved]
             measures.append(measure)
-            above = f"{stop} {record[which]:.4g}"
-            if measure > tol >= record[which]:
+            above = f"{stop} {entry[which]:.4g}"
+            if measure > tol >= entry[which]:
                 above += f" at the best point found, at most {measure:.4g} proved"
             if verbose and time.monotonic() - last_line >= 1.0:
                 last_line = time.monotonic()
-                sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {record[2]:.4g}\n")
+                sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {entry[2]:.4g}\n")
             if measure <= tol:
-                end = "reached", f"{stop} {record[which]:.4g} <= tol {tol:g} with {n} points"
-            elif callback is not None and callback(self._state(record)):
+                end = "reached", f"{stop} {entry[which]:.4g} <= tol {tol:g} with {n} points"
+            elif callback is not None and callback(self._state(entry)):
                 end = "budget", f"stopped by the callback after {n} points"
             elif max_points is not None and n >= max_points:
                 end = "budget", f"{above} > tol {tol:g} with all {n} points"
@@ -308,7 +308,7 @@ class _Run:
             measures.pop()
 
     def _last_model_holds(self):
-        """The full audit at the end. Where it finds something to mend, the last record is taken back."""
+        """The full audit at the end. Where it finds something to mend, the last entry is taken back."""
         victim, repairs, last = self.victim, self.victim.n_repairs, len(self.path) - 1
         gap = victim.check()
         if victim.n_repairs == repairs:
@@ -318,7 +318,7 @@ class _Run:
         self.history.truncate(last)
         return False
 
-    def _record(self, diff):
+    def _entry(self, diff):
         """What the history says about the current model, in the order of its names."""
         victim, objective, theta = self.victim, self.objective, self.victim.theta
         clean_loss = victim.clean_loss()
@@ -337,19 +337,19 @@ class _Run:
             ).value
         away = theta - self.target
         distance = math.sqrt(away @ away)
-        record = (len(self.sequence), diff.value, distance, clean_loss, bound, victim.gap, diff.upper_bound)
+        entry = (len(self.sequence), diff.value, distance, clean_loss, bound, victim.gap, diff.upper_bound)
         for X, positive in self.eval_sets.values():
-            record += (float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive)),)
-        self.history.append(record)
+            entry += (float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive)),)
+        self.history.append(entry)
         self.path.append(theta)
-        return record
+        return entry
 
-    def _state(self, record):
+    def _state(self, entry):
         """What a callback is told."""
-        return {**dict(zip(self.names, record, strict=True)), "theta": self.victim.theta}
+        return {**dict(zip(self.names, entry, strict=True)), "theta": self.victim.theta}
 
     def result(self, status, message, stop, tol) -> PoisoningResult:
-        # An interrupt may come between any two statements: the last complete record counts.
+        # An interrupt may come between any two statements: the last complete entry counts.
         n_models = min(len(self.path), len(self.history))
         path = self.path.rows[:n_models]
         history = dict(zip(self.names, self.history.rows[:n_models].T.copy(), strict=True))

@@ -94,7 +94,7 @@ def certify(
     models, mixtures, found, n_models = [theta[None]], [], [], 1
     todo = np.flatnonzero(right)
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
 
     def work(part):
         block = rows[part].toarray() if sp.issparse(rows) else rows[part]
@@ -189,7 +189,7 @@ def _on_margin(X, y, theta, objective, sample_weight):
     weights = np.ones(len(y)) if weights is None else weights
     active = np.where(margin < 1.0, weights, 0.0)
     active[near] = 0.0
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     R = objective.R(len(theta) - 1)
     k = objective.k(objective.amount(y, sample_weight))
     rest = k * R * theta - np.append((active * y) @ X, one * float(active @ y))

@@ -107,7 +107,7 @@ def dense_row(x):
 
 def point_matrix(problem, points):
     """Distinct points as one matrix of the kind of the pool (or dense)."""
-    d = len(problem.theta) - 1
+    d = len(problem.theta) - 1  # of a problem, or of whatever else has a model
     if points and sp.issparse(points[0]):
         return sp.vstack(points, format="csr")
     return np.array(points, dtype=float).reshape(len(points), d)

@@ -15,7 +15,7 @@ from mtpfast.question import Problem, moved_to
 from mtpfast.training.victim import Victim
 
 from .exact import exact_minimum
-from .found import Attack, Found, dense_row, retrain_victim, training_data
+from .found import Attack, Found, dense_row, point_matrix, retrain_victim, training_data
 from .plan import has_ball_program, program_for
 from .programs.ball import BallProgram
 from .whole import record_sums, records
@@ -47,7 +47,7 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     else:
 
         def clean_at(v):
-            return problem.question.clean_gradient(tol, v)
+            return problem.clean_gradient(tol, v)
 
     starts = [v for v in starts if np.any(v)]
     _, v = ball_direction(clean_at, goal, starts)
@@ -94,7 +94,7 @@ def _parts(exact: Found):
     if not len(counts):
         return
     for share in (0.25, 0.5, 0.75, 0.9, 1.0):
-        # of many records with a few copies each, every so manieth
+        # Of many records with a few copies each, a share of the records; else a share of the copies of each.
         part = np.floor(share * counts) if len(counts) < 10 else np.diff(np.floor(share * np.cumsum(counts)), prepend=0)
         groups = zip(exact.points, exact.labels, part.astype(int).tolist(), strict=True)
         yield [(dense_row(x), sign, count) for x, sign, count in groups if count]
@@ -346,7 +346,7 @@ def improve(data, theta_target, objective, feasible_set, attack, tol, rounds=12)
 
 def _differences(attack, theta_target, objective):
     """Loss difference at each distinct point."""
-    P = sp.vstack(attack.points, format="csr") if sp.issparse(attack.points[0]) else np.array(attack.points)
+    P = point_matrix(attack, attack.points)
     at = objective.loss.value(objective.margins(attack.theta, P, attack.labels))
     difference = at - objective.loss.value(objective.margins(theta_target, P, attack.labels))
     weights = objective.weights(attack.labels)

@@ -46,13 +46,14 @@ the bound of its own rounding error (Higham, *Accuracy and Stability of Numerica
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import Objective
@@ -188,7 +189,7 @@ class Hull:
 
 def hulls_of(feasible_set, d: int, objective: Objective) -> dict:
     """The hull of the points of every label that they may carry."""
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     if not feasible_set.is_finite:
         return {label: Hull.of_region(region, one) for label, region in feasible_set.regions(d).items()}
     signs = feasible_set.signs()
@@ -220,7 +221,7 @@ def lines_of(models, X, y, objective: Objective, sample_weight=None, rows=(), sl
     ``rows``, ``slopes``: clean rows whose slope in the first line is given, as the hinge leaves it open on the margin.
     """
     loss, (n, d) = objective.loss, X.shape
-    one = 1.0 if objective.fit_intercept else 0.0
+    one = objective.one
     T = len(models)
     c, p, pull, terms = np.zeros(T), np.zeros((T, d + 1)), np.zeros(T), np.zeros(T)
     far = np.zeros(d + 1)
@@ -317,12 +318,7 @@ class Pointwise:
     margin_slopes: np.ndarray
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                view = value.view()
-                view.flags.writeable = False
-                object.__setattr__(self, field.name, view)
+        freeze_arrays(self)
 
     def cases(self) -> list[Case]:
         hulls = hulls_of(self.feasible_set, len(self.theta) - 1, self.objective)
@@ -400,7 +396,7 @@ class Pointwise:
     def _left_side(self, case, hull, rows, mixed, j, lines, amount):
         """(4) for some rows, rounded down."""
         objective, theta = self.objective, self.theta
-        one = 1.0 if objective.fit_intercept else 0.0
+        one = objective.one
         block = self.rows[rows]
         block = block.toarray() if sp.issparse(block) else block
         a = self.signs[rows, None] * np.column_stack([block, np.full(len(rows), one)])

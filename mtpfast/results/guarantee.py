@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from mtpfast.arrays.checks import check_X
+from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.labels import Classes
 from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.pointwise import Pointwise
@@ -106,12 +107,7 @@ class Guarantee:
     records: Any = None
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                view = value.view()
-                view.flags.writeable = False
-                object.__setattr__(self, field.name, view)
+        freeze_arrays(self)
 
     @property
     def clean_error(self) -> float:

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.appended import append, append_labels
 from mtpfast.arrays.frames import column_names, is_frame, reordered, take_records
-from mtpfast.arrays.frozen import read_only_view
+from mtpfast.arrays.frozen import freeze_arrays, read_only_view
 from mtpfast.losses.margin import Loss
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.bounds import NEVER
@@ -161,10 +161,7 @@ class PoisoningResult:
         for name, known in (("status", STATUSES), ("stop", STOPS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {getattr(self, name)!r}")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                object.__setattr__(self, field.name, read_only_view(value))
+        freeze_arrays(self)
         history = {name: read_only_view(np.asarray(values)) for name, values in self.history.items()}
         object.__setattr__(self, "history", history)
 

@@ -20,8 +20,8 @@ class AddedRows:
     kept dense all the same (where ``may_be_dense``) if the first of them says so, at a third more bytes and a
     fraction of the time.
 
-    Memory that is looked at cannot grow where it stands: who looks at :meth:`block` puts into ``before_growing``
-    what makes it look away.
+    Memory does not grow in place while a view of it is held: whoever holds :meth:`block` sets ``before_growing`` to a
+    function that gives the view up.
     """
 
     def __init__(self, n_features, sparse, may_be_dense=False):

@@ -61,8 +61,8 @@ class Audit:
         if abs(total - result.clean_weight) > 1e-9 * total:
             raise ValueError(f"sample_weight sums to {total:g}, in the attack it was {result.clean_weight:g}")
         self.point_signs = Classes(result.classes).signs(result.labels, "labels", result.points.shape[0])
-        self.space = _bound(result)
-        # How far a record's row may be from the point that the search had in mind.
+        self.space = _own_space(result)
+        # How far a record's row may be from the point that the search chose.
         rounds = self.codec is not None and not result.feasible_set.is_finite
         self.grain = self.codec.rounding if rounds else np.zeros(d)
         # How large models are here: what is said of a distance is relative to it.
@@ -187,7 +187,7 @@ def _same_columns(result, X):
         raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {list(names)[:5]} (in that order)")
 
 
-def _bound(result):
+def _own_space(result):
     """The feasible set of a result, its labels as -1. and +1."""
     return result.feasible_set.bind(result.feature_names, result.classes)
 
@@ -197,5 +197,5 @@ def is_foreign(result):
     goal = result.goal
     if goal is None or goal.differs(result.certificate.goal):
         return True
-    asked = Goal(result.theta_target, result.objective, _bound(result), goal.tol, goal.margin_tol)
+    asked = Goal(result.theta_target, result.objective, _own_space(result), goal.tol, goal.margin_tol)
     return bool(goal.differs(asked))

@@ -126,7 +126,7 @@ def largest_of_documents(region, a, p, loss):
 
 
 class _Line(NamedTuple):
-    """``-alpha u + beta v <= height`` of every document; (u, v) lies on it, at a document or as good as that."""
+    """``-alpha u + beta v <= height`` of every document; (u, v) is on it: a document's, or next to that of one."""
 
     alpha: float
     beta: float

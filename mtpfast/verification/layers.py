@@ -84,7 +84,7 @@ class _Block:
 
 
 def _blocks(region, a, p):
-    """``(u, v, blocks)``: the point of least u (where u does not care, of largest v), and the choices from there."""
+    """``(u, v, blocks)``: the point of least u (of those, of largest v), and the choices from there."""
     w, q = a[:-1], p[:-1]
     grouped = np.zeros(len(w), dtype=bool)
     u, v, blocks = float(a[-1]), float(p[-1]), []

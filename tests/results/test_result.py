@@ -364,7 +364,7 @@ def test_verification_is_of_the_data_that_was_attacked(cancer, result):
         result.verify(X[1:], y[1:])
     with pytest.raises(ValueError, match="sample_weight sums to 1138"):
         result.verify(X, y, sample_weight=np.full(569, 2.0))
-    with pytest.raises(ValueError, match=r"y must hold \[.*\] only, got 3"):
+    with pytest.raises(ValueError, match=r"y must hold the labels \[.*\], got 3 in row 0"):
         result.verify(X, np.where(y > 0, 1, 3))
     with pytest.raises(VerificationError):
         result.verify(X[::-1], y)
