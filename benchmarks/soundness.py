@@ -58,6 +58,7 @@ NEVER = 2**63 - 1
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 SPACES = ("box", "box per label", "one label", "records", "pool", "pool, capped")
 TRAINERS = ("exact", 1e-10, 1e-8, 1e-6, 1e-4)
+ROUNDING = 1e-14  # of an objective
 VERIFY_EVERY = 10
 WHOLE_EVERY = 4
 
@@ -301,6 +302,9 @@ def judge(seed: int, check: bool | None = None) -> dict:
         if result.status != "reached" or result.stop == "loss_difference":
             continue
         again, good = retrained(problem, result.points, result.labels, result.counts)
+        rows, labels, weight = problem.data(result.points, result.labels, result.counts)
+        value, known = (problem.objective.value(each, rows, labels, weight) for each in (again, result.theta))
+        good = good and value <= known + ROUNDING * abs(known)  # a judge that ends higher has not arrived
         unique = problem.conv["penalize_intercept"] or not problem.conv["fit_intercept"] or problem.loss != "hinge"
         if not good or not unique:
             found["not judged"] = 1

@@ -11,7 +11,6 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.rows import stack
 from mtpfast.proofs.certificate import Certificate, certify_coarsely
-from mtpfast.proofs.goal import NEAR
 from mtpfast.question import Problem, Setting
 from mtpfast.training.victim import refit
 
@@ -21,11 +20,9 @@ __all__ = [
     "Attack",
     "Found",
     "dense_row",
-    "is_hit",
     "measure_reached",
     "point_matrix",
     "retrain_victim",
-    "size",
     "training_data",
     "unattainable",
     "with_points",
@@ -138,24 +135,6 @@ def measure_reached(problem, found) -> Measured | None:
     points = point_matrix(problem, found.points)
     training = Training(problem.X, problem.y, problem.sample_weight, points, labels, counts, objective, amount)
     return measure(training, problem.theta, problem.margin_tol)
-
-
-def size(problem: Problem, theta) -> float:
-    """How large a model is, in its own units: a distance is small or large beside this."""
-    return float(np.linalg.norm(theta))
-
-
-def is_hit(problem: Problem, theta, error=0.0) -> bool:
-    """Whether a model is the target, to :data:`NEAR`: of the target's size, and of its scores.
-
-    The scores are what decides where features have other units than the intercept: with ``s_j`` the largest size of
-    feature j in the data, the change of a score is at most ``sum_j s_j |dw_j| + |db|``. A change of 1e-10 of the unit
-    margin is rounding.
-    """
-    target, scales = problem.theta, problem.scales
-    change = float(np.linalg.norm(scales * (theta - target))) + error * float(np.max(scales))
-    near = float(np.linalg.norm(theta - target)) + error <= NEAR * size(problem, target)
-    return change <= 1e-10 or (near and change <= NEAR * float(np.linalg.norm(scales * target)))
 
 
 class Attack:

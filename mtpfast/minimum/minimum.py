@@ -25,12 +25,12 @@ import numpy as np
 from mtpfast.arrays.checks import check_count, check_flag, check_number
 from mtpfast.losses.objective import make_objective
 from mtpfast.oracle.search import find_point
-from mtpfast.proofs.goal import NEAR
+from mtpfast.proofs.goal import NEAR, is_same
 from mtpfast.question import Problem, Question, moved_to, read_question
 from mtpfast.results.result import PoisoningResult
 
 from .exact import cheapest_scale, exact_minimum
-from .found import Found, is_hit, measure_reached, point_matrix, retrain_victim, size
+from .found import Found, measure_reached, point_matrix, retrain_victim
 from .plan import is_rounded
 from .within import closest_model, within_ball
 
@@ -208,7 +208,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         theta, gap = fit.theta, fit.gap
     elif not farkas:
         measured = measure_reached(problem, found)
-        if measured is not None and measured.error <= NEAR * size(problem, theta_p):
+        if measured is not None and measured.error <= NEAR * float(np.linalg.norm(theta_p)):
             theta, error = measured
             message += f"; not retrained: the victim's model is proved to be within {error:.2g} of this one"
     unknown = not np.all(np.isfinite(theta))
@@ -223,7 +223,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
     elif unknown:
         status = "unverified"
         message += "; not retrained, and no proof of where training ends: pass retrain=True to measure it"
-    elif distance + error <= tol or is_hit(problem, theta, error):
+    elif distance + error <= tol or is_same(theta, theta_p, problem.scales, error):
         status = "reached"
     else:
         status = "budget" if max_points is not None and found.n_points <= max_points else "stalled"

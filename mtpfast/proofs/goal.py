@@ -11,10 +11,11 @@ import numpy as np
 from mtpfast.arrays.frozen import freeze
 from mtpfast.losses.objective import Objective
 
-__all__ = ["Goal", "MARGIN_TOL", "NEAR", "hit_radius", "trained_margin_tol"]
+__all__ = ["Goal", "MARGIN_TOL", "NEAR", "hit_radius", "is_same", "trained_margin_tol"]
 
 
 NEAR = 1e-6  # relative l2 distance within which a target counts as hit
+BLUR = 1e-15  # of a score
 MARGIN_TOL = 1e-6  # rows this near to the kink of the hinge count as on it, unless the user says otherwise
 
 
@@ -32,6 +33,18 @@ def hit_radius(theta, feasible_set) -> float:
         size = feasible_set.largest()
     largest = float(np.max(size))
     return NEAR * float(np.linalg.norm(size / largest * theta))
+
+
+def is_same(theta, target, sizes, error=0.0) -> bool:
+    """Whether ``theta``, known to within ``error``, is the target: to :data:`NEAR` of its size and of its scores.
+
+    With ``s_j`` the largest size of feature j (``sizes``; 1 for the intercept) the scores are what decides where
+    features have other units than the intercept: ``|S (theta - target)|`` beside ``|S target|``. A change of
+    :data:`BLUR` is what rounding makes of a unit margin, and all that can be asked of a target of zero.
+    """
+    change = float(np.linalg.norm(sizes * (theta - target))) + error * float(np.max(sizes))
+    near = float(np.linalg.norm(theta - target)) + error <= NEAR * float(np.linalg.norm(target))
+    return change <= BLUR or (near and change <= NEAR * float(np.linalg.norm(sizes * target)))
 
 
 def trained_margin_tol(target) -> float:

@@ -14,6 +14,7 @@ from mtpfast.arrays.labels import Classes
 from mtpfast.arrays.rows import stack
 from mtpfast.preprocessing.codecs import as_raw, codec_of
 from mtpfast.preprocessing.steps import to_matrix
+from mtpfast.proofs.clean_pass import extent
 from mtpfast.proofs.goal import Goal
 
 from .maximum import attained_and_proved
@@ -67,6 +68,11 @@ class Audit:
         self.grain = self.codec.rounding if rounds else np.zeros(d)
         # How large models are here: what is said of a distance is relative to it.
         self.scale = float(max(np.linalg.norm(result.theta), np.linalg.norm(result.theta_target)))
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """The largest size of every feature in the clean data; 1 for the intercept."""
+        return np.append(np.max(np.abs(extent(self.X)), axis=0), 1.0)
 
     @cached_property
     def training(self) -> Training:
