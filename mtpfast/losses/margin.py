@@ -198,12 +198,15 @@ class Loss(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+
+class BuiltIn(Loss):
+    """A loss that there is once: what was pickled compares equal."""
+
     def __reduce__(self):
-        # The built-in losses are one object each, so that what was pickled compares equal.
         return get_loss, (self.name,)
 
 
-class Hinge(Loss):
+class Hinge(BuiltIn):
     """``phi(m) = max(0, 1 - m)``, the loss of the linear SVM."""
 
     name = "hinge"
@@ -237,7 +240,7 @@ class Hinge(Loss):
         return np.asarray(slope, dtype=float)
 
 
-class SquaredHinge(Loss):
+class SquaredHinge(BuiltIn):
     """``phi(m) = max(0, 1 - m)^2``, with ``s = 2 (1 - m)`` and ``h = 1 / (2 (1 - m))`` below margin 1."""
 
     name = "squared_hinge"
@@ -292,7 +295,7 @@ class SquaredHinge(Loss):
         return slope - 0.25 * slope * slope
 
 
-class LogLoss(Loss):
+class LogLoss(BuiltIn):
     """``phi(m) = log(1 + exp(-m))``, the loss of logistic regression: ``s = 1 / (1 + e^m)`` and ``h = 1 + e^m``."""
 
     name = "log_loss"

@@ -1,6 +1,8 @@
 """What a loss tells the rest of the package: each closed form is what the three equations imply."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -139,6 +141,14 @@ def test_only_the_hinge_may_have_a_kink():
     with pytest.raises(ValueError, match="must be smooth: of losses with a kink only the hinge is known"):
         make_objective(Steep(HINGE), C=1.0)
     assert make_objective("hinge", C=1.0).loss.kinked
+
+
+def test_a_class_of_ones_own_survives_pickle_and_copy():
+    """Only the built-in losses are one object each; any other is what its class and its attributes are."""
+    own = Equations(SQUARED_HINGE)
+    for twin in (pickle.loads(pickle.dumps(own)), copy.deepcopy(own)):
+        assert (twin.name, twin.zero_from, twin.at(0.0)) == (own.name, 1.0, 1.0)
+    assert pickle.loads(pickle.dumps(SQUARED_HINGE)) is copy.deepcopy(SQUARED_HINGE) is SQUARED_HINGE
 
 
 def test_what_the_minimum_lacks_is_named():
