@@ -1,4 +1,4 @@
-"""Build the compiled modules.  ``MTPFAST_DEBUG=1`` turns on bounds checks and line tracing."""
+"""Build the compiled modules.  ``MTPFAST_DEBUG=1`` checks bounds and invariants, and traces lines."""
 
 import contextlib
 import os
@@ -54,7 +54,7 @@ EXTENSIONS = [
         [source.as_posix()],
         include_dirs=["mtpfast"],
         depends=["mtpfast/_simd.h"],
-        define_macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if DEBUG else [],
+        define_macros=[("MTP_DEBUG", "1"), ("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if DEBUG else [],
     )
     for source in sorted(Path("mtpfast").glob("*.pyx"))
 ]

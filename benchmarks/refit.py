@@ -32,7 +32,7 @@ import objective
 import reference as ref
 import report
 
-from mtpfast import CandidatePool, _hinge, make_target, max_loss_difference
+from mtpfast import CandidatePool, _rows, make_target, max_loss_difference
 from mtpfast.losses.objective import make_objective
 from mtpfast.training.victim import Victim, refit
 
@@ -124,7 +124,7 @@ def refit_work(loss, X, y, result, n):
     work = {"refit alone, ms": 1e3 * seconds, "one read, ms": 1e3 * np.median(read)}
     if hinge:
         searches, looks, close = (np.array([core.n_steps, core.n_looks, core.n_close]) - before) / n
-        coded = not hasattr(X, "toarray") and X.shape[1] >= _hinge.LONG_ROW
+        coded = not hasattr(X, "toarray") and X.shape[1] >= _rows.LONG_ROW
         reads = (looks / 8 + close if coded else looks) / X.shape[0]  # a code takes an eighth of the row
         work |= {"line searches": searches, "rows looked at": looks, "of these closely": close, "reads of X": reads}
     else:

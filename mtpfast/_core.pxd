@@ -158,6 +158,16 @@ cdef inline void row_axpy(const Rows *rows, Py_ssize_t i, double t, double *v) n
         v[rows.indices[j]] += t * rows.data[j]
 
 
+cdef extern from *:
+    """
+    #ifndef MTP_DEBUG
+    #define MTP_DEBUG 0
+    #endif
+    """
+    #: Whether this is the debug build, in which classes check their invariants after every solve.
+    const bint DEBUG "MTP_DEBUG"
+
+
 # ---------------------------------------------------------------------------------------------
 # Memory
 # ---------------------------------------------------------------------------------------------

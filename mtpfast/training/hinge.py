@@ -14,7 +14,7 @@ __all__ = ["HingeSolver"]
 DIRECTIONS = 8
 
 
-def _metric(X, intercept):
+def metric_of(X, intercept):
     """``(directions, along, across)`` for ``_hinge.HingeSolver``: how long a change of theta is, seen from the rows.
 
     Any metric will do. The best for rows of second moments M is the root of M; taken here are its
@@ -55,7 +55,7 @@ class HingeSolver:
             np.ascontiguousarray(victim.y, dtype=np.float64),
             objective.fit_intercept,
             objective.penalize_intercept,
-            _metric(victim.X, objective.fit_intercept),
+            metric_of(victim.X, objective.fit_intercept),
         )
         self.attached = False
         victim._rows.before_growing = self._detach

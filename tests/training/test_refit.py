@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC, LinearSVC
 
-from mtpfast import _core, _hinge
+from mtpfast import _core, _rows
 from mtpfast.losses.custom import custom
 from mtpfast.losses.objective import make_objective
 from mtpfast.training import smooth as smooth_module
@@ -367,7 +367,7 @@ def test_codes_of_rows_tell_products_to_the_error_they_state(kind, seed, d, log_
     rng = np.random.default_rng(seed)
     X = kind(rng, 20, d)
     v, w = rng.normal(size=d) * 10.0**log_size, rng.normal(size=d)
-    first, second, error = _hinge.ShortRows(d).products(X, v, w)
+    first, second, error = _rows.ShortRows(d).products(X, v, w)
     for told, u in ((first, v), (second, w)):
         # the exact product itself is a sum of d rounded terms
         noise = 2 * (d + 4) * ref.EPS * (np.abs(X) @ np.abs(u) + np.linalg.norm(X.min(axis=0)) * np.linalg.norm(u))
