@@ -356,6 +356,7 @@ class _Run:
         history["n_points"] = history["n_points"].astype(np.intp)
         sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
         used = int(sequence.max()) + 1 if len(sequence) else 0
+        n_repairs, n_audits = self.victim.n_repairs, self.victim.n_audits
         points, labels = self.victim.hand_over(used)  # and its own arrays are free
         clean = self.question.clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
         certificate, bound = bound_along_path(self.goal, clean, path, history["lower_bound"])
@@ -369,11 +370,10 @@ class _Run:
                 )
         if bound == NEVER and status != "reached":
             message += "; no number of points induces the target exactly, as the certificate proves"
-        victim = self.victim
         if self.objective.is_balanced:
             message += "; no lower bound is proved for class_weight='balanced'"
-        if victim.n_repairs:
-            message += f"; {victim.n_repairs} of {victim.n_audits} audits of the refit found something to mend"
+        if n_repairs:
+            message += f"; {n_repairs} of {n_audits} audits of the refit found something to mend"
         return PoisoningResult(
             points=points,
             labels=labels,

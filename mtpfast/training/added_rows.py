@@ -20,15 +20,15 @@ class AddedRows:
     kept dense all the same (where ``may_be_dense``) if the first of them says so, at a third more bytes and a
     fraction of the time.
 
-    Memory does not grow in place while a view of it is held: whoever holds :meth:`block` sets ``before_growing`` to a
-    function that gives the view up.
+    Memory does not grow in place while somebody holds a view of it. So ``reader`` (``_hinge.HingeSolver.set_added``)
+    gets the memory when it is about to read (:meth:`show`), and loses it when that is about to grow (:meth:`hide`).
     """
 
     def __init__(self, n_features, sparse, may_be_dense=False):
         self.n, self.n_features, self.sparse, self.may_be_dense = 0, n_features, sparse, may_be_dense
         self.y, self.count = Growing(), Growing()
         self.data, self.indices, self.indptr = Growing(), Growing(dtype=np.int32), Growing(dtype=np.int32)
-        self.before_growing = lambda: None
+        self.reader, self.shown = None, False
 
     def append(self, x, y) -> int:
         i = self.n
@@ -43,18 +43,30 @@ class AddedRows:
             nonzero = np.flatnonzero(x)
             end = len(self.data) + len(nonzero)
             if end > min(len(self.data.block), len(self.indices.block)) or i + 2 > len(self.indptr.block):
-                self.before_growing()
+                self.hide()
             self.data.extend(x[nonzero])
             self.indices.extend(nonzero)
             self.indptr.append(end)
         else:
             if i == len(self.data.block):
-                self.before_growing()
+                self.hide()
             self.data.append(x)
         self.y.append(y)
         self.count.append(0.0)
         self.n = i + 1
         return i
+
+    def show(self):
+        """Give the reader the memory, unless there are no rows or it is where the reader saw it last."""
+        if self.n and not self.shown:
+            self.reader(self.block(), self.n)
+            self.shown = True
+
+    def hide(self):
+        """Take the memory from the reader."""
+        if self.shown:
+            self.reader(np.empty((0, self.n_features)), 0)
+            self.shown = False
 
     def block(self):
         """What ``_hinge.HingeSolver`` reads: all the memory there is."""

@@ -7,6 +7,9 @@ import scipy.sparse as sp
 
 from mtpfast import _hinge
 
+from .solver import Solver
+from .training_set import TrainingSet
+
 __all__ = ["HingeSolver"]
 
 
@@ -44,85 +47,92 @@ def metric_of(X, intercept):
     return np.ascontiguousarray(directions.T), along, across
 
 
-class HingeSolver:
+class HingeSolver(Solver):
     """Hands the work to ``_hinge.HingeSolver`` and repairs what its checks find."""
 
-    def __init__(self, victim, theta0):
-        self.victim, self.theta0 = victim, theta0
-        objective = victim.objective
+    def __init__(self, training: TrainingSet, tol, theta0):
+        super().__init__(training, tol)
+        self.theta0, objective = theta0, training.objective
         self.core = _hinge.HingeSolver(
-            victim.X,
-            np.ascontiguousarray(victim.y, dtype=np.float64),
+            training.X,
+            np.ascontiguousarray(training.y, dtype=np.float64),
             objective.fit_intercept,
             objective.penalize_intercept,
-            metric_of(victim.X, objective.fit_intercept),
+            metric_of(training.X, objective.fit_intercept),
         )
-        self.attached = False
-        victim._rows.before_growing = self._detach
-
-    def _attach(self):
-        """Show the core the added rows, unless there are none or they are where it saw them last."""
-        rows = self.victim._rows
-        if not self.attached and rows.n:
-            self.core.set_added(rows.block(), rows.n)
-            self.attached = True
-
-    def _detach(self):
-        """The added rows are about to move: the core must not look at them."""
-        self.core.set_added(np.empty((0, self.victim.n_features)), 0)
-        self.attached = False
+        training.rows.reader = self.core.set_added
 
     def solve(self, theta=None):
         """From ``theta`` (or theta0, or from scratch), with all points added so far."""
-        victim, core = self.victim, self.core
-        self._attach()
-        for y in victim.added_y[core.n_rows - victim.X.shape[0] :]:
+        training, core = self.training, self.core
+        training.rows.show()
+        for y in training.added_y[core.n_rows - training.n_clean :]:
             core.append(y)
-        core.set_weights(np.concatenate([victim.weight, victim.added_weight]), victim.k)
+        core.set_weights(np.concatenate([training.weight, training.added_weight]), training.k)
         if theta is None:
             theta, self.theta0 = self.theta0, None
         if theta is None:
-            victim.n_iter += core.descend(1e-3, 100)
+            self.n_iter += core.descend(1e-3, 100)
         core.start(theta)
         self.audit()
-        victim.warn_if_loose()
+        self.warn_if_loose()
 
     def add(self, index, new, count):
-        victim, core = self.victim, self.core
-        row = victim.X.shape[0] + index
-        self._attach()
+        training, core = self.training, self.core
+        training.rows.show()
+        label = training.rows.y.block[index]
         if new:
-            core.append(victim._rows.y.block[index])
-        weight = count * victim.settled.weight_of(victim._rows.y.block[index])
-        outcome = core.raise_weight(row, weight, victim.k - core.k)
-        victim.n_iter += 1
-        self._read(core.gap())
-        if outcome != 0 or not victim.is_tight():
+            core.append(label)
+        weight = count * training.settled.weight_of(label)
+        outcome = core.raise_weight(training.n_clean + index, weight, training.k - core.k)
+        self.n_iter += 1
+        self._moved(outcome)
+
+    def take_in(self, index):
+        """A point was placed in a row of its own, new or of weight 0; its weight is told by :meth:`shift`."""
+        training, core = self.training, self.core
+        training.rows.show()
+        label = training.rows.y.block[index]
+        if training.n_clean + index == core.n_rows:
+            core.append(label)
+        else:
+            core.renew(training.n_clean + index, label)
+
+    def shift(self, change, change_of_k, audit=False):
+        """The counts of the added rows, and k, have changed by so much."""
+        training, moved = self.training, np.flatnonzero(change)
+        if len(moved) or change_of_k:
+            weight = np.where(training.added_y > 0, *(training.settled.weight_of(y) for y in (1.0, -1.0)))
+            rows = moved + training.n_clean
+            training.rows.show()
+            self._moved(self.core.shift_weights(rows, change[moved] * weight[moved], change_of_k), audit)
+
+    def _moved(self, outcome, audit=False):
+        self._read(self.core.gap())
+        if outcome != 0 or audit or not self.is_tight():
             self.audit()
 
     def audit(self):
-        victim = self.victim
-        self._attach()
+        self.training.rows.show()
         for _ in range(3):
             gap, wrong = self.core.audit()
             self._read(gap)
             if wrong:
-                victim.n_repairs += 1
-            if victim.is_tight():
+                self.n_repairs += 1
+            if self.is_tight():
                 break
         return gap
 
     def check(self):
         """Whether a full pass finds all as it should be; the gap is then the true one."""
-        self._attach()
-        gap, wrong = self.core.check()
-        self.victim.gap = gap
-        return not wrong and self.victim.is_tight()
+        self.training.rows.show()
+        self.gap, wrong = self.core.check()
+        return not wrong and self.is_tight()
 
     def _read(self, gap):
-        theta = np.empty(self.victim.n_features + 1)
+        theta = np.empty(self.training.n_features + 1)
         self.core.theta(theta)
-        self.victim.theta, self.victim.gap = theta, gap
+        self.theta, self.gap = theta, gap
 
     def clean_loss(self):
         return self.core.clean_loss()

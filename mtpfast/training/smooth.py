@@ -17,6 +17,8 @@ from mtpfast.arrays.rows import SLICE, slices
 from mtpfast.kernels import kernel_of
 
 from .codes import PATTERNS, row_codes
+from .solver import Solver
+from .training_set import TrainingSet, squares
 
 __all__ = ["SmoothSolver", "squares"]
 
@@ -34,7 +36,7 @@ RISE = 1e-10
 CODE_AFTER, CODE_FROM = 100, 2**18
 
 
-class SmoothSolver:
+class SmoothSolver(Solver):
     """Newton's method with a kept inverse of the Hessian, for differentiable losses.
 
     A step of an attack takes a few evaluations, each of them one read of the rows. The first Newton
@@ -46,33 +48,33 @@ class SmoothSolver:
     (`_encode`): a twentieth of the bytes and less than half of the time.
     """
 
-    def __init__(self, victim, theta0):
-        self.victim = victim
-        objective = victim.objective
-        loss, d = objective.loss, victim.n_features
-        self.y = np.ascontiguousarray(victim.y, dtype=np.float64)
+    def __init__(self, training: TrainingSet, tol, theta0):
+        super().__init__(training, tol)
+        objective = training.objective
+        loss, d = objective.loss, training.n_features
+        self.y = np.ascontiguousarray(training.y, dtype=np.float64)
         self.weight = None  # those of the clean rows, from solve on
         self.kernel = kernel_of(loss)
         # what the sums of an evaluation are off by, in units of the sum of the sizes of their terms
         compiled = self.kernel is not None
-        self.rounding_of_rows = EPS * (64 if compiled else SLICE + 4 + victim.X.shape[0] / SLICE)
+        self.rounding_of_rows = EPS * (64 if compiled else SLICE + 4 + training.n_clean / SLICE)
         self.rounding = self.rounding_of_rows
         self.rounding_of_balance = EPS * (128 if compiled else 4)
         self.coded, self.n_added = None, 0
         self.free = objective.fit_intercept and not objective.penalize_intercept
-        self.norm, self.added_norm = _row_norms(victim.X), Growing()
+        self.norm, self.added_norm = _row_norms(training.X), Growing()
         self.inverse = None
         self.direct = d <= DENSE_HESSIAN
         self.age = self.extra = self.recent = 0
-        victim.theta = np.zeros(d + 1) if theta0 is None else np.array(theta0, dtype=float)
+        self.theta = np.zeros(d + 1) if theta0 is None else np.array(theta0, dtype=float)
         if not objective.fit_intercept:
-            victim.theta[-1] = 0.0
+            self.theta[-1] = 0.0
 
     def solve(self, theta=None):
         """From the current model (which ``theta`` is), with all points added so far."""
-        self.weight = np.ascontiguousarray(self.victim.weight, dtype=np.float64)
+        self.weight = np.ascontiguousarray(self.training.weight, dtype=np.float64)
         self._prepare()
-        self._move(self._evaluate(self.victim.theta))
+        self._move(self._evaluate(self.theta))
         self._newton()
 
     def add(self, index, new, count):
@@ -80,23 +82,41 @@ class SmoothSolver:
         self.n_added += 1
         if self.kernel is not None and self.n_added == CODE_AFTER:
             self._encode()
-        victim, at = self.victim, self.at
+        training, at = self.training, self.at
         # All that changed at the current model is the weight of one row, and k.
-        change = self._sums_added(at.theta, index, index + 1) * (count / victim.added_count[index])
+        change = self._sums_added(at.theta, index, index + 1) * (count / training.added_count[index])
         self._move(self._state(at.theta, at.clean, at.added + change))
+        self._newton()
+
+    def take_in(self, index):
+        """A point was placed in a row of its own, new or of weight 0."""
+        if index < len(self.added_norm):
+            x = self.training.rows.data.block[index]
+            self.added_norm.rows[index] = np.sqrt(x @ x + 1.0)
+        else:
+            self._prepare()
+
+    def shift(self, change, change_of_k, audit=False):
+        """The counts of the added rows, and k, have changed: the sums over the clean rows at the model are known."""
+        if audit:
+            self.solve()
+            return
+        self._prepare()
+        at = self.at
+        self._move(self._state(at.theta, at.clean, self._sums_added(at.theta, 0, self.training.n_added)))
         self._newton()
 
     def audit(self):
         """A step that needs no pass carries the sums of the last one on: here they are made anew."""
         self.solve()
-        return self.victim.gap
+        return self.gap
 
     def check(self):
         """Whether a pass over the rows themselves, not their codes, finds the gap as small as it should be."""
         if self.coded is not None:
-            self.coded, self.norm, self.rounding = None, _row_norms(self.victim.X), self.rounding_of_rows
-        self._move(self._evaluate(self.victim.theta))
-        return self.victim.is_tight()
+            self.coded, self.norm, self.rounding = None, _row_norms(self.training.X), self.rounding_of_rows
+        self._move(self._evaluate(self.theta))
+        return self.is_tight()
 
     def clean_loss(self):
         return float(self.at.clean[-4])
@@ -106,22 +126,21 @@ class SmoothSolver:
         return self.at.resolution
 
     def _prepare(self):
-        victim = self.victim
-        self.ridge = np.full(victim.n_features + 1, victim.k)
-        self.ridge[-1] = victim.k * victim.objective.r
+        training = self.training
+        self.ridge = np.full(training.n_features + 1, training.k)
+        self.ridge[-1] = training.k * training.objective.r
         known = len(self.added_norm)
-        if known < victim.n_distinct:
-            self.added_norm.extend(_row_norms(victim.added_X[known:]))
+        if known < training.n_added:
+            self.added_norm.extend(_row_norms(training.added_X[known:]))
 
     def _move(self, at):
         self.at = at
-        self.victim.theta, self.victim.gap = at.theta, at.gap
+        self.theta, self.gap = at.theta, at.gap
 
     @np.errstate(over="ignore", invalid="ignore")  # a step without curvature may overflow; it is then not taken
     def _newton(self):
-        victim = self.victim
         fresh, passes, afresh = self.inverse is None, 0, False
-        while not victim.is_tight():
+        while not self.is_tight():
             at = self.at
             if self.inverse is None:
                 self._refactor(at)
@@ -141,13 +160,13 @@ class SmoothSolver:
                         self._move(self._evaluate(np.zeros_like(at.theta)))
                         continue
                     if trial is None or passes > 200:
-                        victim.warn_if_loose()
+                        self.warn_if_loose()
                         break
                 elif not trial.norm < at.norm:
                     trial = at
                 fresh = True
             self._move(trial)
-        victim.n_iter += passes
+        self.n_iter += passes
         self._watch(passes)
 
     def _watch(self, passes):
@@ -157,7 +176,7 @@ class SmoothSolver:
         self.age += 1
         self.extra += extra
         self.recent += 0.3 * (extra - self.recent)
-        if self.recent * self.age > self.extra + self.victim.n_features / 16 + 4:
+        if self.recent * self.age > self.extra + self.training.n_features / 16 + 4:
             self.inverse = None
 
     def _line_search(self, at, step, trial):
@@ -178,28 +197,28 @@ class SmoothSolver:
 
     def _evaluate(self, theta):
         """Loss, gradient and duality gap at theta: one read of the rows."""
-        victim = self.victim
+        training = self.training
         if self.coded is not None:
             clean = self._sums_coded(theta)
         else:
-            clean = self._sums(theta, victim.X, 0, victim.X.shape[0], self.y, self.weight, self.norm)
-        return self._state(theta, clean, self._sums_added(theta, 0, victim.n_distinct))
+            clean = self._sums(theta, training.X, 0, training.n_clean, self.y, self.weight, self.norm)
+        return self._state(theta, clean, self._sums_added(theta, 0, training.n_added))
 
     def _sums_added(self, theta, start, stop):
-        victim = self.victim
+        training = self.training
         if start == stop:
-            return np.zeros(victim.n_features + 5)
-        X = victim.added_X if self.kernel is None else victim._rows.block()
-        return self._sums(theta, X, start, stop, victim.added_y, victim.added_weight, self.added_norm.rows)
+            return np.zeros(training.n_features + 5)
+        X = training.added_X if self.kernel is None else training.rows.block()
+        return self._sums(theta, X, start, stop, training.added_y, training.added_weight, self.added_norm.rows)
 
     def _sums(self, theta, X, start, stop, y, weight, norm):
         """What ``_core.loss_pass`` returns, for any loss."""
         sums = np.zeros(len(theta) + 4)
-        intercept = self.victim.objective.fit_intercept
+        intercept = self.training.objective.fit_intercept
         if self.kernel is not None:
             _core.loss_pass(self.kernel, X, start, stop, y, weight, norm, theta, intercept, self.free, sums)
             return sums
-        loss, balance = self.victim.objective.loss, []
+        loss, balance = self.training.objective.loss, []
         for rows in slices(start, stop, SLICE):
             margin = y[rows] * (X[rows] @ theta[:-1] + theta[-1])
             slope = -loss.derivative(margin) * weight[rows]
@@ -215,7 +234,7 @@ class SmoothSolver:
     def _sums_coded(self, theta):
         """What `_sums` makes of the clean rows, from their codes."""
         sums = np.empty(len(theta) + 4)
-        _core.coded_loss_pass(self.kernel, *self.coded, theta, self.victim.objective.fit_intercept, self.free, sums)
+        _core.coded_loss_pass(self.kernel, *self.coded, theta, self.training.objective.fit_intercept, self.free, sums)
         return sums
 
     def _encode(self):
@@ -224,8 +243,8 @@ class SmoothSolver:
         X = E P, with a row of the patterns P for every code and ones in E at the codes of a row. A pass looks its
         margins up in P w, and for X' s it adds up the s of the members of every code.
         """
-        X = self.victim.X
-        if self.victim.sparse or X.size < CODE_FROM or row_codes(X[:2048]) is None:
+        X = self.training.X
+        if self.training.sparse or X.size < CODE_FROM or row_codes(X[:2048]) is None:
             return
         found = row_codes(X)
         if found is None:
@@ -268,7 +287,7 @@ class SmoothSolver:
         norm = math.sqrt(gradient @ gradient)
         # P(theta) - D at the dual values c_i s_i, s_i = -phi'(m_i), where no large terms cancel. What rounding can
         # have done to the gradient (noise) is added; a gap of the size of that is as small as can be told.
-        k, noise = self.victim.k, self.rounding * size
+        k, noise = self.training.k, self.rounding * size
         residual, floor, extra, extra_floor = norm, noise, 0.0, 0.0
         if self.free and slopes > 0.0:
             # A dual point must have sum(c s y) = 0: shrink the s of one class by a factor 1 - t.
@@ -292,18 +311,18 @@ class SmoothSolver:
 
     def _rows(self):
         """(X, y, weight) of the clean rows and of the added ones."""
-        victim = self.victim
-        yield victim.X, self.y, self.weight
-        if victim.n_distinct:
-            yield victim.added_X, victim.added_y, victim.added_weight
+        training = self.training
+        yield training.X, self.y, self.weight
+        if training.n_added:
+            yield training.added_X, training.added_y, training.added_weight
 
     def _curvature(self, theta, X, y, weight):
-        return self.victim.objective.loss.second_derivative(y * (X @ theta[:-1] + theta[-1])) * weight
+        return self.training.objective.loss.second_derivative(y * (X @ theta[:-1] + theta[-1])) * weight
 
     def _refactor(self, at):
         """The inverse of the Hessian at a model; above `DENSE_HESSIAN` features its diagonal alone, not inverted."""
-        victim, d = self.victim, self.victim.n_features
-        intercept = victim.objective.fit_intercept
+        training, d = self.training, self.training.n_features
+        intercept = training.objective.fit_intercept
         self.age = self.extra = self.recent = 0
         H = np.asfortranarray(np.diag(self.ridge)) if self.direct else self.ridge.copy()
         # in slices that a cache holds, so that no copy of X is made
@@ -361,7 +380,7 @@ class SmoothSolver:
 
     def _conjugate_gradients(self, at):
         """Solve Newton's equations by conjugate gradients with a kept diagonal as preconditioner."""
-        intercept, diagonal = self.victim.objective.fit_intercept, self.inverse
+        intercept, diagonal = self.training.objective.fit_intercept, self.inverse
         blocks = [(X, self._curvature(at.theta, X, y, weight)) for X, y, weight in self._rows()]
 
         def product(p):
@@ -389,13 +408,6 @@ class SmoothSolver:
             rho, old = float(residual @ z), rho
             direction = z + (rho / old) * direction
         return p
-
-
-def squares(X, axis):
-    """Sums of the squares of the entries of a small dense or CSR block."""
-    if sp.issparse(X):
-        return np.asarray(X.multiply(X).sum(axis=axis)).ravel()
-    return np.einsum("ij,ij->j" if axis == 0 else "ij,ij->i", X, X)
 
 
 def _row_norms(X):

@@ -12,21 +12,16 @@ distance to the optimum (of w, and of b where it is penalised).
 
 from __future__ import annotations
 
-import hashlib
-import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning
 
-from mtpfast.arrays.rows import SLICE, slices
 from mtpfast.losses.objective import Objective
 
-from .added_rows import AddedRows
 from .hinge import HingeSolver
-from .smooth import SmoothSolver, squares
+from .smooth import SmoothSolver
+from .training_set import TrainingSet
 
 __all__ = ["Fit", "Victim", "refit"]
 
@@ -77,7 +72,6 @@ def refit(X, y, objective: Objective, sample_weight=None, total_weight=None, the
     array([ 2., -1.])
     """
     victim = Victim(X, y, objective, sample_weight=sample_weight, total_weight=total_weight, theta0=theta0, tol=tol)
-    victim.let_go()
     return Fit(victim.theta, victim.gap, victim.n_iter)
 
 
@@ -104,60 +98,32 @@ class Victim:
     """
 
     def __init__(self, X, y, objective, sample_weight=None, total_weight=None, theta0=None, tol=1e-8):
-        self.X, self.y, self.objective, self.tol = X, y, objective, tol
-        self.sparse = sp.issparse(X)
-        self.n_features = X.shape[1]
-        self.sample_weight = sample_weight
-        self.amount = objective.amount(y, sample_weight) if total_weight is None else float(total_weight)
-        self.k = objective.k(self.amount)
-        self._totals = objective.class_totals(y, sample_weight) if objective.is_balanced else None
-        self._weigh()
-        self.n_iter = 0
-        self.n_audits = self.n_repairs = 0
-        self._since_audit = 0
-        self.unit = _unit(X)
-        self._index = {1.0: {}, -1.0: {}}  # per label: what stands for a point, and its row
-        solver = HingeSolver if objective.loss.kinked else SmoothSolver
-        self._rows = AddedRows(self.n_features, self.sparse, may_be_dense=solver is HingeSolver)
-        self._solver = solver(self, theta0)
+        self.training = TrainingSet(X, y, objective, sample_weight, total_weight)
+        self.n_audits = self._since_audit = 0
+        self._solver = (HingeSolver if objective.loss.kinked else SmoothSolver)(self.training, tol, theta0)
         self._solver.solve()
 
-    @property
-    def n_distinct(self) -> int:
-        return self._rows.n
-
-    @property
-    def added_X(self):
-        """The distinct added points, one row each: CSR where X is, else a view."""
-        points = self._rows.matrix()
-        return sp.csr_matrix(points) if self.sparse and not sp.issparse(points) else points
-
-    @property
-    def added_y(self) -> np.ndarray:
-        return self._rows.y.rows
-
-    @property
-    def added_count(self) -> np.ndarray:
-        return self._rows.count.rows
-
-    @property
-    def added_weight(self) -> np.ndarray:
-        """What the distinct added points weigh with their copies."""
-        count = self.added_count
-        weights = self.settled.class_weight
-        return count if weights is None else count * np.where(self.added_y > 0, weights[1], weights[0])
-
-    def _weigh(self):
-        """The class weights, and the weights of the clean rows: "balanced" changes both with every added point."""
-        self.settled = self.objective.settled(self._totals)
-        weight = self.settled.weights(self.y, self.sample_weight)
-        self.weight = np.ones(len(self.y)) if weight is None else weight
+    theta = property(lambda self: self._solver.theta)
+    gap = property(lambda self: self._solver.gap)
+    n_iter = property(lambda self: self._solver.n_iter)
+    n_repairs = property(lambda self: self._solver.n_repairs)
+    X = property(lambda self: self.training.X)
+    y = property(lambda self: self.training.y)
+    objective = property(lambda self: self.training.objective)
+    settled = property(lambda self: self.training.settled)
+    k = property(lambda self: self.training.k)
+    weight = property(lambda self: self.training.weight)
+    n_distinct = property(lambda self: self.training.n_added)
+    added_X = property(lambda self: self.training.added_X)
+    added_y = property(lambda self: self.training.added_y)
+    added_count = property(lambda self: self.training.added_count)
+    added_weight = property(lambda self: self.training.added_weight)
 
     def add(self, x, y, count: int = 1) -> int:
         """Add the point (x, y) ``count`` times and refit. Returns its index among the distinct points."""
-        index, new = self._place(x, y, count)
+        index, new = self.training.place(x, y, count)
         if self.objective.is_balanced:  # every row weighs something else now
-            self._weigh()
+            self.training.weigh()
             self._solver.solve(self.theta)
         else:
             self._solver.add(index, new, count)
@@ -166,45 +132,23 @@ class Victim:
             self.audit()
         return index
 
-    def let_go(self):
-        """Give up X, the solver and the added points, which know each other and would stay until cycles are collected.
-
-        The last model, its gap and the counts of the work are all that is left.
-        """
-        rows = self._rows
-        rows.before_growing()
-        self.X = self._rows = self._solver = rows.before_growing = None
-        return rows
-
     def hand_over(self, n: int):
-        """:meth:`let_go`, for the first ``n`` distinct points (as :attr:`added_X` has them) and their labels.
+        """The first ``n`` distinct points (as :attr:`added_X` has them) and their labels; the victim is none any more.
 
-        They are not copied, or only piece by piece.
+        They are not copied, or only piece by piece: what the victim has beside them is given up first.
         """
-        return self.let_go().hand_over(n, self.sparse)
+        rows, sparse = self.training.rows, self.training.sparse
+        rows.hide()
+        self.training = self._solver = rows.reader = None
+        return rows.hand_over(n, sparse)
 
     def add_many(self, points, labels, counts) -> None:
         """Add many points at once and refit once."""
         for x, y, count in zip(points, labels, counts, strict=True):
-            self._place(x.toarray() if sp.issparse(x) else x, y, count)
+            self.training.place(x.toarray() if sp.issparse(x) else x, y, count)
         if self.objective.is_balanced:
-            self._weigh()
+            self.training.weigh()
         self._solver.solve()
-
-    def _place(self, x, y, count):
-        """Count a point among the distinct ones: (index, whether it is new). No refit."""
-        x = np.ascontiguousarray(x, dtype=np.float64).ravel()
-        # 256 bits stand for the point itself, which is kept once; + 0.0 turns -0. into 0.
-        key, known = hashlib.blake2b(x + 0.0, digest_size=32).digest(), self._index[y]
-        index = known.get(key)
-        new = index is None
-        if new:
-            index = known[key] = self._rows.append(x, y)
-        self._rows.count.block[index] += count
-        self.k += self.objective.k_of_point(y) * count
-        if self.objective.is_balanced:
-            self._totals[1 if y > 0 else 0] += count
-        return index, new
 
     def audit(self) -> float:
         """Recompute the whole state with full passes; returns the true duality gap."""
@@ -216,7 +160,7 @@ class Victim:
         """Measure the true duality gap with a full pass; only where that finds fault, :meth:`audit`."""
         self.n_audits += 1
         if not self._solver.check():
-            self.n_repairs += 1
+            self._solver.n_repairs += 1
             self._solver.audit()
         return self.gap
 
@@ -225,31 +169,9 @@ class Victim:
         return self._solver.clean_loss()
 
     def size(self) -> float:
-        """How large a change of the model counts as 1: by its own size, and by what moves a margin by 1.
-
-        ``max(1 / max |x|, |w|)`` for the weights and ``max(1, |b|)`` for the intercept, the smaller of both: in other
-        units of the features the weights are larger or smaller, and so is this.
-        """
-        w, b = self.theta[:-1], float(self.theta[-1])
-        of_weights = max(self.unit, math.sqrt(w @ w))
-        return min(of_weights, max(1.0, abs(b))) if self.objective.fit_intercept else of_weights
+        """How large a change of the model counts as 1; see :meth:`mtpfast.training.solver.Solver.size`."""
+        return self._solver.size()
 
     def is_tight(self) -> bool:
         """Whether the gap is as small as ``tol`` asks, or as float64 can tell."""
-        asked = 0.5 * self.k * (self.tol * self.size()) ** 2
-        return self.gap <= asked or self.gap <= self._solver.resolution()
-
-    def warn_if_loose(self) -> None:
-        if not self.is_tight() and math.sqrt(2 * self.gap / self.k) > 1e-6 * self.size():
-            warnings.warn(
-                f"the refit stopped at a duality gap of {self.gap:.2g}: the model is proved to within "
-                f"{math.sqrt(2 * self.gap / self.k):.2g} of the optimum, tol asks for {self.tol:g}",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-
-
-def _unit(X):
-    """``1 / max |x|`` over the rows, 1 if all are zero: weights of this length move a margin by 1."""
-    largest = max(float(np.max(squares(X[rows], axis=1))) for rows in slices(0, X.shape[0], SLICE))
-    return 1.0 / math.sqrt(largest) if largest > 0.0 else 1.0
+        return self._solver.is_tight()

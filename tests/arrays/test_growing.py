@@ -150,9 +150,9 @@ def test_a_solver_knows_where_the_points_are_when_they_have_moved(share):
     victim = Victim(X, np.where(np.arange(20) % 2, 1.0, -1.0), make_objective("hinge", C=1.0))
     for x in points[:4]:
         victim.add(x, 1.0)
-    gap, model, solver = victim.check(), victim.theta, victim._solver
+    gap, model, rows = victim.check(), victim.theta, victim.training.rows
     for x in points[4:]:
-        victim._place(x, 1.0, 1)
-    assert not solver.attached
+        victim.training.place(x, 1.0, 1)
+    assert not rows.shown
     assert victim.check() == gap
     assert_array_equal(victim.theta, model)
