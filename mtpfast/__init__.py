@@ -10,14 +10,17 @@ from types import ModuleType as _ModuleType
 __version__ = "0.2.0"
 
 __all__ = [
+    "Ball",
     "CandidatePool",
     "DamagePoisoner",
     "DocumentSpace",
     "FeatureSpace",
     "Guarantee",
+    "Intersection",
     "MinimumPoisoner",
     "ModelTargetedPoisoner",
     "PoisoningResult",
+    "Slab",
     "TargetModel",
     "VerificationError",
     "make_target",
@@ -27,14 +30,17 @@ __all__ = [
 ]
 
 _HOME = {
+    "Ball": "spaces.ball",
     "CandidatePool": "spaces.pool",
     "DamagePoisoner": "estimators",
     "DocumentSpace": "spaces.documents",
     "FeatureSpace": "spaces.features",
     "Guarantee": "results.guarantee",
+    "Intersection": "spaces.intersection",
     "MinimumPoisoner": "estimators",
     "ModelTargetedPoisoner": "estimators",
     "PoisoningResult": "results.result",
+    "Slab": "spaces.slab",
     "TargetModel": "targets.flips",
     "VerificationError": "verification.report",
     "make_target": "targets.flips",

@@ -243,6 +243,11 @@ class Setting:
         return self.region(1.0), self.region(-1.0)
 
     @property
+    def is_box(self) -> bool:
+        """Whether the regions are boxes."""
+        return all(region.is_box for region in self.regions.values())
+
+    @property
     def is_convex(self) -> bool:
         """Whether every point of the hulls may be used, so that whole points need no rounding."""
         return all(region.is_convex for region in self.regions.values())

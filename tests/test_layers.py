@@ -327,3 +327,50 @@ def test_no_loss_is_told_apart_outside_its_room(module):
     if module not in PAIR_LOSSES:
         imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for a in node.names}
         assert not imported & {"HINGE", "SQUARED_HINGE", "LOG_LOSS"}
+
+
+# -- feasible sets are an open axis ----------------------------------------------------------------
+
+SETS = {
+    "CandidatePool",
+    "FeatureSpace",
+    "DocumentSpace",
+    "Ball",
+    "Slab",
+    "Intersection",
+    "LabelledSpace",
+    "ConvexSpace",
+}
+SETS |= {"Region", "DocumentRegion", "ConvexRegion", "Space"}
+# Codecs add a space's rules to those of the records that they read: they check what they are given.
+READ_SETS = {"preprocessing.tables": {"FeatureSpace"}, "preprocessing.texts": {"DocumentSpace"}}
+
+
+def sets_told_apart(tree):
+    """(function, class) wherever a class of sets decides something: isinstance, issubclass, or type(...) compared."""
+    for function in ast.walk(tree):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        for node in ast.walk(function):
+            parts = []
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+                parts = node.args[1:]
+            elif isinstance(node, ast.Compare):
+                parts = node.comparators
+            elif isinstance(node, ast.MatchClass):
+                parts = [node.cls]
+            for part in parts:
+                yield from ((function.name, n.id) for n in ast.walk(part) if getattr(n, "id", None) in SETS)
+
+
+def test_a_set_that_is_told_apart_is_seen():
+    for line in ("isinstance(s, (FeatureSpace, int))", "issubclass(s, Ball)", "type(s) is CandidatePool"):
+        assert list(sets_told_apart(ast.parse(f"def f(s):\n    return {line}")))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_set_is_told_apart_by_its_class(module):
+    """What the package needs to know of a feasible set its members tell; a set compares with its own kind only."""
+    for function, name in sets_told_apart(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        own = function == "__eq__" and room(module) == "spaces"
+        assert own or name in READ_SETS.get(module, ()), f"{module}.{function} asks whether a set is a {name}"

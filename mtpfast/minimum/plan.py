@@ -12,6 +12,8 @@ boxes                  hinge: ``programs.hinge``, and beyond      ``whole.box_co
                        losses: ``programs.smooth``
 groups, planes         hinge: ``programs.hinge``; smooth losses:  ``whole.dealt``: whole records or
                        ``programs.hull``                          documents with these sums
+slabs, a ball          as for planes, by ``programs.cone``        hinge without a ball: as for boxes; else
+                       where there is a ball                      ``whole.convex``
 part of a ball         ``programs.round``                         ``whole.dealt``
 (documents with l2)
 =====================  =========================================  ======================================
@@ -29,6 +31,7 @@ from .programs.smooth import SmoothProgram
 from .programs.solution import Solution
 from .programs.wide import WIDE, WideHingeProgram
 from .whole.box_counts import at_the_edge, fractional_points, whole_hinge, whole_smooth
+from .whole.convex import whole_convex_hinge, whole_convex_smooth
 from .whole.dealt import deal_documents, records_hinge, records_smooth
 from .whole.pool import exact_pool, pool_program
 
@@ -57,7 +60,7 @@ def program_for(setting: Setting):
     """The program over the hulls of regions."""
     if _offers(setting, "is_round"):
         return RoundProgram(setting)
-    tied = _offers(setting, "groups") or _offers(setting, "planes")
+    tied = any(_offers(setting, name) for name in ("groups", "planes", "balls"))
     if not setting.objective.loss.kinked:
         return (SmoothHullProgram if tied else SmoothProgram)(setting)
     return HingeProgram(setting) if tied or len(setting.theta) <= WIDE else WideHingeProgram(setting)
@@ -80,12 +83,16 @@ def place_whole(problem: Problem, program, found: Found, solution: Solution, int
         return records_smooth(problem, program, found, solution, least)
     if not integer:
         return fractional_points(problem, program, found, solution)
-    return (whole_hinge if hinge else whole_smooth)(problem, program, found, solution)
+    if hinge:
+        way = whole_convex_hinge if _offers(setting, "balls") else whole_hinge
+    else:
+        way = whole_smooth if setting.is_box else whole_convex_smooth
+    return way(problem, program, found, solution)
 
 
 def place_at_the_edge(problem: Problem, program, found: Found) -> Found:
     """``found`` with whole points for a target that is beyond what programs solve, by rounding, if there are any."""
-    if program.setting.is_convex and not program.setting.objective.loss.kinked:
+    if program.setting.is_box and not program.setting.objective.loss.kinked:
         return at_the_edge(problem, program, found)
     return found
 

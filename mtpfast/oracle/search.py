@@ -29,6 +29,7 @@ from mtpfast.losses.margin import LOSSES, Loss, class_weights, get_loss
 from mtpfast.spaces.base import as_space
 
 from .any_loss import along_frontier, branch_and_bound
+from .convex import over_convex
 from .difference import LossDifference, above, better, rounding_of, weight_of
 from .documents import find_document
 from .pool import over_pool
@@ -235,4 +236,4 @@ def _over_documents(theta, theta_target, space, regions, loss, max_nodes, effort
 
 
 #: The search over the regions of a space, by their kind (:attr:`mtpfast.spaces.base.Region.kind`).
-SEARCHES = {"box": _over_features, "records": _over_features, "documents": _over_documents}
+SEARCHES = {"box": _over_features, "records": _over_features, "documents": _over_documents, "convex": over_convex}

@@ -145,7 +145,7 @@ def _separate(loss, region, P, p0, A, a0, A_size, a0_size, wide, sharp):
             return 0.0, 0.0  # every point has zero loss
         slope = 0.0
         if m_high > 1.0:
-            m, _, slopes = region.frontier(A, a0, P, p0)
+            m, _, slopes = region.frontier(A, a0, P, p0, lambda m, p, slope: m < 1.0)
             edge = np.searchsorted(m, 1.0) - 1  # the edge that holds margin 1
             slope = max(0.0, float(slopes[min(max(edge, 0), len(slopes) - 1)])) if len(slopes) else 0.0
         best, error = region.linear_maximum(
@@ -155,16 +155,22 @@ def _separate(loss, region, P, p0, A, a0, A_size, a0_size, wide, sharp):
             abs(p0) + slope * (a0_size + 1),
         )
         return (0.0, 0.0) if m_high + wide >= 1.0 and best + error < 0.0 else (best, error)
-    m, p, slopes = region.frontier(A, a0, P, p0)
+
+    def uphill(m, p, slope):
+        """Whether ``s p`` still rises along the frontier, ``s = 1 / h``: by a tangent of h."""
+        constant, kappa = loss.tangent(m)
+        return slope * (constant + kappa * m) > kappa * p
+
+    m, p, slopes = region.frontier(A, a0, P, p0, None if math.isinf(loss.tangent_units) else uphill)
     if np.max(p) <= 0.0 and not sharp:
         best, error = region.linear_maximum(P, p0, P_size, abs(p0))
         most = max(0.0, best + error)
         return 0.0, most * float(slope_above(loss, m_low))
     if np.max(p) <= 0.0 or math.isinf(loss.tangent_units):
-        return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
+        return _subdivide(loss, region, (m, p, slopes), P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
     best, at = _best_on_frontier(loss, m, p, slopes)
     if best <= 0.0:
-        return _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
+        return _subdivide(loss, region, (m, p, slopes), P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
     # A tangent of h = 1/s with slope kappa: h(m) >= constant + kappa m, wherever it is taken.
     constant, kappa = loss.tangent(at)
     doubt = loss.tangent_units * UNIT * (abs(constant + kappa * at) + kappa * (1.0 + abs(at)))
@@ -199,14 +205,14 @@ def _best_on_frontier(loss, m, p, slopes):
     return best, at
 
 
-def _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide):
+def _subdivide(loss, region, frontier, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide):
     """Upper bound of ``s p`` for any falling ``s``, of either sign: intervals of the margin.
 
     On each, ``p`` lies below a line whose slope is that of the frontier there, and ``s`` between its values at the
     ends. Intervals whose bound is above the best value on the frontier are halved, up to :data:`MOST_PIECES` of them.
     """
     P_size = np.abs(P)
-    m, p, slopes = region.frontier(A, a0, P, p0)
+    m, p, slopes = frontier
     lines = {}
 
     def line(edge):
@@ -223,9 +229,13 @@ def _subdivide(loss, region, P, p0, A, a0, A_size, a0_size, m_low, m_high, wide)
     for _ in range(60):
         middle = 0.5 * (low + high)
         edges, which = np.unique(np.clip(np.searchsorted(m, middle) - 1, -1, len(slopes) - 1), return_inverse=True)
-        top, slope = np.array([line(int(edge)) for edge in np.maximum(edges, min(0, len(slopes) - 1))])[which].T
-        most = top + np.maximum(slope * low, slope * high)
-        most += 4 * UNIT * (np.abs(top) + np.abs(slope) * np.maximum(np.abs(low), np.abs(high)))
+        most = np.full(len(low), math.inf)
+        for beside in (0, -1, 1) if region.balls else (0,):  # chords of an arc leave room: the next line may be lower
+            chosen = np.clip(edges + beside, min(0, len(slopes) - 1), len(slopes) - 1)
+            top, slope = np.array([line(int(edge)) for edge in chosen])[which].T
+            above = top + np.maximum(slope * low, slope * high)
+            above += 4 * UNIT * (np.abs(top) + np.abs(slope) * np.maximum(np.abs(low), np.abs(high)))
+            most = np.minimum(most, above)
         bounds = np.where(most > 0.0, slope_above(loss, low), slope_below(loss, high + wide)) * most
         best = max(best, float(np.max(-loss.derivative(middle) * np.interp(middle, m, p))))
         still = bounds > best + 1e-10 * abs(best)

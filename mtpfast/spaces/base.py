@@ -85,9 +85,15 @@ class Region(Protocol):
     def linear_argmax(self, coefficients) -> np.ndarray:
         """A point of the region where ``coefficients . x`` is largest, or next to largest: of shape (d,)."""
 
-    def frontier(self, A, a0, P, p0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def into(self, x) -> np.ndarray:
+        """A point of the region next to x, which is off by rounding at most. Where :attr:`is_convex`."""
+
+    def frontier(self, A, a0, P, p0, uphill=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Vertices ``(m, p)`` by rising m, p concave in m, on or below the upper frontier of
-        ``(A . x + a0, P . x + p0)`` over H, and the slopes of the edges between them. A search: nothing is proved."""
+        ``(A . x + a0, P . x + p0)`` over H, and the slopes of the edges between them. A search: nothing is proved.
+
+        ``uphill(m, p, slope)`` says whether what is sought lies to the right of such a point; where the frontier has
+        arcs, there are vertices next to that place."""
 
     def contains(self, X) -> np.ndarray:
         """For every row of X (an array or CSR), whether it is in the region: booleans of shape (n,)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import scipy.sparse as sp
 from mtpfast.arrays.frozen import freeze
 from mtpfast.arrays.rounding import gamma
 
+from .frontier import supported_frontier
 from .region import LATTICE_TOL
 from .specs import Features
 
@@ -274,42 +274,12 @@ class DocumentRegion:
         point = self.hull_argmax(coefficients)
         return self.row(self.shortest(self.nearest_counts(point))) if self.norm == "l2" else point
 
-    def frontier(self, A, a0, P, p0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def frontier(self, A, a0, P, p0, uphill=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The upper frontier of ``(m, p) = (A . x + a0, P . x + p0)``; see :meth:`Region.frontier`.
 
-        Every chord is asked for the point furthest beyond it, the one with the most room first, until
-        none is left or 400 are found: at most that many linear maximisations. Between them the frontier
-        lies above the chords.
+        At most 400 vertices: see :func:`mtpfast.spaces.frontier.supported_frontier`.
         """
-
-        def vertex(a, p):
-            x = self.hull_argmax(a * A + p * P)
-            return float(A @ x) + a0, float(P @ x) + p0
-
-        left, right = vertex(-1.0, 0.0), vertex(1.0, 0.0)
-        scale = max(float(np.max(np.abs(A), initial=0.0)), 1e-300), max(float(np.max(np.abs(P), initial=0.0)), 1e-300)
-        for a in (-1.0, 1.0):  # of the points of least (largest) m the one of largest p, as far as can be told
-            m, p = vertex(a / scale[0], 1e-9 / scale[1])
-            if a < 0.0 and m <= left[0] + 1e-12 * (1.0 + abs(left[0])) and p > left[1]:
-                left = m, p
-            if a > 0.0 and m >= right[0] - 1e-12 * (1.0 + abs(right[0])) and p > right[1]:
-                right = m, p
-        if not right[0] > left[0]:
-            top = max(left, right, key=lambda point: point[1])
-            return np.array([top[0]]), np.array([top[1]]), np.empty(0)
-        found, queue = [left, right], [(-math.inf, left, right)]
-        while queue and len(found) < FRONTIER:
-            _, left, right = heapq.heappop(queue)
-            width, height = right[0] - left[0], right[1] - left[1]
-            norm = math.hypot(width, height)
-            point = vertex(-height / norm, width / norm)
-            beyond = ((point[1] - left[1]) * width - (point[0] - left[0]) * height) / norm
-            if beyond > 1e-13 * (1.0 + abs(left[1]) + abs(right[1])) and left[0] < point[0] < right[0]:
-                found.append(point)
-                heapq.heappush(queue, (-beyond, left, point))
-                heapq.heappush(queue, (-beyond, point, right))
-        m, p = np.array(sorted(found)).T
-        return _concave(m, p)
+        return supported_frontier(self.hull_argmax, A, a0, P, p0, FRONTIER)
 
     # -- documents ----------------------------------------------------------------------------
 
@@ -470,21 +440,3 @@ def _above(mu, F, mu_end, F_end):
     start = F - slope * mu
     at = min(max(-start / (2.0 * slope), mu), mu_end) if slope < 0.0 else mu_end
     return at, 4.0 * at * (start + slope * at)
-
-
-def _concave(m, p):
-    """Points by increasing m without those below the chord of others: (m, p, slopes)."""
-    keep = []
-    for i in range(len(m)):
-        if keep and m[i] == m[keep[-1]]:
-            if p[i] <= p[keep[-1]]:
-                continue
-            keep.pop()
-        while len(keep) > 1:
-            a, b = keep[-2:]
-            if (p[b] - p[a]) * (m[i] - m[a]) > (p[i] - p[a]) * (m[b] - m[a]):
-                break
-            keep.pop()
-        keep.append(i)
-    m, p = m[keep], p[keep]
-    return m, p, np.diff(p) / np.diff(m)

@@ -197,6 +197,10 @@ class Region:
                 x[group.columns[best]] = group.on[best]
         return x
 
+    def into(self, x) -> np.ndarray:
+        """The point, clipped to the bounds: on a box the nearest one of the region."""
+        return np.clip(x, self.lower, self.upper)
+
     def _snap(self, x):
         """The nearest values within the bounds and on the lattices; groups are not looked at."""
         x = np.array(x, dtype=float)
@@ -270,7 +274,7 @@ class Region:
             x[levels.columns[chosen]] = levels.on[chosen]
         return x
 
-    def frontier(self, A, a0, P, p0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def frontier(self, A, a0, P, p0, uphill=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The upper frontier of ``(m, p) = (A . x + a0, P . x + p0)`` over the hull.
 
         Parameters

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .convex_maximum import largest_in_convex
 from .document_maximum import largest_of_counts, largest_of_documents
 from .layers import largest_in_mixed
 
@@ -45,6 +46,8 @@ def _largest_in(region, a, p, loss):
         return largest_of_documents(region, a, p, loss)
     if region.kind == "documents":
         return largest_of_counts(region, a, p, loss)
+    if region.kind == "convex":
+        return largest_in_convex(region, a, p, loss)
     if region.is_box and loss.kinked:
         best = _hinge_on_box(a, p, region.lower, region.upper)
         return best, best

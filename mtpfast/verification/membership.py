@@ -26,6 +26,8 @@ def inside_set(feasible_set, points, signs, classes, rounding):
 def _in_region(region, x, rounding):
     if region.kind == "documents":
         return _is_document(region, x)
+    if region.kind == "convex":
+        return _in_convex(region, x)
     span = region.upper - region.lower
     stepped = region.step > 0
     room = np.where(stepped, 1e-9 * region.step + 4e-15 * (np.abs(region.origin) + np.abs(x)) + rounding, 0.0)
@@ -42,6 +44,19 @@ def _in_region(region, x, rounding):
         if n_on + np.sum(np.abs(share) <= 1e-9) < len(share) or n_on > 1 or (group.exactly and n_on == 0):
             return False
     return True
+
+
+def _in_convex(region, x):
+    """Whether x is within bounds, planes and balls: to what rounding does to sums of its length."""
+    far, unit = np.maximum(np.abs(region.lower), np.abs(region.upper)), 4e-16 * (len(x) + 16)
+    reach = max([0.0, *(float(np.max(np.abs(center))) + radius for center, radius in region.balls)])
+    inside = np.all((x >= region.lower - 8e-16 * reach) & (x <= region.upper + 8e-16 * reach))
+    for a, limit in region.planes:
+        inside &= float(a @ x) <= limit + unit * float(np.abs(a) @ far)
+    for center, radius in region.balls:
+        room = unit * (radius + float(np.linalg.norm(far + np.abs(center))))
+        inside &= float(np.linalg.norm(x - center)) <= radius + room
+    return bool(inside)
 
 
 def _is_document(region, x):

@@ -9,13 +9,15 @@ from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.question import Setting
 
 from .branch import whole_numbers
-from .highs import solve_lp, solve_milp
+from .cone import BallCone, solve_cone, solve_hull
+from .highs import solve_milp
 from .lp import count_columns, hull_rows, margin_rows, mean_points, stationarity_rows, widen
 from .solution import Place, Solution, directions_against
 
 __all__ = ["HingeProgram", "PartialHingeProgram", "merge_rows"]
 
 
+HIT = 1e-8  # relative residual of rows that counts as none
 PINNED = 1e-3  # slope on both sides of the target that makes a free intercept the only one that is optimal
 
 
@@ -59,7 +61,7 @@ class HingeProgram:
     def solve(self) -> Solution | None:
         """The fractional minimum; None where the program is infeasible."""
         bounds = np.column_stack([np.zeros_like(self.top), self.top])
-        res = solve_lp(self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
+        res = solve_hull(self.setting, self.cost, self.A_ub, self.b_ub, self.A_eq, self.b_eq, bounds)
         if res.status != 0:
             return None
         counts = res.x[2 * self.d : 2 * self.d + 3]
@@ -77,7 +79,7 @@ class HingeProgram:
 
         def direction(reward):
             cost = np.concatenate([-reward * self.cost, np.ones(2 * n_eq)])
-            res = solve_lp(cost, A_ub, self.b_ub, A_eq, self.b_eq / scale, bounds)
+            res = solve_hull(self.setting, cost, A_ub, self.b_ub, A_eq, self.b_eq / scale, bounds)
             return self._direction(res) if res.status == 0 else None
 
         return directions_against(direction)
@@ -197,7 +199,7 @@ class HingeProgram:
             A_ub = widen(A_ub, n_col + 1 + 2 * k)
             low, top = np.append(low, np.zeros(2 * k)), np.append(top, np.full(2 * k, np.inf))
             cost = np.append(cost, np.full(2 * k, 10.0))
-        res = solve_lp(cost, A_ub, b_ub, A_eq, self.b_eq, np.column_stack([low, top]))
+        res = solve_hull(self.setting, cost, A_ub, b_ub, A_eq, self.b_eq, np.column_stack([low, top]))
         if res.status != 0:
             return None
         sums = tuple(res.x[y * d : (y + 1) * d] + lower[y] for y in (0, 1))
@@ -224,7 +226,7 @@ def merge_rows(clean: CleanGradient):
 
 
 class PartialHingeProgram:
-    """On boxes: as :class:`HingeProgram` with whole counts, and per label one more point *on* the margin.
+    """On convex regions: as :class:`HingeProgram` with whole counts, and per label one more point *on* the margin.
 
     Such a point takes any effective weight in [0, 1], so with it the MILP covers every set of points
     there is; asked only where :class:`HingeProgram` leaves a gap above the rounded-up bound.
@@ -251,7 +253,15 @@ class PartialHingeProgram:
         width = np.zeros((4 * d, 7))
         for g, region in enumerate(regions):
             width[g * d : (g + 1) * d, g] = region.lower - region.upper
-        inside = sp.hstack([sp.identity(4 * d), sp.csr_matrix(width), sp.csr_matrix((4 * d, m))])
+        inside = [sp.hstack([sp.identity(4 * d), sp.csr_matrix(width), sp.csr_matrix((4 * d, m))])]
+        self.balls = []
+        for g, region in enumerate(regions):
+            columns, weight = np.arange(g * d, (g + 1) * d), 4 * d + g
+            for normal, limit in region.planes:
+                row = np.zeros(4 * d + 7 + m)
+                row[columns], row[weight] = normal, float(normal @ region.lower) - limit
+                inside.append(sp.csr_matrix(row))
+            self.balls += [BallCone(columns, weight, region.lower - center, r) for center, r in region.balls]
         rest = np.zeros((6, 4 * d + 7 + m))
         self.kinks = [setting.on_margin(sign) if sign in setting.regions else None for sign in signs[:2]]
         for g, (sign, region) in enumerate(zip(signs, regions, strict=True)):
@@ -260,8 +270,8 @@ class PartialHingeProgram:
             rest[g, 4 * d + g] = sign * (theta[:-1] @ region.lower + theta[-1]) - (kink if g > 1 else max(1.0, kink))
         for g in (2, 3):
             rest[2 + g, 4 * d + g], rest[2 + g, 4 * d + 2 + g] = 1.0, -1.0
-        self.A_ub = sp.vstack([inside, sp.csr_matrix(rest)]).tocsr()
-        self.low = np.concatenate([np.full(4 * d + 2, -np.inf), np.zeros(2), np.full(2, -np.inf)])
+        self.A_ub = sp.vstack([*inside, sp.csr_matrix(rest)]).tocsr()
+        self.low = np.concatenate([np.full(self.A_ub.shape[0] - 4, -np.inf), np.zeros(2), np.full(2, -np.inf)])
         self.cost = np.concatenate([np.zeros(4 * d), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0], np.zeros(m)])
         self.top = np.concatenate([np.full(4 * d + 4, np.inf), np.ones(2), [program.top[2 * d + 2]], np.ones(m)])
         for y in setting.idle_labels:
@@ -274,7 +284,7 @@ class PartialHingeProgram:
         """``(columns or None, complete)`` with at most ``total`` points: see :meth:`HingeProgram.whole`."""
         d = self.program.d
         if self.kinks == [None, None]:
-            return None, True  # no point of the box lies on the margin
+            return None, True  # no point of the region lies on the margin
         rows = [
             (self.A_eq, self.b_eq, self.b_eq),
             (self.A_ub, self.low, np.zeros_like(self.low)),
@@ -293,3 +303,21 @@ class PartialHingeProgram:
         integrality = np.zeros(len(self.cost))
         integrality[4 * d + np.array([0, 1, 4, 5, 6])] = 1
         return solve_milp(self.cost, integrality, np.zeros_like(top), top, rows)
+
+    def place(self, n_plus, n_minus, on_plus, on_minus, idle):
+        """Columns for given whole counts, or None: where there are balls, for which no branch and bound is at hand."""
+        d = self.program.d
+        low, top = np.zeros(len(self.cost)), self.top.copy()
+        whole = 4 * d + np.array([0, 1, 4, 5, 6])
+        low[whole] = top[whole] = n_plus, n_minus, on_plus, on_minus, idle
+        for g, count in enumerate((n_plus, n_minus, on_plus, on_minus)):
+            if count == 0:
+                top[4 * d + g] = 0.0
+                top[g * d : (g + 1) * d] = 0.0
+        equal = self.low == 0.0
+        A_eq, A_ub = sp.vstack([self.A_eq, self.A_ub[equal]]).tocsr(), self.A_ub[~equal]
+        b_eq, b_ub = np.concatenate([self.b_eq, np.zeros(int(equal.sum()))]), np.zeros(A_ub.shape[0])
+        res = solve_cone(np.zeros_like(low), A_ub, b_ub, A_eq, b_eq, np.stack([low, top], axis=1), self.balls)
+        if res.status != 0 or float(np.max(np.abs(A_eq @ res.x - b_eq))) > HIT * (1.0 + float(np.max(np.abs(b_eq)))):
+            return None
+        return res.x

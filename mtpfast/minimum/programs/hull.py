@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from mtpfast.question import Setting
 
-from .highs import solve_lp
+from .cone import solve_hull
 from .kelley import TangentProgram
 from .lp import count_columns, hull_rows, margin_rows, mean_points, stationarity_rows, widen
 from .solution import Solution
@@ -82,7 +82,7 @@ class SmoothHullProgram(TangentProgram):
             cost = np.concatenate([-elastic * reward, np.ones(2 * k)])
             low, top = np.append(low, np.zeros(2 * k)), np.append(top, np.full(2 * k, np.inf))
         b_ub, bounds = np.zeros(A_ub.shape[0]), np.column_stack([low, top])
-        return solve_lp(cost, A_ub.tocsr(), b_ub, A_eq.tocsr(), self.b_eq, bounds)
+        return solve_hull(self.setting, cost, A_ub.tocsr(), b_ub, A_eq.tocsr(), self.b_eq, bounds)
 
     def _read(self, res):
         return np.split(res.x[2 * self.d : 2 * self.d + 7], [2, 5])

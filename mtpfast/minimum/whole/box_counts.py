@@ -17,7 +17,15 @@ from .box import balance, pair, split
 from .counts import round_counts
 from .distinct import close, search
 
-__all__ = ["at_the_edge", "fractional_points", "supplied", "whole_hinge", "whole_smooth"]
+__all__ = [
+    "at_the_edge",
+    "fractional_points",
+    "idle_counts",
+    "partial_groups",
+    "supplied",
+    "whole_hinge",
+    "whole_smooth",
+]
 
 
 FEW_POINTS = 64  # up to so many points of a smooth loss every number is tried; beyond, four from the rounded-up minimum
@@ -75,7 +83,7 @@ def _fewest_hinge(setting, program, least, pinned):
             proved &= complete
             if x is None:
                 break
-            groups, total = _partial_groups(setting, program.d, x)
+            groups, total = partial_groups(setting, program.d, x)
         if total is not None:
             break
     if isinstance(program, WideHingeProgram):  # which does not ask for points on the margin
@@ -91,17 +99,17 @@ def _place_whole(setting, program, counts):
     if place is None:
         return None
     r = program.remainder(place.t) + setting.load(counts)
-    both = pair(setting, r, *map(float, setting.weights * counts[:2]))
+    both = pair(setting, r, *map(float, setting.weights * counts[:2])) if setting.is_box else None
     if both is None and place.sums is None:
         return None
     if both is None:
         means = zip(setting.both, place.sums, counts, strict=False)
-        both = [np.clip(z / max(n, 1), region.lower, region.upper) for region, z, n in means]
+        both = [region.into(z / max(n, 1)) for region, z, n in means]
     idle = [(*setting.zero_loss_point(), int(counts[2]))] if counts[2] else []
     return [(both[0], 1.0, int(counts[0])), (both[1], -1.0, int(counts[1])), *idle]
 
 
-def _partial_groups(setting, d, x):
+def partial_groups(setting, d, x):
     """Groups of a solution with points on the margin, and their number."""
     E = x[4 * d : 4 * d + 4]
     n = np.round(x[4 * d + np.array([0, 1, 4, 5, 6])]).astype(int)
@@ -109,8 +117,8 @@ def _partial_groups(setting, d, x):
     for g, (sign, count) in enumerate(zip((1.0, -1.0, 1.0, -1.0), n[:4], strict=True)):
         weight = E[g] if g > 1 else count
         if count and weight > 1e-9:
-            lower, upper = setting.region(sign).lower, setting.region(sign).upper
-            groups.append((np.clip(lower + x[g * d : (g + 1) * d] / weight, lower, upper), sign, int(count)))
+            region = setting.region(sign)
+            groups.append((region.into(region.lower + x[g * d : (g + 1) * d] / weight), sign, int(count)))
         elif count:  # of no weight at the target, but on the margin
             groups.append((setting.point_on_margin(sign), sign, int(count)))
     if n[4]:
@@ -127,6 +135,10 @@ def fractional_points(problem, program, found, solution):
         f"{weights[2]:.6g} of zero loss); the points carry the weights rounded"
     )
     both = None
+    if not setting.is_box:
+        means = zip(setting.both, (1.0, -1.0), solution.means, counts, strict=False)
+        groups = [(region.into(mean), sign, int(n)) for region, sign, mean, n in means if mean is not None]
+        return with_points(found, setting, groups, int(counts[2]), message=message)
     if not problem.objective.loss.kinked:
         both = pair(setting, program.remainder(weights), *solution.weights, solution.product, slack=1e-6)
         r = program.remainder(counts)
@@ -180,7 +192,7 @@ def _hit(program, setting, total, share, idle):
     """
     heavy = setting.weights
     levels = []
-    for zeros in _idle_counts(setting, total, idle):
+    for zeros in idle_counts(setting, total, idle):
         active = total - zeros
         guess = share * active
         splits = sorted(range(active + 1), key=lambda n: abs(n - guess))[: 400 if active < 10_000 else 100]
@@ -216,7 +228,7 @@ def _hit(program, setting, total, share, idle):
     return None
 
 
-def _idle_counts(setting, total, idle):
+def idle_counts(setting, total, idle):
     """How many of ``total`` points may have zero loss, the likeliest number first."""
     if setting.a == 0.0 or not setting.has_zero_loss:
         return [0]

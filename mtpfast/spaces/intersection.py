@@ -1,0 +1,111 @@
+"""The points that lie in several convex spaces: a box, a ball, slabs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtpfast.arrays.labels import as_labels, as_sign
+
+from .convex_space import ConvexSpace
+from .specs import agreed, read_names
+
+__all__ = ["Intersection"]
+
+
+class Intersection(ConvexSpace):
+    """The points that lie in all of some spaces, label by label.
+
+    Parameters
+    ----------
+    spaces : sequence of FeatureSpace (a box), Ball, Slab, Intersection or other spaces of convex regions
+        At most one ball; any number of slabs, of which each makes a linear maximum about twenty times as dear.
+    labels : sequence, optional
+        The labels that points may carry; by default those that all of the spaces allow.
+    names : sequence of str, optional
+        The names of the features; by default those of the spaces.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a space that is not convex (whole numbers, groups, documents, candidates), for two balls, and where no point
+        is left, naming what leaves none.
+
+    Examples
+    --------
+    What the sphere and the slab sanitiser let pass, of images with values between 0 and 1:
+
+    >>> import numpy as np
+    >>> from mtpfast import Ball, FeatureSpace, Intersection, Slab
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.random((40, 3)), np.repeat([-1, 1], 20)
+    >>> space = Intersection([FeatureSpace(0.0, 1.0), Ball.from_data(X, y), Slab.from_data(X, y)])
+    >>> bool(np.all(space.contains(X, y)))
+    True
+    """
+
+    arguments = ("spaces", "labels", "names")
+
+    def __init__(self, spaces, *, labels=None, names=None):
+        self.spaces = tuple(spaces)
+        if not self.spaces:
+            raise ValueError("spaces must hold one space at least, got none")
+        for space in self.spaces:
+            if getattr(space, "is_finite", True) or not hasattr(space, "region_of"):
+                raise TypeError(f"spaces must be spaces of convex regions, got {type(space).__name__}")
+            names = agreed(space.names, read_names(names))
+        if labels is None:
+            allowed = [space.labels for space in self.spaces if space.labels is not None]
+            if allowed:
+                labels = [label for label in allowed[0] if all(label in others for others in allowed)]
+                if not labels:
+                    raise ValueError(f"spaces leave no label: they allow {[list(each) for each in allowed]}")
+        super().__init__(as_labels(labels), names)
+        self._check_labels()
+
+    @property
+    def n_features(self) -> int | None:
+        """The number of features, where a space tells it."""
+        return next((space.n_features for space in self.spaces if space.n_features is not None), None)
+
+    @property
+    def _per_label(self):
+        return any(space._per_label for space in self.spaces)
+
+    def _known_labels(self):
+        parts = [label for space in self.spaces for label in space._known_labels()]
+        return list(dict.fromkeys([*(self.labels or ()), *parts]))
+
+    def bind(self, names=None, classes=None) -> Intersection:
+        """The same space in the terms of the layers below: see :meth:`mtpfast.spaces.labelled.LabelledSpace.bind`."""
+        names = agreed(self.names, read_names(names))
+        labels = self.labels
+        if labels is not None and classes is not None:
+            labels = [as_sign(label, classes) for label in labels]
+        bound = Intersection([space.bind(names, classes) for space in self.spaces], labels=labels, names=names)
+        bound.canonical = self.canonical
+        return bound
+
+    def rules_of(self, label, n_features) -> dict:
+        """See :class:`mtpfast.spaces.convex.ConvexRegion`."""
+        rules = [_rules_of(space, label if space._per_label else None, n_features) for space in self.spaces]
+        balls = [rule["ball"] for rule in rules if rule["ball"] is not None]
+        if len(balls) > 1:
+            raise ValueError(f"an intersection holds one ball at most, got {len(balls)}")
+        return {
+            "lower": np.max([rule["lower"] for rule in rules], axis=0),
+            "upper": np.min([rule["upper"] for rule in rules], axis=0),
+            "slabs": [slab for rule in rules for slab in rule["slabs"]],
+            "ball": balls[0] if balls else None,
+        }
+
+
+def _rules_of(space, label, n_features):
+    if hasattr(space, "rules_of"):
+        return space.rules_of(label, n_features)
+    region = space.region_of(label, n_features)
+    if not region.is_convex:
+        raise ValueError("an intersection is of convex spaces: no integer, lattice, one_hot, at_most_one or documents")
+    if region.is_box:
+        return {"lower": region.lower, "upper": region.upper, "slabs": (), "ball": None}
+    lower, upper = region.bounds
+    return {"lower": lower, "upper": upper, "slabs": region.slabs, "ball": region.ball}
