@@ -34,7 +34,7 @@ cdef class Hinge:
         return 1.0
 
     cdef inline double most_difference(self, double u, double v) noexcept nogil:
-        return v - u
+        return v - u if v > u else 0.0
 
     cdef inline double support(self, double threshold, double slope, double *at) noexcept nogil:
         at[0] = 1.0 - threshold
@@ -95,7 +95,7 @@ cdef class LogLoss:
         return INFINITY
 
     cdef inline double most_difference(self, double u, double v) noexcept nogil:
-        return v - u
+        return v - u if v > u else 0.0
 
     cdef inline double support(self, double threshold, double slope, double *at) noexcept nogil:
         cdef double height = log(slope - 1.0) - threshold - log(-expm1(-threshold))

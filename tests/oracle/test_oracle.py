@@ -314,6 +314,20 @@ def test_pool_maximum_is_a_scan_of_every_row_dense_and_csr(loss, labelled):
 
 
 @pytest.mark.parametrize("loss", ref.LOSSES)
+def test_a_pool_on_which_the_target_loses_everywhere(loss):
+    """The maximum may be negative, or a zero where both losses are: margins that rise by more than another's lower the
+    loss by less where it is flat, so a row is not passed over for its scores alone."""
+    rng = np.random.default_rng(17)
+    for _ in range(200):
+        X, (theta, target) = rng.random((6, 3)), rng.normal(size=(2, 4))
+        y = np.where(X @ (theta - target)[:-1] + (theta - target)[-1] > 0.0, 1.0, -1.0)  # every margin rises
+        row, label, value = ref.pool_scan(loss, theta, target, X, y)
+        assert value <= 0.0
+        diff = max_loss_difference(theta, target, CandidatePool(X, y), loss=loss)
+        assert_allclose(diff.value, value, atol=ref.rounding(loss, theta, target, X[row]))
+
+
+@pytest.mark.parametrize("loss", ref.LOSSES)
 def test_a_pool_inside_a_box_never_beats_the_box(loss):
     rng = np.random.default_rng(16)
     X = rng.random((200, 8))
