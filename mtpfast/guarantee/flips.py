@@ -46,10 +46,13 @@ class Flips:
         self.sample_weight, self.feasible_set = sample_weight, feasible_set
         self.is_smooth, self.victim = objective.loss.smooth, None
 
-    def __call__(self, x, sign, bound, hints=()) -> Flip | None:
-        """The fewest copies that flip the row, of the points tried; ``bound``: fewer than so many cannot."""
+    def __call__(self, x, sign, bound, hint=None) -> Flip | None:
+        """The fewest copies that flip the row, of the points tried; ``bound``: fewer than so many cannot.
+
+        ``hint``: one more point and its label.
+        """
         best, most = None, self.most
-        for point, label in [*self._candidates(x, sign), *hints]:
+        for point, label in [*self._candidates(x, sign), *([hint] if hint else [])]:
             count = self._fewest(point, label, x, sign, max(1, bound), most)
             if count is not None:
                 best, most = Flip(np.array([point]), np.array([label]), np.array([count])), count - 1

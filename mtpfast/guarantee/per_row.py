@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from itertools import repeat
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +15,7 @@ from scipy.optimize import lsq_linear
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.pointwise import Pointwise, cases_of, hulls_of, lines_of, refusal
 from mtpfast.results.guarantee import NEVER, SHARES, Guarantee
+from mtpfast.spaces.base import is_convex
 
 from .flips import Flips
 from .search import N_LINES, Search
@@ -70,7 +72,7 @@ def certify(
     Raises
     ------
     ValueError
-        Where no bound can be proved: another loss than the built-in ones, a free intercept, balanced class weights.
+        Where no bound can be proved: another loss than the built-in ones, balanced class weights.
 
     Notes
     -----
@@ -93,16 +95,21 @@ def certify(
     tau, lam = np.zeros((n_rows, len(cases))), np.zeros((n_rows, len(cases)))
     models, mixtures, found, n_models = [theta[None]], [], [], 1
     todo = np.flatnonzero(right)
+    convex = is_convex(feasible_set, d)
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
     one = objective.one
 
     def work(part):
         block = rows[part].toarray() if sp.issparse(rows) else rows[part]
         a = signs[part, None] * np.column_stack([block, np.full(len(part), one)])
-        proof = _proof(search, a, block, signs[part], feasible_set, on_margin, amount)
-        flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * len(y)) if attack else None
-        bounds = zip(block, signs[part], proof.lower_bound, strict=True)
-        return part, proof, [flips(x, sign, int(low)) for x, sign, low in bounds] if attack else []
+        bundle = search.run(a)
+        proof = _proof(bundle, block, signs[part], feasible_set, on_margin, amount)
+        if not attack:
+            return part, proof, []
+        flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * len(y))
+        hints = zip(*bundle.pushes(convex), strict=True) if not feasible_set.is_finite else repeat(None)
+        bounds = zip(block, signs[part], proof.lower_bound.tolist(), hints)  # noqa: B905
+        return part, proof, [flips(x, sign, low, hint) for x, sign, low, hint in bounds]
 
     begin, done = time.perf_counter(), 0
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
@@ -153,9 +160,9 @@ def _in_turn(work, parts, n_jobs):
     return Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(delayed(work)(part) for part in parts)
 
 
-def _proof(search, a, block, signs, feasible_set, on_margin, amount) -> Pointwise:
+def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:
     """The certificate of a batch, its bounds lowered to what its own arithmetic proves."""
-    bundle = search.run(a)
+    search = bundle.search
     J = bundle.mu.shape[1]
     lower_bound = np.maximum(bundle.count, -1.0).astype(np.int64) + 1
     row, case, line = np.nonzero(bundle.mu)

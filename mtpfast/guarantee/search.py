@@ -19,20 +19,24 @@ __all__ = ["Search", "Soft"]
 N_LINES = 16  # per row
 MOST = 8.0  # points per clean row that anything is proved of
 NEAR = 1.25  # cases that allow so much more than the one that allows least are looked at with it
-STEPS = 6  # of Newton's method, after each new line
+WEAK = 0.05  # of k: how a free intercept is held near the last minimiser's, while a search goes on
+STEPS = 8  # of Newton's method, after each new line
 HOT, COLD = 3e-3, 2e-4  # temperatures, as shares of the right side of (1)
 
 
 class Soft:
     """Equation (4) of some rows of one case, at one choice of multipliers, with its minimiser."""
 
-    def __init__(self, search, case: Case, a, m):
+    def __init__(self, search, case: Case, a, m, centre):
         objective, self.case, self.a, self.m = search.objective, case, a, m
         self.hull: Hull = search.hulls[case.label]
         self.theta, self.R = search.theta, search.R
         self.per_point = objective.weight_of(case.label) * case.sigma
         self.k_per_point = objective.k_of_point(case.label) * case.share
-        self.k = (search.k + self.k_per_point * m)[:, None]
+        self.k = np.repeat((search.k + self.k_per_point * m)[:, None], a.shape[1], axis=1)
+        self.is_free, self.centre = objective.is_free, centre
+        if self.is_free:
+            self.k[:, -1] *= WEAK
         self.M = (m * self.per_point)[:, None]
         self.kappa = case.kappa if case.has_margin else 0.0
         self.push_off = self.M * (case.label * self.hull.lower)
@@ -41,12 +45,21 @@ class Soft:
 
     def at(self, c, p, tau, lam, heat=None):
         """Set ``value``, ``off`` and ``on`` (the minimisers theta of both ends) and ``share`` (of the upper end)."""
-        q = tau[:, None] * self.a - p - self.k * (self.R * self.theta)
         rest = (1.0 - lam)[:, None]
+        exact = self.is_free and heat is None
+        if exact:  # the multiplier that leaves the intercept out
+            tau = self.a[:, -1] * (p[:, -1] + self.push_on[:, -1] * rest[:, 0])
+        q = tau[:, None] * self.a - p - self.k * (self.R * self.theta)
         ends = []
         for push in (self.push_off, self.push_on):
             theta = (push * rest - q) / (2.0 * self.k)
-            ends.append((theta, push * self.theta - self.k * theta * theta))
+            value = push * self.theta - self.k * theta * theta
+            if exact:
+                theta[:, -1], value[:, -1] = 0.0, push[:, -1] * self.theta[-1]
+            elif self.is_free:
+                value[:, -1] -= 2.0 * self.k[:, -1] * theta[:, -1] * self.centre
+                theta[:, -1] += self.centre
+            ends.append((theta, value))
         (self.off, low), (self.on, high) = ends
         if heat is None:
             least, self.share = self.hull.least(low, high)
@@ -54,6 +67,8 @@ class Soft:
         else:
             least, self.share = _softened(self.hull, low, high, heat)
         self.value = c - self.loss - self.M[:, 0] * lam * self.kappa + least
+        if exact:
+            self.value = np.where(tau >= 0.0, self.value, np.minimum(self.value, 0.0) - self.loss * np.abs(tau) - 1e-9)
         return self
 
     @property
@@ -73,7 +88,11 @@ class Soft:
         penalty = (theta * theta) @ self.R - theta @ (self.R * self.theta)
         product = ((1.0 - self.share) * hull.lower * self.off + self.share * hull.upper * self.on).sum(axis=1)
         side = lam * self.kappa + self.case.label * ((1.0 - lam) * product - x @ self.theta)
-        return self.k_per_point * penalty - self.per_point * side
+        change = self.k_per_point * penalty - self.per_point * side
+        if self.is_free:
+            along = self.a[:, -1] * self.case.label * (1.0 - lam) * self.per_point
+            change += along * np.einsum("ij,ij->i", self.a, theta)
+        return change
 
 
 def _softened(hull, low, high, heat):
@@ -157,9 +176,13 @@ class Bundle:
         self.m = np.zeros((K, J))
         self.rounds = np.zeros((K, J), dtype=np.intp)
         self.stale, self.seen = np.zeros(K, dtype=np.intp), np.zeros(K)
+        self.centre = np.full((K, J), search.theta[-1])
+        everyone = np.arange(K)
+        if search.objective.is_free:
+            self._begin_free(everyone)
+        self.first = self.mu.copy(), self.tau.copy(), self.lam.copy()
         for j in range(J):
-            self._grow(np.arange(K), j)
-        self.first = self.tau.copy(), self.lam.copy()
+            self._grow(everyone, j)
 
     def open(self):
         """The rows that may still gain."""
@@ -167,7 +190,8 @@ class Bundle:
         return (self.n_lines < N_LINES) & (self.stale < 2) & (least < self.search.most)
 
     def _soft(self, rows, j, m=None):
-        return Soft(self.search, self.search.cases[j], self.a[rows], self.m[rows, j] if m is None else m)
+        m = np.maximum(self.m[rows, j] if m is None else m, 0.0)
+        return Soft(self.search, self.search.cases[j], self.a[rows], m, self.centre[rows, j])
 
     def _mixed(self, rows, mu):
         T = mu.shape[1]
@@ -178,11 +202,28 @@ class Bundle:
         share = np.maximum(HOT * 0.5 ** self.rounds[rows, j], COLD)
         return share * np.maximum(self.m[rows, j], 1.0) * max(self._soft(rows[:1], j).per_point, 0.1 * case.share, 1e-3)
 
-    def minimiser(self, rows, j):
+    def minimiser(self, rows, j, heat=None):
         """Where the next lines touch."""
         soft = self._soft(rows, j)
         mixed = self._mixed(rows, self.mu[rows, j])
-        return soft.at(*mixed, self.tau[rows, j], self.lam[rows, j], self._heat(rows, j)).mean
+        tau, lam = np.maximum(self.tau[rows, j], 0.0), self.lam[rows, j]
+        mean = soft.at(*mixed, tau, lam, self._heat(rows, j) if heat is None else heat).mean
+        self.centre[rows, j] = mean[:, -1]
+        return mean
+
+    def _begin_free(self, rows):
+        """Lines on the edge of the half-space, and with them a proof of no points, the same for all cases."""
+        J = len(self.search.cases)
+        edge = np.repeat(self.search.theta[None], len(rows), axis=0)
+        edge[:, -1] -= self.a[:, -1] * (self.a @ self.search.theta)
+        j, none = J - 1, np.zeros(len(rows))
+        for turn in range(4):
+            self.add(rows, edge)
+            heat = np.full(len(rows), 1e-3 * 0.1**turn * (1e-3 + abs(self.search.loss)))
+            self._maximised(rows, j, self.mu[rows, j], self.tau[rows, j], self.lam[rows, j], none, heat)
+            edge = self.minimiser(rows, j, heat)
+        self.mu[:], self.tau[:] = self.mu[:, J - 1 :], self.tau[:, J - 1 :]
+        self.centre[:] = self.centre[:, J - 1 :]
 
     def add(self, rows, models):
         search = self.search
@@ -204,7 +245,7 @@ class Bundle:
         """Maximise (4) over mixture, tau and lam, and let m grow."""
         before = self.m[rows, j].copy()
         kept = self.mu[rows, j].copy(), self.tau[rows, j].copy(), self.lam[rows, j].copy()
-        self._maximised(rows, j, *kept, self.m[rows, j])
+        self._maximised(rows, j, *kept, np.maximum(self.m[rows, j], 0.0))
         self._grow(rows, j)
         worse = self.m[rows, j] < before
         back = rows[worse]
@@ -212,7 +253,7 @@ class Bundle:
         self.m[back, j] = before[worse]
         self.rounds[rows, j] += 1
 
-    def _maximised(self, rows, j, mu, tau, lam, m):
+    def _maximised(self, rows, j, mu, tau, lam, m, heat=None):
         """Newton's method for m points, from these multipliers."""
         T = int(self.n_lines[rows].max())
         new = np.arange(T) == self.n_lines[rows, None] - 1
@@ -220,10 +261,27 @@ class Bundle:
         mu = mu[:, :T] * (0.9 / mu.sum(axis=1))[:, None]
         mu = np.where(have, np.maximum(np.where(new, 0.08, mu), 1e-4), 1e-12)
         tau = np.maximum(tau, 1e-6)
-        soft, heat = self._soft(rows, j, m), self._heat(rows, j)
+        soft, heat = self._soft(rows, j, m), self._heat(rows, j) if heat is None else heat
         mu, tau, lam = _maximise(soft, self.c[rows, :T], self.p[rows, :T], self.a[rows], mu, tau, lam, heat)
         mu = np.where(mu > 1e-6, mu, 0.0)
         self.mu[rows, j, :T], self.tau[rows, j], self.lam[rows, j] = mu / mu.sum(axis=1)[:, None], tau, lam
+
+    def pushes(self, is_convex):
+        """For every row, the point that pushes hardest where the case that allows least nearly breaks, and its label.
+
+        Of a convex set, the mean of all that push there; of others, one of them.
+        """
+        points, labels = np.empty((len(self.a), self.a.shape[1] - 1)), np.empty(len(self.a))
+        binding = np.argmin(self.m, axis=1)
+        for j in np.unique(binding):
+            rows, case = np.flatnonzero(binding == j), self.search.cases[j]
+            heat = self._heat(rows, j) if is_convex else None
+            soft = self._soft(rows, j)
+            soft.at(*self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j], heat)
+            hull = soft.hull
+            points[rows] = (hull.lower + soft.share * (hull.upper - hull.lower))[:, :-1]
+            labels[rows] = case.label
+        return points, labels
 
     def settle(self):
         """Find for every case what proves the whole number of points that all cases of its row allow.
@@ -237,8 +295,7 @@ class Bundle:
         for j in range(self.m.shape[1]):
             wrong = rows[self._value(rows, j) <= firm]
             kept = self.mu[wrong, j].copy(), self.tau[wrong, j].copy(), self.lam[wrong, j].copy()
-            self.mu[wrong, j] = np.arange(N_LINES) == 0
-            self.tau[wrong, j], self.lam[wrong, j] = self.first[0][wrong, j], self.first[1][wrong, j]
+            self.mu[wrong, j], self.tau[wrong, j], self.lam[wrong, j] = (part[wrong, j] for part in self.first)
             still = self._value(wrong, j) <= firm
             if np.any(still):
                 wrong, kept = wrong[still], [part[still] for part in kept]
@@ -259,25 +316,32 @@ class Bundle:
         """The largest m that the multipliers prove: (4) is concave in m, so Newton's method comes down to its zero."""
         case = self.search.cases[j]
         mixed, tau, lam = self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]
-        m = self.m[rows, j].copy()
+        m = np.maximum(self.m[rows, j], 0.0)
         if case.share == 0.0:
             positive = self._soft(rows, j).at(*mixed, tau, lam).value > 0.0
             self.m[rows, j] = np.where(positive, self.search.most, -1.0)
             return
         tiny = 1e-10 * abs(self.search.loss) + 1e-300
+        most = np.full(len(rows), self.search.most)
+        if self.search.objective.is_free:  # where tau falls with m, it must not fall below 0
+            along = self.a[rows, -1] * case.label * (1.0 - lam) * self._soft(rows, j).per_point
+            room = self.a[rows, -1] * mixed[1][:, -1] / np.where(along < 0.0, -along, 1.0)
+            most = np.where(along < 0.0, np.clip(room * (1.0 - 1e-9), 0.0, most), most)
+        m = np.minimum(m, most)
         for _ in range(60):
             soft = self._soft(rows, j, m).at(*mixed, tau, lam)
             falls = soft.growth(lam)
             down = falls < 0.0
             near = down & (soft.value > -tiny) & (soft.value < 1e-4 * np.abs(falls) * np.maximum(m, 1e-3))
-            to = np.where(down, m - soft.value / np.where(down, falls, -1.0), self.search.most)
-            to = np.clip(to, 0.0, self.search.most)
+            to = np.where(down, m - soft.value / np.where(down, falls, -1.0), most)
+            to = np.clip(to, 0.0, most)
             if np.all(near | (to == m)):
                 break
             m = np.where(near, m, to)
         m *= 1.0 - 1e-9
         proved = self._soft(rows, j, m).at(*mixed, tau, lam).value > -tiny
-        self.m[rows, j] = np.where(proved, m, -1.0)
+        none = self._soft(rows, j, 0.0 * m).at(*mixed, tau, lam).value > 0.0
+        self.m[rows, j] = np.where(proved, m, np.where(none, 0.0, -1.0))
 
 
 def _maximise(soft, c, p, a, mu, tau, lam, heat):

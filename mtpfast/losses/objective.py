@@ -63,6 +63,11 @@ class Objective:
         return np.append(np.ones(n_features), self.r)
 
     @property
+    def is_free(self) -> bool:
+        """Whether there is an intercept that the penalty leaves out."""
+        return self.fit_intercept and not self.penalize_intercept
+
+    @property
     def k_per_point(self) -> float:
         """How much one more unit of N adds to ``k``: ``alpha``, or 0 in the ``C`` convention."""
         return 0.0 if self.alpha is None else self.alpha

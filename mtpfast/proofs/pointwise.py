@@ -40,6 +40,11 @@ points of one label, at m of the other and at none proves it for every mixture o
 the minimum over the hull of the points: the best end of every coordinate, and the best level of every group. So
 **every** choice of slopes, tau and lam proves a number of points, whoever made it; the search only finds good ones.
 
+**A free intercept** b is in (4) only as ``g b`` with ``g = tau a_b - p_b - M l (1 - lam)``: the minimum is finite where
+``g = 0``, so that tau follows from the rest. In floating point it does by two proofs, of ``b >= 0`` with ``g >= 0`` and
+of ``b <= 0`` with ``g <= 0``, whose tau differ by the rounding error of g; where there is no such ``tau >= 0``, nothing
+is proved.
+
 The check of a whole table of rows reads the clean data once. It uses NumPy alone, and each floating-point sum carries
 the bound of its own rounding error (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 3.1).
 """
@@ -93,8 +98,6 @@ def refusal(objective: Objective) -> str:
         return f"loss {objective.loss.name!r} is not built in: its conjugate is not known"
     if objective.is_balanced:
         return "class_weight='balanced' changes the weights of all rows with every point"
-    if objective.fit_intercept and not objective.penalize_intercept:
-        return "a free intercept (penalize_intercept=False) leaves equation (3) without a finite minimum"
     return ""
 
 
@@ -298,6 +301,7 @@ class Pointwise:
         The mixtures of lines: entry i gives the line of ``weight_model[i]`` that weight in the proof numbered
         ``weight_of[i]``, which is (row number) * (number of cases) + (case number).
     tau, lam : ndarray of shape (n_rows, n_cases)
+        ``tau`` is not read where the intercept is free.
     margin_rows, margin_slopes : ndarray
         Clean rows on the margin of ``theta``, and their slopes there.
     """
@@ -412,15 +416,23 @@ class Pointwise:
         c, p = mixed @ lines.c, mixed @ lines.p
         several = gamma(mixed.shape[1] + 8)
         penalty = k * objective.R(len(theta) - 1) * theta
+        push_b = M * (case.label * one) * (1.0 - lam)
+        doubt_b = np.zeros((len(rows), 1))
+        if objective.is_free:
+            size_b = size_p[:, -1:] + np.abs(push_b)
+            doubt_b = (mixed @ lines.error[:, -1:] + (several + 16 * UNIT) * size_b) * (1.0 + 8 * UNIT)
+            tau = a[:, -1:] * (p[:, -1:] + push_b)
         q = tau * a - p - penalty
         q_error = mixed @ lines.error + several * size_p + (8 * UNIT + k_error) * np.abs(penalty)
-        q_error += 8 * UNIT * (np.abs(tau * a) + np.abs(p) + np.abs(q))
+        q_error += 8 * UNIT * (np.abs(tau * a) + np.abs(p) + np.abs(q)) + doubt_b * np.abs(a) * (1.0 + 8 * UNIT)
         ends, most = [], 0.0
         for x in (hull.lower, hull.upper):
             push = M * case.label * x
             r = q - push * (1.0 - lam)
             r_high = np.abs(r) + q_error + 8 * UNIT * (np.abs(r) + np.abs(push * (1.0 - lam)))
             square = r_high * r_high / (4.0 * k) * (1.0 + 16 * UNIT + k_error)
+            if objective.is_free:
+                square[:, -1] = 0.0
             line = push * theta
             ends.append(line - square)
             most = np.maximum(most, np.abs(line) + square)
@@ -428,4 +440,5 @@ class Pointwise:
         kinked = (M * lam)[:, 0] * (case.kappa if case.has_margin else 0.0)
         value = c - lines.loss - kinked + least
         size = size_c + abs(lines.loss) + np.abs(kinked) + 3.0 * np.sum(most, axis=1)
-        return value - (several + gamma(2 * len(theta) + 32)) * size
+        value = value - (several + gamma(2 * len(theta) + 32)) * size
+        return np.where((tau - doubt_b)[:, 0] >= 0.0, value, -np.inf)

@@ -132,7 +132,6 @@ def test_an_unfitted_attacker_certifies_nothing(small):
 @pytest.mark.parametrize(
     "params, message",
     [
-        ({"penalize_intercept": False}, "free intercept"),
         ({"class_weight": "balanced"}, "balanced"),
         ({"loss": custom(lambda m: np.exp(-m), lambda m: -np.exp(-m), name="exponential")}, "not built in"),
     ],

@@ -16,6 +16,8 @@ from mtpfast.training.victim import refit
 CONVENTIONS = {
     "alpha": {"alpha": 0.1},
     "C": {"C": 0.3},
+    "free": {"alpha": 0.1, "penalize_intercept": False},
+    "free C": {"C": 0.05, "penalize_intercept": False},
     "absent": {"alpha": 0.05, "fit_intercept": False},
     "weighted": {"alpha": 0.1, "class_weight": {-1: 2.0, 1: 0.7}},
     "rows": {"alpha": 0.1, "class_weight": {-1: 0.5, 1: 1.5}, "count_rows": True},
