@@ -13,6 +13,10 @@ __all__ = ["Flip", "Flips"]
 
 
 FIRM = 1e-7  # of the scale of a score: a row this far beyond 0 is flipped for any trainer
+ON_MARGIN = 1e-7  # a point this near to margin 1 pulls
+WIDTH = 0.1  # rows of the hinge so near to margin 1 bend the way that a move of the model takes
+MOVES = 8  # of an attack from one mixture of points to the next
+STEP = 0.35  # how much of the points a move replaces, at first
 
 
 class Flip(NamedTuple):
@@ -28,7 +32,13 @@ class Flip(NamedTuple):
 
 
 class Flips:
-    """Attacks by copies of one point, on row after row, with one victim that is trained on.
+    """Attacks on row after row, with one victim that is trained on.
+
+    The first attack is copies of one point: the row itself with the other label, where that is in the feasible set.
+    Then (``moves``) the mixture changes at a fixed number of points: a part of it gives way to the point with the
+    steepest effect on the row's score at the model just trained (``max -l v . x~`` subject to ``l theta . x~ <= 1``, v
+    the derivative of the score after the victim's own reaction), the score falls below 0, and the number of points
+    shrinks until it is 0 again.
 
     Parameters
     ----------
@@ -38,107 +48,251 @@ class Flips:
         With the labels -1. and +1.
     most : int
         Points.
+    moves : int
     """
 
-    def __init__(self, X, y, objective, sample_weight, theta, feasible_set, most):
+    def __init__(self, X, y, objective, sample_weight, theta, feasible_set, most, moves=MOVES):
         cap = feasible_set.max_repeats
-        self.data, self.theta, self.most = (X, y, objective), theta, most if cap is None else min(cap, most)
-        self.sample_weight, self.feasible_set = sample_weight, feasible_set
-        self.is_smooth, self.victim = objective.loss.smooth, None
+        self.X, self.y, self.objective, self.sample_weight = X, y, objective, sample_weight
+        self.theta, self.most, self.moves = theta, most if cap is None else min(cap, most), moves
+        self.feasible_set = feasible_set
+        self.is_smooth, self.victim, self.there = objective.loss.smooth, None, {}
+        self.one = 1.0 if objective.fit_intercept else 0.0
 
-    def __call__(self, x, sign, bound, hint=None) -> Flip | None:
-        """The fewest copies that flip the row, of the points tried; ``bound``: fewer than so many cannot.
-
-        ``hint``: one more point and its label.
-        """
-        best, most = None, self.most
-        for point, label in [*self._candidates(x, sign), *([hint] if hint else [])]:
-            count = self._fewest(point, label, x, sign, max(1, bound), most)
-            if count is not None:
-                best, most = Flip(np.array([point]), np.array([label]), np.array([count])), count - 1
-            if most < max(1, bound):
-                break
+    def __call__(self, x, sign, bound) -> Flip | None:
+        """The fewest points found that flip the row; ``bound``: fewer than so many cannot."""
+        low, best = max(1, bound), None
+        try:
+            for point, label in self._candidates(x, sign):
+                most = self.most if best is None else best.n_points - 1
+                found = self._fewest(np.array([point]), np.array([label]), np.ones(1), x, sign, low, most)
+                best = best if found is None else found
+            if best is not None and self.moves and self.feasible_set.max_repeats is None:
+                best = self._moved(best, x, sign, low)
+            self._train((), (), ())
+        except BaseException:
+            self.victim, self.there = None, {}
+            raise
         return best
 
     def _candidates(self, x, sign):
-        """The row itself with the other label, or what comes nearest to that."""
+        """The row itself with the other label, or what comes nearest to it."""
         space = self.feasible_set
-        if space.is_finite:
-            signs = space.signs()
-            score = np.asarray(space.X @ x)
-            for label in (-sign, sign):
-                may = np.arange(len(score)) if signs is None else np.flatnonzero(signs == label)
-                if len(may):
-                    row = space.X[may[np.argmax(-sign * label * score[may])]]
-                    yield (row.toarray().ravel() if sp.issparse(row) else row), label
-            return
-        regions = space.regions(len(x))
         for label in (-sign, sign):
-            region = regions.get(label)
-            if region is not None:
-                own = label == -sign and bool(region.contains(x[None])[0])
-                yield (x if own else region.linear_argmax(-sign * label * x)), label
-                if own:
-                    return
+            if not space.is_finite:
+                region = space.regions(len(x)).get(label)
+                if region is not None:
+                    own = label == -sign and bool(region.contains(x[None])[0])
+                    yield (x if own else region.linear_argmax(-sign * label * x)), label
+                    if own:
+                        return
+            else:
+                best = self._of_pool(label, -sign * label * np.append(x, self.one), None)
+                if best is not None:
+                    yield best, label
 
-    def _fewest(self, point, label, x, sign, low, high):
-        """The least count in [low, high] that flips the row, by bisection on the line between known scores."""
+    def _of_pool(self, label, u, theta):
+        """The candidate of a label with the largest ``u . x~``, of margin at most 1 under theta if one is given."""
+        space = self.feasible_set
+        signs = space.signs()
+        may = np.arange(space.X.shape[0]) if signs is None else np.flatnonzero(signs == label)
+        if theta is not None and len(may):
+            may = may[label * (space.X[may] @ theta[:-1] + theta[-1]) <= 1.0]
+        if not len(may):
+            return None
+        row = space.X[may[np.argmax(space.X[may] @ u[:-1])]]
+        return row.toarray().ravel() if sp.issparse(row) else row
+
+    # -- counts ------------------------------------------------------------------------------------
+
+    def _score(self, points, labels, counts, x, sign):
+        theta = self._train(points, labels, counts)
         scale = FIRM * (1.0 + float(np.abs(x) @ np.abs(self.theta[:-1])) + abs(self.theta[-1]))
-        start = sign * (x @ self.theta[:-1] + self.theta[-1])
-        with _Copies(self, point, label) as copies:
+        return sign * float(x @ theta[:-1] + theta[-1]) + scale
 
-            def score(count):
-                theta = copies.model(count)
-                return sign * float(x @ theta[:-1] + theta[-1]) + scale
+    def _fewest(self, points, labels, share, x, sign, low, high, guess=None) -> Flip | None:
+        """The least number in [low, high] of points in these shares that flips the row: bisection on the line between
+        known scores."""
+        if high < low:
+            return None
+        start = sign * float(x @ self.theta[:-1] + self.theta[-1])
+        below, above = (0, start), None
+        count = min(max(low, 2 * low) if guess is None else max(low, guess), high)
+        for _ in range(40):
+            counts = _dealt(share, count)
+            at = self._score(points, labels, counts, x, sign)
+            if at < 0.0:
+                above, found = (count, at), Flip(points, labels, counts)
+            else:
+                below = (count, at)
+            if above is None:
+                if count == high:
+                    return None
+                fall = (start - at) / count
+                to = count + 1.1 * at / fall if fall > 0.0 else 4 * count
+                count = int(min(high, max(count + 1, min(to, 4 * count))))
+                continue
+            if above[0] - below[0] <= 1 or above[0] <= low:
+                break
+            part = below[1] / (below[1] - above[1])
+            count = int(min(max(np.ceil(below[0] + part * (above[0] - below[0])), below[0] + 1), above[0] - 1))
+        return found if above else None
 
-            below, above = (0, start), None
-            count = min(max(low, 2 * low), high)
-            for _ in range(40):
-                at = score(count)
-                if at < 0.0:
-                    above = (count, at)
-                else:
-                    below = (count, at)
-                if above is None:
-                    if count == high:
-                        return None
-                    fall = (start - at) / count
-                    guess = count + 1.1 * at / fall if fall > 0.0 else 4 * count
-                    count = int(min(high, max(count + 1, min(guess, 4 * count))))
-                    continue
-                if above[0] - below[0] <= 1 or above[0] <= low:
-                    return above[0]
-                share = below[1] / (below[1] - above[1])
-                count = below[0] + share * (above[0] - below[0])
-                count = int(min(max(np.ceil(count), below[0] + 1), above[0] - 1))
-            return above[0] if above else None
+    # -- mixtures ----------------------------------------------------------------------------------
+
+    def _moved(self, best, x, sign, low):
+        """Moves from a mixture to the next, while they pay."""
+        points, labels, counts = list(best.points), list(best.labels), list(best.counts.astype(float))
+        n, step, score = best.n_points, STEP, None
+        score = self._score(*_distinct(points, labels, _dealt(np.array(counts), n)), x, sign)
+        for _ in range(self.moves):
+            if n <= low:
+                break
+            steepest = self._steepest(x, sign)
+            if steepest is None:
+                break
+            shares = np.append(np.array(counts) / np.sum(counts) * (1.0 - step), step)
+            trial = [*points, steepest[0]], [*labels, steepest[1]]
+            to = self._score(*_distinct(*trial, _dealt(shares, n)), x, sign)
+            if to < score:
+                points, labels, counts, score = *trial, list(shares), to
+                continue
+            step *= 0.4
+            self._score(*_distinct(points, labels, _dealt(np.array(counts), n)), x, sign)
+            if step < 0.03:
+                break
+        share = np.array(counts)
+        start = sign * float(x @ self.theta[:-1] + self.theta[-1])
+        guess = int(np.ceil(n * start / (start - score)))
+        found = self._fewest(np.array(points), np.array(labels), share, x, sign, low, n - 1, guess)
+        if found is None:
+            return best
+        keep = found.counts > 0
+        return Flip(found.points[keep], found.labels[keep], found.counts[keep])
+
+    def _steepest(self, x, sign):
+        """The point whose insertion moves the row's score most at the model just trained, and its label."""
+        theta = self.victim.theta
+        v = self._reaction(sign * np.append(x, self.one), theta)
+        found = []
+        for label in (1.0, -1.0):
+            point = self._best_point(label, -label * v, theta)
+            if point is None:
+                continue
+            margin = label * (point @ theta[:-1] + theta[-1])
+            pull = self.objective.weight_of(label) * self.objective.loss.pull(margin - ON_MARGIN)
+            found.append((-label * pull * (point @ v[:-1] + self.one * v[-1]), point, label))
+        gain, point, label = max(found, key=lambda entry: entry[0], default=(0.0, None, None))
+        return (point, label) if gain > 0.0 else None
+
+    def _best_point(self, label, u, theta):
+        """Of a label, about the largest ``pull u . x~``: the largest ``u . x~`` of margin at most 1 (or less)."""
+        if self.feasible_set.is_finite:
+            return self._of_pool(label, u, theta)
+        region = self.feasible_set.regions(len(u) - 1).get(label)
+        if region is None:
+            return None
+        w = label * theta[:-1]
+
+        def at(gamma):
+            point = region.linear_argmax(u[:-1] - gamma * w)
+            return point, float(point @ w + label * theta[-1])
+
+        if self.is_smooth:  # a few points of the frontier: the pull falls with the margin
+            size = np.linalg.norm(u[:-1]) / max(np.linalg.norm(w), 1e-300)
+            tried = [at(gamma * size) for gamma in (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)]
+            value = [self.objective.loss.pull(m) * (p @ u[:-1] + self.one * u[-1]) for p, m in tried]
+            return tried[int(np.argmax(value))][0]
+        far, margin = at(0.0)
+        if margin <= 1.0:
+            return far
+        low, high = 0.0, max(np.linalg.norm(u[:-1]) / max(np.linalg.norm(w), 1e-300), 1e-12)
+        for _ in range(60):
+            near, near_margin = at(high)
+            if near_margin <= 1.0:
+                break
+            low, high = high, 4.0 * high
+        else:
+            return None
+        for _ in range(30):
+            mid = 0.5 * (low + high)
+            point, at_mid = at(mid)
+            if at_mid <= 1.0:
+                high, near, near_margin = mid, point, at_mid
+            else:
+                low, far, margin = mid, point, at_mid
+        if region.is_convex and margin > near_margin:
+            return near + (1.0 - 1e-9 - near_margin) / (margin - near_margin) * (far - near)
+        return near
+
+    def _reaction(self, a, theta):
+        """How the score changes with what pulls at the model: the inverse Hessian times a (of the hinge, smoothed)."""
+        objective, k = self.objective, self.victim.k
+        R = objective.R(len(theta) - 1)
+        ridge = k * np.where(R > 0.0, R, 1e-3)
+        margin = self.y * (self.X @ theta[:-1] + theta[-1])
+        added = self.victim.added_X, self.victim.added_y, self.victim.added_weight
+        own = added[1] * (added[0] @ theta[:-1] + theta[-1])
+        if self.is_smooth:
+            bend = np.append(
+                objective.loss.second_derivative(margin) * self.victim.weight,
+                objective.loss.second_derivative(own) * added[2],
+            )
+        else:
+            off = np.abs(np.append(margin, own) - 1.0)
+            bend = np.where(off <= WIDTH, np.append(self.victim.weight, added[2]) / (2.0 * WIDTH), 0.0)
+        near = np.flatnonzero(bend > 0.0)
+        bend = bend[near]
+        if not len(near):
+            return a / ridge
+        clean = near[near < len(margin)]
+        rows = [part.toarray() if sp.issparse(part) else part
+                for part in (self.X[clean], added[0][near[len(clean) :] - len(margin)])]  # fmt: skip
+        Z = np.column_stack([np.vstack(rows), np.full(len(near), self.one)])
+        if len(near) > len(a):
+            return np.linalg.solve((Z * bend[:, None]).T @ Z + np.diag(ridge), a)
+        scaled = Z / ridge
+        return (a - Z.T @ np.linalg.solve(scaled @ Z.T + np.diag(1.0 / bend), scaled @ a)) / ridge
+
+    # -- the victim --------------------------------------------------------------------------------
+
+    def _train(self, points, labels, counts):
+        """The victim with exactly these points."""
+        wanted = {}
+        for point, label, count in zip(points, labels, counts, strict=True):
+            key = point.tobytes(), float(label)
+            wanted[key] = (point, wanted.get(key, (point, 0))[1] + int(count))
+        if self.victim is None or self.is_smooth:
+            theta = self.theta if self.victim is None else self.victim.theta
+            self.victim = Victim(self.X, self.y, self.objective, sample_weight=self.sample_weight, theta0=theta)
+            self.there = {}
+        if self.is_smooth:
+            few = [(point, key[1], count) for key, (point, count) in wanted.items() if count > 0]
+            if few:
+                self.victim.add_many(*zip(*few, strict=True))
+            return self.victim.theta
+        changes = {key: count for key, (_, count) in wanted.items()}
+        for key, (point, count) in self.there.items():
+            changes[key] = changes.get(key, 0) - count
+            wanted.setdefault(key, (point, 0))
+        for key, change in sorted(changes.items(), key=lambda entry: entry[1]):
+            if change:
+                self.victim.add(wanted[key][0], key[1], change)
+        self.there = {key: entry for key, entry in wanted.items() if entry[1]}
+        return self.victim.theta
 
 
-class _Copies:
-    """The victim with so many copies of one point, and without them afterwards."""
+def _dealt(share, count):
+    """So many points in these shares, whole."""
+    exact = np.asarray(share) / np.sum(share) * count
+    counts = np.floor(exact + 1e-9).astype(np.int64)
+    rest = count - counts.sum()
+    if rest > 0:
+        counts[np.argsort(counts - exact)[:rest]] += 1
+    return counts
 
-    def __init__(self, flips: Flips, point, label):
-        self.flips, self.point, self.label, self.count = flips, point, label, 0
 
-    def __enter__(self):
-        X, y, objective = self.flips.data
-        if self.flips.victim is None or objective.loss.smooth:
-            self.flips.victim = Victim(X, y, objective, sample_weight=self.flips.sample_weight, theta0=self.flips.theta)
-        return self
-
-    def model(self, count):
-        if self.flips.is_smooth and count < self.count:
-            X, y, objective = self.flips.data
-            theta = self.flips.victim.theta
-            self.flips.victim = Victim(X, y, objective, sample_weight=self.flips.sample_weight, theta0=theta)
-            self.count = 0
-        if count != self.count:
-            self.flips.victim.add(self.point, self.label, count - self.count)
-            self.count = count
-        return self.flips.victim.theta
-
-    def __exit__(self, *error):
-        if error[0] is not None or self.flips.is_smooth:
-            self.flips.victim = None
-        elif self.count:
-            self.flips.victim.add(self.point, self.label, -self.count)
+def _distinct(points, labels, counts):
+    """Points that are there, and their labels and counts."""
+    keep = np.flatnonzero(counts)
+    return [points[i] for i in keep], [labels[i] for i in keep], counts[keep]

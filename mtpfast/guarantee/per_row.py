@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from itertools import repeat
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,9 +12,8 @@ from joblib import Parallel, delayed
 from scipy.optimize import lsq_linear
 
 from mtpfast.losses.objective import Objective
-from mtpfast.proofs.pointwise import Pointwise, cases_of, hulls_of, lines_of, refusal
+from mtpfast.proofs.pointwise import Pointwise, cases_of, hulls_of, lines_of, planes_of, refusal
 from mtpfast.results.guarantee import NEVER, SHARES, Guarantee
-from mtpfast.spaces.base import is_convex
 
 from .flips import Flips
 from .search import N_LINES, Search
@@ -93,9 +91,9 @@ def certify(
     bound, upper = np.zeros(n_rows, dtype=np.int64), np.where(right, NEVER, 0)
     status = np.where(right, "interrupted", "wrong")
     tau, lam = np.zeros((n_rows, len(cases))), np.zeros((n_rows, len(cases)))
+    pi = np.zeros((n_rows, len(cases), planes_of(hulls)))
     models, mixtures, found, n_models = [theta[None]], [], [], 1
     todo = np.flatnonzero(right)
-    convex = is_convex(feasible_set, d)
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
     one = objective.one
 
@@ -107,9 +105,8 @@ def certify(
         if not attack:
             return part, proof, []
         flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * len(y))
-        hints = zip(*bundle.pushes(convex), strict=True) if not feasible_set.is_finite else repeat(None)
-        bounds = zip(block, signs[part], proof.lower_bound.tolist(), hints)  # noqa: B905
-        return part, proof, [flips(x, sign, low, hint) for x, sign, low, hint in bounds]
+        bounds = zip(block, signs[part], proof.lower_bound.tolist(), strict=True)
+        return part, proof, [flips(x, sign, low) for x, sign, low in bounds]
 
     begin, done = time.perf_counter(), 0
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
@@ -120,7 +117,8 @@ def certify(
             mixtures.append((part[proof.weight_of // J] * J + proof.weight_of % J, shifted, proof.weight))
             models.append(proof.models[1:])
             n_models += len(proof.models) - 1
-            bound[part], tau[part], lam[part], status[part] = proof.lower_bound, proof.tau, proof.lam, "done"
+            bound[part], tau[part], lam[part], pi[part] = proof.lower_bound, proof.tau, proof.lam, proof.pi
+            status[part] = "done"
             for row, flip in zip(part, flips, strict=bool(flips)):
                 if flip is not None:
                     upper[row] = flip.n_points
@@ -132,7 +130,7 @@ def certify(
         pass
     joined = [np.concatenate(part) for part in zip((EMPTY, EMPTY, np.empty(0)), *mixtures, strict=True)]
     proof = Pointwise(
-        theta, objective, feasible_set, rows, signs, bound, np.vstack(models), *joined, tau, lam, *on_margin
+        theta, objective, feasible_set, rows, signs, bound, np.vstack(models), *joined, tau, lam, pi, *on_margin
     )
     flips = [flip for _, flip in found]
     points = np.vstack([np.empty((0, d)), *(flip.points for flip in flips)])
@@ -162,25 +160,23 @@ def _in_turn(work, parts, n_jobs):
 
 def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:
     """The certificate of a batch, its bounds lowered to what its own arithmetic proves."""
-    search = bundle.search
-    J = bundle.mu.shape[1]
-    lower_bound = np.maximum(bundle.count, -1.0).astype(np.int64) + 1
-    row, case, line = np.nonzero(bundle.mu)
-    number = bundle.index[row, line]
-    used, place = np.unique(np.append(0, number), return_inverse=True)
-    models, lines = np.vstack(bundle.models), bundle.joined()
-    proof = Pointwise(
-        search.theta, search.objective, feasible_set, block, signs, lower_bound, models[used],
-        row * J + case, place[1:].astype(np.intp), bundle.mu[row, case, line], bundle.tau, bundle.lam, *on_margin,
-    )  # fmt: skip
-    lines = lines._replace(c=lines.c[used], p=lines.p[used], error=lines.error[used])
-    for _ in range(3):
-        failed = proof.proved(lines, amount) < proof.lower_bound
-        if not np.any(failed):
-            return proof
-        lower_bound = np.where(failed, proof.lower_bound - 1, proof.lower_bound)
-        proof = dataclasses.replace(proof, lower_bound=lower_bound)
-    return dataclasses.replace(proof, lower_bound=proof.proved(lines, amount))
+    search, models = bundle.search, np.vstack(bundle.models)
+    for _ in range(2):
+        row, case, line = np.nonzero(bundle.mu)
+        used, place = np.unique(np.append(0, bundle.index[row, line]), return_inverse=True)
+        proof = Pointwise(
+            search.theta, search.objective, feasible_set, block, signs,
+            np.maximum(bundle.count, -1.0).astype(np.int64) + 1, models[used],
+            row * bundle.mu.shape[1] + case, place[1:].astype(np.intp), bundle.mu[row, case, line],
+            bundle.tau, bundle.lam, bundle.pi, *on_margin,
+        )  # fmt: skip
+        lines = bundle.joined()
+        lines = lines._replace(c=lines.c[used], p=lines.p[used], error=lines.error[used])
+        proved = proof.proved(lines, amount)
+        if np.all(proved == proof.lower_bound):
+            break
+        bundle.give_up(np.flatnonzero(proved < proof.lower_bound))
+    return dataclasses.replace(proof, lower_bound=proved)
 
 
 def _on_margin(X, y, theta, objective, sample_weight):

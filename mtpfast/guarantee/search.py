@@ -1,7 +1,7 @@
 """The search for what proves most: a bundle method over many rows at a time.
 
-Equation (4) of ``proofs/pointwise.py`` is concave in the mixture of lines, tau and lam. For every row and case it is
-maximised by Newton's method with a logarithmic barrier, the minimum over the points softened by the same
+Equation (4) of ``proofs/pointwise.py`` is concave in the mixture of lines, tau, lam and pi. For every row and case it
+is maximised by Newton's method with a logarithmic barrier, the minimum over the points softened by the same
 temperature; its mean minimiser theta is where the next line touches the clean loss. The number m of points grows to
 where (4) is 0, and all begins again, for the case of the row that allows least. Nothing here is believed: what comes
 out is evaluated by the proof's own arithmetic.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtpfast.proofs.pointwise import Case, Hull, Lines, lines_of
+from mtpfast.proofs.pointwise import Case, Hull, Lines, lines_of, planes_of
 
 __all__ = ["Search", "Soft"]
 
@@ -27,10 +27,12 @@ HOT, COLD = 3e-3, 2e-4  # temperatures, as shares of the right side of (1)
 class Soft:
     """Equation (4) of some rows of one case, at one choice of multipliers, with its minimiser."""
 
-    def __init__(self, search, case: Case, a, m, centre):
+    def __init__(self, search, case: Case, a, m, centre, pi):
         objective, self.case, self.a, self.m = search.objective, case, a, m
         self.hull: Hull = search.hulls[case.label]
-        self.theta, self.R = search.theta, search.R
+        self.theta, self.R, self.pi = search.theta, search.R, pi
+        some = len(self.hull.limits) if case.sigma > 0.0 else 0
+        self.planes, self.limits = self.hull.planes[:some], self.hull.limits[:some]
         self.per_point = objective.weight_of(case.label) * case.sigma
         self.k_per_point = objective.k_of_point(case.label) * case.share
         self.k = np.repeat((search.k + self.k_per_point * m)[:, None], a.shape[1], axis=1)
@@ -51,9 +53,10 @@ class Soft:
             tau = self.a[:, -1] * (p[:, -1] + self.push_on[:, -1] * rest[:, 0])
         q = tau[:, None] * self.a - p - self.k * (self.R * self.theta)
         ends = []
-        for push in (self.push_off, self.push_on):
+        tilt = self.pi[:, : len(self.limits)] @ self.planes
+        for push, x in ((self.push_off, self.hull.lower), (self.push_on, self.hull.upper)):
             theta = (push * rest - q) / (2.0 * self.k)
-            value = push * self.theta - self.k * theta * theta
+            value = push * self.theta + tilt * x - self.k * theta * theta
             if exact:
                 theta[:, -1], value[:, -1] = 0.0, push[:, -1] * self.theta[-1]
             elif self.is_free:
@@ -67,6 +70,7 @@ class Soft:
         else:
             least, self.share = _softened(self.hull, low, high, heat)
         self.value = c - self.loss - self.M[:, 0] * lam * self.kappa + least
+        self.value -= self.pi[:, : len(self.limits)] @ self.limits
         if exact:
             self.value = np.where(tau >= 0.0, self.value, np.minimum(self.value, 0.0) - self.loss * np.abs(tau) - 1e-9)
         return self
@@ -77,14 +81,18 @@ class Soft:
         return self.off + self.share * (self.on - self.off)
 
     @property
+    def x(self):
+        """The points at the minimiser, in the mean."""
+        return self.hull.lower + self.share * (self.hull.upper - self.hull.lower)
+
+    @property
     def pushed(self):
         """``M l x . theta`` at the minimiser."""
         return (self.push_off * self.off * (1.0 - self.share) + self.push_on * self.on * self.share).sum(axis=1)
 
     def growth(self, lam):
         """How ``value`` changes with m, the multipliers staying what they are."""
-        theta, hull = self.mean, self.hull
-        x = hull.lower + self.share * (hull.upper - hull.lower)
+        theta, hull, x = self.mean, self.hull, self.x
         penalty = (theta * theta) @ self.R - theta @ (self.R * self.theta)
         product = ((1.0 - self.share) * hull.lower * self.off + self.share * hull.upper * self.on).sum(axis=1)
         side = lam * self.kappa + self.case.label * ((1.0 - lam) * product - x @ self.theta)
@@ -173,6 +181,7 @@ class Bundle:
         away = np.maximum(a @ search.theta, 0.0) / np.maximum((a * a).sum(axis=1), 1e-300)
         self.tau = np.repeat(2.0 * search.k * away[:, None], J, axis=1)
         self.lam = np.tile([0.5 if case.has_margin else 0.0 for case in search.cases], (K, 1))
+        self.pi = np.zeros((K, J, planes_of(search.hulls)))
         self.m = np.zeros((K, J))
         self.rounds = np.zeros((K, J), dtype=np.intp)
         self.stale, self.seen = np.zeros(K, dtype=np.intp), np.zeros(K)
@@ -180,9 +189,13 @@ class Bundle:
         everyone = np.arange(K)
         if search.objective.is_free:
             self._begin_free(everyone)
-        self.first = self.mu.copy(), self.tau.copy(), self.lam.copy()
+        self.first = self.mu.copy(), self.tau.copy(), self.lam.copy(), self.pi.copy()
         for j in range(J):
             self._grow(everyone, j)
+
+    @property
+    def _multipliers(self):
+        return self.mu, self.tau, self.lam, self.pi
 
     def open(self):
         """The rows that may still gain."""
@@ -191,7 +204,7 @@ class Bundle:
 
     def _soft(self, rows, j, m=None):
         m = np.maximum(self.m[rows, j] if m is None else m, 0.0)
-        return Soft(self.search, self.search.cases[j], self.a[rows], m, self.centre[rows, j])
+        return Soft(self.search, self.search.cases[j], self.a[rows], m, self.centre[rows, j], self.pi[rows, j])
 
     def _mixed(self, rows, mu):
         T = mu.shape[1]
@@ -242,14 +255,15 @@ class Bundle:
         return Lines(*parts, self.search.loss)
 
     def improve(self, rows, j):
-        """Maximise (4) over mixture, tau and lam, and let m grow."""
+        """Maximise (4) over mixture, tau, lam and pi, and let m grow."""
         before = self.m[rows, j].copy()
-        kept = self.mu[rows, j].copy(), self.tau[rows, j].copy(), self.lam[rows, j].copy()
-        self._maximised(rows, j, *kept, np.maximum(self.m[rows, j], 0.0))
+        kept = tuple(part[rows, j].copy() for part in self._multipliers)
+        self._maximised(rows, j, *kept[:3], np.maximum(self.m[rows, j], 0.0))
         self._grow(rows, j)
         worse = self.m[rows, j] < before
         back = rows[worse]
-        self.mu[back, j], self.tau[back, j], self.lam[back, j] = (part[worse] for part in kept)
+        for part, old in zip(self._multipliers, kept, strict=True):
+            part[back, j] = old[worse]
         self.m[back, j] = before[worse]
         self.rounds[rows, j] += 1
 
@@ -262,7 +276,8 @@ class Bundle:
         mu = np.where(have, np.maximum(np.where(new, 0.08, mu), 1e-4), 1e-12)
         tau = np.maximum(tau, 1e-6)
         soft, heat = self._soft(rows, j, m), self._heat(rows, j) if heat is None else heat
-        mu, tau, lam = _maximise(soft, self.c[rows, :T], self.p[rows, :T], self.a[rows], mu, tau, lam, heat)
+        mu, tau, lam, pi = _maximise(soft, self.c[rows, :T], self.p[rows, :T], self.a[rows], mu, tau, lam, heat)
+        self.pi[rows, j, : pi.shape[1]] = pi
         mu = np.where(mu > 1e-6, mu, 0.0)
         self.mu[rows, j, :T], self.tau[rows, j], self.lam[rows, j] = mu / mu.sum(axis=1)[:, None], tau, lam
 
@@ -278,28 +293,45 @@ class Bundle:
             heat = self._heat(rows, j) if is_convex else None
             soft = self._soft(rows, j)
             soft.at(*self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j], heat)
-            hull = soft.hull
-            points[rows] = (hull.lower + soft.share * (hull.upper - hull.lower))[:, :-1]
+            points[rows] = soft.x[:, :-1]
             labels[rows] = case.label
         return points, labels
 
     def settle(self):
-        """Find for every case what proves the whole number of points that all cases of its row allow.
+        """Find for every case what proves the whole number of points that all cases of its row allow, or a little less.
 
         What proves most may prove nothing for fewer points; what the search began with proves none at least, and all
         numbers up to its own.
         """
-        firm = 1e-10 * (1.0 + abs(self.search.loss))
         self.count = np.floor(np.minimum(self.m.min(axis=1), 2.0**53))
         rows = np.flatnonzero(self.count >= 0.0)
+        for _ in range(3):
+            rows = rows[~self._settled(rows)]
+            self.count[rows] = np.maximum(self.count[rows] - 1.0, 0.0)
+        self.give_up(rows)
+
+    def give_up(self, rows):
+        """Claim no more for some rows than that no points at all flip them."""
+        self.count[rows] = np.minimum(self.count[rows], 0.0)
+        for part, first in zip(self._multipliers, self.first, strict=True):
+            part[rows] = first[rows]
+
+    def _settled(self, rows):
+        """Whether every case proves ``count``, after what can be done."""
+        firm = 1e-10 * (1.0 + abs(self.search.loss))
+        settled = np.ones(len(rows), dtype=bool)
         for j in range(self.m.shape[1]):
             wrong = rows[self._value(rows, j) <= firm]
-            kept = self.mu[wrong, j].copy(), self.tau[wrong, j].copy(), self.lam[wrong, j].copy()
-            self.mu[wrong, j], self.tau[wrong, j], self.lam[wrong, j] = (part[wrong, j] for part in self.first)
+            kept = tuple(part[wrong, j].copy() for part in self._multipliers)
+            for part, first in zip(self._multipliers, self.first, strict=True):
+                part[wrong, j] = first[wrong, j]
             still = self._value(wrong, j) <= firm
-            if np.any(still):
-                wrong, kept = wrong[still], [part[still] for part in kept]
-                self._maximised(wrong, j, *kept, self.count[wrong])
+            wrong, kept = wrong[still], [part[still] for part in kept]
+            if len(wrong):
+                self.pi[wrong, j] = kept[3]
+                self._maximised(wrong, j, *kept[:3], self.count[wrong])
+                settled &= ~np.isin(rows, wrong[self._value(wrong, j) <= firm])
+        return settled
 
     def _value(self, rows, j):
         soft = self._soft(rows, j, self.count[rows])
@@ -345,31 +377,38 @@ class Bundle:
 
 
 def _maximise(soft, c, p, a, mu, tau, lam, heat):
-    """Newton's method for (4) plus ``heat`` times the logarithms of mu, 1 - sum mu, tau and lam."""
+    """Newton's method for (4) plus ``heat`` times the logarithms of mu, 1 - sum mu, tau, lam and pi."""
     K, T = mu.shape
-    free = soft.case.has_margin
+    free, P = soft.case.has_margin, len(soft.limits)
+    width = soft.hull.upper - soft.hull.lower
+    pi = np.maximum(soft.pi[:, :P], heat[:, None] / (1.0 + np.abs(soft.limits)))
 
-    def evaluate(mu, tau, lam):
+    def evaluate(mu, tau, lam, pi):
+        soft.pi = pi
         soft.at((mu * c).sum(axis=1), (mu[:, None] @ p)[:, 0], tau, lam, heat)
-        barrier = np.log(mu).sum(axis=1) + np.log1p(-mu.sum(axis=1)) + np.log(tau)
+        barrier = np.log(mu).sum(axis=1) + np.log1p(-mu.sum(axis=1)) + np.log(tau) + np.log(pi).sum(axis=1)
         return soft.value + heat * (barrier + (np.log(lam) if free else 0.0))
 
-    value = evaluate(mu, tau, lam)
+    value = evaluate(mu, tau, lam, pi)
     diagonal = np.arange(T)
     for _ in range(STEPS):
         slack = 1.0 - mu.sum(axis=1)
-        gradient = np.empty((K, T + 2))
+        gradient = np.empty((K, T + 2 + P))
         theta = soft.mean
         gradient[:, :T] = c - (p @ theta[:, :, None])[:, :, 0] + heat[:, None] * (1.0 / mu - 1.0 / slack[:, None])
         gradient[:, T] = (a * theta).sum(axis=1) + heat / tau
         gradient[:, T + 1] = soft.pushed - soft.M[:, 0] * soft.kappa + heat / lam if free else 0.0
+        gradient[:, T + 2 :] = soft.x @ soft.planes.T - soft.limits + heat[:, None] / pi
         low = np.concatenate([-p, a[:, None], soft.push_off[:, None]], axis=1)
         high = low.copy()
         high[:, -1] = soft.push_on
         bend = 1.0 / (2.0 * soft.k)
-        H = (low * ((1.0 - soft.share) * bend)[:, None]) @ low.transpose(0, 2, 1)
-        H += (high * (soft.share * bend)[:, None]) @ high.transpose(0, 2, 1)
+        H = np.zeros((K, T + 2 + P, T + 2 + P))
+        bent = H[:, : T + 2, : T + 2]
+        bent += (low * ((1.0 - soft.share) * bend)[:, None]) @ low.transpose(0, 2, 1)
+        bent += (high * (soft.share * bend)[:, None]) @ high.transpose(0, 2, 1)
         move = high * soft.on[:, None] - low * soft.off[:, None]
+        move = np.concatenate([move, np.broadcast_to(soft.planes * width, (K, *soft.planes.shape))], axis=1)
         weighted = move * (soft.share / heat[:, None])[:, None]
         H += weighted @ move.transpose(0, 2, 1)
         if soft.hull.order is None:
@@ -384,26 +423,33 @@ def _maximise(soft, c, p, a, mu, tau, lam, heat):
             H[:, T + 1, T + 1] += heat / lam**2
         else:
             H[:, T + 1], H[:, :, T + 1], H[:, T + 1, T + 1] = 0.0, 0.0, 1.0
+        of_pi = np.arange(T + 2, T + 2 + P)
+        H[:, of_pi, of_pi] += heat[:, None] / pi**2
         scale = np.sqrt(np.einsum("kii->ki", H))
         H /= scale[:, :, None] * scale[:, None]
-        H[:, np.arange(T + 2), np.arange(T + 2)] += 1e-10
+        H[:, np.arange(T + 2 + P), np.arange(T + 2 + P)] += 1e-10
         step = np.linalg.solve(H, (gradient / scale)[:, :, None])[:, :, 0] / scale
         gain = (gradient * step).sum(axis=1)
         if np.max(gain / heat) < 0.1:
             break
-        at = np.column_stack([mu, tau, lam, slack])
+        at = np.column_stack([mu, tau, lam, pi, slack])
         to = np.column_stack([step, -step[:, :T].sum(axis=1)])
         with np.errstate(divide="ignore", invalid="ignore"):
             room = np.where(to < 0.0, -at / to, np.inf).min(axis=1)
         length = np.minimum(1.0, 0.95 * room)
         for _ in range(6):
-            trial = (mu + length[:, None] * step[:, :T], tau + length * step[:, T], lam + length * step[:, T + 1])
+            trial = _moved(mu, tau, lam, pi, length, step)
             trial_value = evaluate(*trial)
             short = ~(trial_value >= value + 1e-4 * length * gain - 1e-9 * np.abs(value))
             if not np.any(short):
                 break
             length = np.where(short, 0.3 * length, length)
         length = np.where(short, 0.0, length)
-        mu, tau, lam = mu + length[:, None] * step[:, :T], tau + length * step[:, T], lam + length * step[:, T + 1]
-        value = evaluate(mu, tau, lam)
-    return mu, tau, lam
+        mu, tau, lam, pi = _moved(mu, tau, lam, pi, length, step)
+        value = evaluate(mu, tau, lam, pi)
+    return mu, tau, lam, pi
+
+
+def _moved(mu, tau, lam, pi, length, step):
+    T, far = mu.shape[1], length[:, None] * step
+    return mu + far[:, :T], tau + far[:, T], lam + far[:, T + 1], pi + far[:, T + 2 :]

@@ -37,8 +37,9 @@ points of one label, at m of the other and at none proves it for every mixture o
 .. math:: c - L(\theta_c) - M \lambda \kappa + \min_x \sum_j M l x_j \theta_{c,j}
           - \frac{(q_j - M l x_j (1 - \lambda))^2}{4 k},  (4)
 
-the minimum over the hull of the points: the best end of every coordinate, and the best level of every group. So
-**every** choice of slopes, tau and lam proves a number of points, whoever made it; the search only finds good ones.
+the minimum over the hull of the points: the best end of every coordinate, and the best level of every group. A plane
+``u . x <= w`` of the hull (the length of a document, a slab) enters with a multiplier ``pi >= 0`` for ``u . x - w``. So
+**every** choice of slopes, tau, lam and pi proves a number of points, whoever made it; the search only finds good ones.
 
 **A free intercept** b is in (4) only as ``g b`` with ``g = tau a_b - p_b - M l (1 - lam)``: the minimum is finite where
 ``g = 0``, so that tau follows from the rest. In floating point it does by two proofs, of ``b >= 0`` with ``g >= 0`` and
@@ -65,7 +66,18 @@ from mtpfast.losses.objective import Objective
 
 from .clean_pass import blocks, slope_above
 
-__all__ = ["Case", "Hull", "Lines", "Pointwise", "PointwiseCheck", "cases_of", "hulls_of", "lines_of", "refusal"]
+__all__ = [
+    "Case",
+    "Hull",
+    "Lines",
+    "Pointwise",
+    "PointwiseCheck",
+    "cases_of",
+    "hulls_of",
+    "lines_of",
+    "planes_of",
+    "refusal",
+]
 
 
 #: Ends of the intervals of slopes of a smooth loss, as shares of the largest.
@@ -137,6 +149,8 @@ class Hull:
     starts: np.ndarray
     group: np.ndarray
     exactly: np.ndarray
+    planes: np.ndarray  # (P, d + 1): ``planes @ x~ <= limits``
+    limits: np.ndarray
 
     @classmethod
     def of_region(cls, region, one: float) -> Hull:
@@ -153,7 +167,11 @@ class Hull:
         sorted_number = number[order]
         starts = np.flatnonzero(np.diff(sorted_number, prepend=-1))
         group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
-        return cls(lower, upper, order if groups else None, starts, group, exactly[sorted_number[starts]])
+        planes = np.array([np.append(plane, 0.0) for plane, _ in region.planes]).reshape(-1, len(lower))
+        limits = np.array([float(limit) for _, limit in region.planes])
+        return cls(
+            lower, upper, order if groups else None, starts, group, exactly[sorted_number[starts]], planes, limits
+        )
 
     @classmethod
     def of_rows(cls, rows, one: float) -> Hull:
@@ -163,7 +181,8 @@ class Hull:
             low, high = low.toarray().ravel(), high.toarray().ravel()
         d = len(low) + 1
         own = np.arange(d)
-        return cls(np.append(low, one), np.append(high, one), None, own, own, np.zeros(d, dtype=bool))
+        nothing = np.zeros(d, dtype=bool), np.empty((0, d)), np.empty(0)
+        return cls(np.append(low, one), np.append(high, one), None, own, own, *nothing)
 
     def least(self, off, on):
         """``min_x sum_j`` of ``off_j`` or ``on_j``, for arrays (..., d + 1): the minimum and where a column is on."""
@@ -204,6 +223,11 @@ def hulls_of(feasible_set, d: int, objective: Objective) -> dict:
         for label in (1.0, -1.0)
         if np.any(signs == label)
     }
+
+
+def planes_of(hulls: dict) -> int:
+    """The largest number of planes that a hull has."""
+    return max(len(hull.limits) for hull in hulls.values())
 
 
 # -- lines below the clean loss ----------------------------------------------------------------------
@@ -302,6 +326,7 @@ class Pointwise:
         ``weight_of[i]``, which is (row number) * (number of cases) + (case number).
     tau, lam : ndarray of shape (n_rows, n_cases)
         ``tau`` is not read where the intercept is free.
+    pi : ndarray of shape (n_rows, n_cases, n_planes)
     margin_rows, margin_slopes : ndarray
         Clean rows on the margin of ``theta``, and their slopes there.
     """
@@ -318,6 +343,7 @@ class Pointwise:
     weight: np.ndarray
     tau: np.ndarray
     lam: np.ndarray
+    pi: np.ndarray
     margin_rows: np.ndarray
     margin_slopes: np.ndarray
 
@@ -332,18 +358,19 @@ class Pointwise:
         """Raise ValueError, naming the field, where this cannot be a certificate."""
         n, d = self.rows.shape
         J = len(self.cases())
+        P = planes_of(hulls_of(self.feasible_set, d, self.objective))
         shapes = {
             "theta": (d + 1,), "signs": (n,), "lower_bound": (n,), "models": (max(1, len(self.models)), d + 1),
-            "tau": (n, J), "lam": (n, J), "weight_of": self.weight.shape, "weight_model": self.weight.shape,
-            "margin_slopes": self.margin_rows.shape,
+            "tau": (n, J), "lam": (n, J), "pi": (n, J, P), "weight_of": self.weight.shape,
+            "weight_model": self.weight.shape, "margin_slopes": self.margin_rows.shape,
         }  # fmt: skip
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
-        for name in ("theta", "models", "weight", "tau", "lam", "margin_slopes"):
+        for name in ("theta", "models", "weight", "tau", "lam", "pi", "margin_slopes"):
             if not np.all(np.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} must be finite, got NaN or infinity")
-        for name in ("weight", "tau", "lam", "lower_bound", "margin_slopes"):
+        for name in ("weight", "tau", "lam", "pi", "lower_bound", "margin_slopes"):
             if np.any(getattr(self, name) < 0):
                 raise ValueError(f"{name} must be at least 0, got {np.min(getattr(self, name))!r}")
         if not np.all(np.abs(self.signs) == 1.0):
@@ -425,6 +452,9 @@ class Pointwise:
         q = tau * a - p - penalty
         q_error = mixed @ lines.error + several * size_p + (8 * UNIT + k_error) * np.abs(penalty)
         q_error += 8 * UNIT * (np.abs(tau * a) + np.abs(p) + np.abs(q)) + doubt_b * np.abs(a) * (1.0 + 8 * UNIT)
+        pi = self.pi[rows, j, : len(hull.limits)]
+        tilt, limit = pi @ hull.planes, pi @ hull.limits
+        size_tilt, size_limit = pi @ np.abs(hull.planes), pi @ np.abs(hull.limits)
         ends, most = [], 0.0
         for x in (hull.lower, hull.upper):
             push = M * case.label * x
@@ -433,12 +463,12 @@ class Pointwise:
             square = r_high * r_high / (4.0 * k) * (1.0 + 16 * UNIT + k_error)
             if objective.is_free:
                 square[:, -1] = 0.0
-            line = push * theta
+            line = push * theta + tilt * x
             ends.append(line - square)
-            most = np.maximum(most, np.abs(line) + square)
+            most = np.maximum(most, np.abs(push * theta) + size_tilt * np.abs(x) + square)
         least, _ = hull.least(*ends)
         kinked = (M * lam)[:, 0] * (case.kappa if case.has_margin else 0.0)
-        value = c - lines.loss - kinked + least
-        size = size_c + abs(lines.loss) + np.abs(kinked) + 3.0 * np.sum(most, axis=1)
-        value = value - (several + gamma(2 * len(theta) + 32)) * size
+        value = c - lines.loss - kinked - limit + least
+        size = size_limit + size_c + abs(lines.loss) + np.abs(kinked) + 3.0 * np.sum(most, axis=1)
+        value = value - (several + gamma(2 * len(theta) + len(hull.limits) + 32)) * size
         return np.where((tau - doubt_b)[:, 0] >= 0.0, value, -np.inf)
