@@ -252,7 +252,7 @@ class Bundle:
     def joined(self) -> Lines:
         """The lines of all models."""
         parts = [np.concatenate([getattr(lines, name) for lines in self.lines]) for name in ("c", "p", "error")]
-        return Lines(*parts, self.search.loss)
+        return Lines(*parts, self.search.loss, self.search.first.n_rows)
 
     def improve(self, rows, j):
         """Maximise (4) over mixture, tau, lam and pi, and let m grow."""
@@ -434,7 +434,7 @@ def _maximise(soft, c, p, a, mu, tau, lam, heat):
             break
         at = np.column_stack([mu, tau, lam, pi, slack])
         to = np.column_stack([step, -step[:, :T].sum(axis=1)])
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             room = np.where(to < 0.0, -at / to, np.inf).min(axis=1)
         length = np.minimum(1.0, 0.95 * room)
         for _ in range(6):

@@ -240,6 +240,7 @@ class Lines(NamedTuple):
     p: np.ndarray  # (T, d + 1)
     error: np.ndarray  # (T, d + 1)
     loss: float  # L at the first model, rounded up
+    n_rows: int
 
 
 def lines_of(models, X, y, objective: Objective, sample_weight=None, rows=(), slopes=()) -> Lines:
@@ -290,7 +291,7 @@ def lines_of(models, X, y, objective: Objective, sample_weight=None, rows=(), sl
     far[-1] = one
     error = gamma(n + n_blocks + 8) * 1.01 * pull[:, None] * far
     several = gamma(n + n_blocks + 40)
-    return Lines(c - several * terms, p, error, total + several * doubt)
+    return Lines(c - several * terms, p, error, total + several * doubt, n)
 
 
 # -- the certificate ---------------------------------------------------------------------------------
@@ -433,7 +434,7 @@ class Pointwise:
         a = self.signs[rows, None] * np.column_stack([block, np.full(len(rows), one)])
         m = case.share * np.maximum(self.lower_bound[rows] - 1, 0).astype(float)
         k = (objective.k(amount) + m * objective.k_of_point(case.label))[:, None]
-        k_error = gamma(len(theta) + 8) if objective.count_rows else gamma(2 * int(min(amount, 2**40)) + 8)
+        k_error = gamma(len(theta) + 8) if objective.count_rows else gamma(2 * lines.n_rows + 8)
         M = (m * (objective.weight_of(case.label) * case.sigma) * (1.0 + 4 * UNIT))[:, None]
         tau = self.tau[rows, j][:, None]
         lam = self.lam[rows, j][:, None] if case.has_margin else np.zeros((len(rows), 1))
