@@ -16,10 +16,11 @@ from mtpfast.proofs.pointwise import Case, Hull, Lines, lines_of, planes_of
 __all__ = ["Search", "Soft"]
 
 
-N_LINES = 16  # per row
+N_LINES = 32  # per row
 MOST = 8.0  # points per clean row that anything is proved of
 NEAR = 1.25  # cases that allow so much more than the one that allows least are looked at with it
 WEAK = 0.05  # of k: how a free intercept is held near the last minimiser's, while a search goes on
+PATIENCE, FEW_CASES = 4, 5  # lines that bring nothing before a row is left; half as many where cases are many
 STEPS = 8  # of Newton's method, after each new line
 HOT, COLD = 3e-3, 2e-4  # temperatures, as shares of the right side of (1)
 
@@ -200,7 +201,8 @@ class Bundle:
     def open(self):
         """The rows that may still gain."""
         least = self.m.min(axis=1)
-        return (self.n_lines < N_LINES) & (self.stale < 2) & (least < self.search.most)
+        patience = PATIENCE if len(self.search.cases) <= FEW_CASES else PATIENCE // 2
+        return (self.n_lines < N_LINES) & (self.stale < patience) & (least < self.search.most)
 
     def _soft(self, rows, j, m=None):
         m = np.maximum(self.m[rows, j] if m is None else m, 0.0)

@@ -81,7 +81,7 @@ __all__ = [
 
 
 #: Ends of the intervals of slopes of a smooth loss, as shares of the largest.
-SLOPE_ENDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SLOPE_ENDS = (0.4, 0.5, 0.58, 0.65, 0.71, 0.77, 0.83, 0.9, 1.0)
 
 #: So many lines at a time.
 MODELS = 256
