@@ -114,7 +114,7 @@ def poison(
     Returns
     -------
     PoisoningResult
-        Status "reached" (for D: its ``upper_bound`` is at most ``tol``, see :class:`LossDifference`);
+        Status "reached" (for D: its ``upper_bound`` is at most ``tol``, see :class:`mtpfast.oracle.LossDifference`);
         "budget"; "stalled" (the measure has not improved for so long that it
         will not, or no feasible point pushes towards the target, or every candidate of a pool has
         been used ``max_repeats`` times); or "interrupted" (Ctrl-C: what was found so far).

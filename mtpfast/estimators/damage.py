@@ -67,7 +67,7 @@ class DamagePoisoner(Poisoner):
     The model depends on the poison only through its pull ``p = sum_j c_j s(m_j) y_j x~_j``, s = -phi', and moves by
     ``H^-1 dp``, H the Hessian of the victim's objective (of the hinge: smoothed near the margin). A step moves the
     points towards those that pull most along ``H^-1 dU/dtheta``, U a smooth stand-in for the metric; see
-    :mod:`mtpfast.attacks.ascent`. On a box two distinct points suffice; whole records, documents and candidates of a
+    ``mtpfast.attacks.ascent``. On a box two distinct points suffice; whole records, documents and candidates of a
     pool stay apart.
 
     Examples

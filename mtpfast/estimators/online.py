@@ -30,7 +30,7 @@ class ModelTargetedPoisoner(Poisoner):
     Parameters
     ----------
     loss : {"hinge", "squared_hinge", "log_loss"} or Loss, default="hinge"
-        The victim's loss; :func:`mtpfast.losses.custom.custom` makes others.
+        The victim's loss; :func:`mtpfast.losses.custom` makes others.
     alpha : float, optional
         Mean loss plus ``alpha / 2`` times the squared norm: k is alpha times the number of rows,
         poison included, as in SGDClassifier and in the paper. 0.01 where C is not given either.

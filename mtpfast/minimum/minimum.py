@@ -102,17 +102,16 @@ def minimum_poisoning(
     margin_tol : float, optional
         Hinge: every row, clean, candidate or poison, with ``|margin - 1| <= margin_tol`` under the target counts as
         on the margin. A target whose solver stopped early needs a larger one; the bound stays valid, as more rows
-        on the margin only lower it. By default what :func:`mtpfast.proofs.goal.trained_margin_tol` says of the
-        target: 1e-6,
-        or twice the ``tol`` of the estimator that it is, if that is more. Where that leaves the victim short of the
-        target, points are looked for once more with 1e-9: rows that are nearly on the margin do not help to hold it
-        exactly. The bound is for ``result.goal.margin_tol`` all the same.
+        on the margin only lower it. By default 1e-6, or twice the ``tol`` of the fitted estimator that is the target,
+        if that is more. Where that leaves the victim short of the target, points are looked for once more with 1e-9:
+        rows that are nearly on the margin do not help to hold it exactly. The bound is for ``result.goal.margin_tol``
+        all the same.
     sample_weight : array-like of shape (n_samples,), optional
         Row weights; weight 2 is the row twice.
     retrain : bool, optional
         Train the victim on clean plus poison, to measure what was reached. By default yes, unless X is a
         memory map or would take more than 2 GiB as float64; then passes over blocks of rows tell where training
-        ends (:mod:`mtpfast.minimum.blockwise`), and the status is ``"unverified"`` (``theta`` NaN) where they cannot.
+        ends (``mtpfast.minimum.blockwise``), and the status is ``"unverified"`` (``theta`` NaN) where they cannot.
 
     Returns
     -------

@@ -43,7 +43,7 @@ class PoisoningResult:
         ``sum_i c_i phi(y_i theta . x~_i) + (k / 2) theta' R theta``
 
     on the clean rows and the poisoning points (``k`` is ``N alpha`` or ``1 / C``; see
-    :mod:`mtpfast.losses.margin`). A result holds the points, the model so induced, and a lower bound on
+    :mod:`mtpfast.losses`). A result holds the points, the model so induced, and a lower bound on
     the number of points that any attack on this target within this feasible set needs.
 
     Attributes

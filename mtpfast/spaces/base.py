@@ -26,7 +26,7 @@ __all__ = ["Region", "Space", "as_space", "is_convex", "is_space"]
 class Region(Protocol):
     """The points of one label.
 
-    The **hull** H is described by four attributes,
+    The **hull** H is described by four attributes::
 
         H = {lower <= x <= upper} and {a . x <= b for (a, b) in planes} and {|x - c| <= r for (c, r) in balls},
 
@@ -61,7 +61,7 @@ class Region(Protocol):
 
     @property
     def groups(self) -> tuple:
-        """Disjoint columns of which one at most is on (:class:`mtpfast.spaces.region.Group`)."""
+        """Disjoint columns of which one at most is on (``Group`` in ``spaces/region.py``)."""
 
     @property
     def planes(self) -> tuple:
@@ -99,7 +99,7 @@ class Region(Protocol):
         """For every row of X (an array or CSR), whether it is in the region: booleans of shape (n,)."""
 
     def broken_rule(self, x, features) -> str:
-        """Which rule a point outside breaks first; ``features`` (:class:`mtpfast.spaces.specs.Features`) names them."""
+        """Which rule a point outside breaks first; ``features`` (``Features`` in ``spaces/specs.py``) names them."""
 
 
 class Space(Protocol):

@@ -34,7 +34,7 @@ class CandidatePool:
     -----
     The loss-based distance is a maximum over all candidates, used up or not; ``max_repeats`` limits
     the points that can be added, and with that raises the lower bound on their number: see
-    :func:`mtpfast.proofs.certificate.bound`.
+    :func:`mtpfast.proofs.bound`.
 
     Examples
     --------
@@ -127,7 +127,7 @@ class CandidatePool:
             raise ValueError(f"feasible_set has {self.X.shape[1]} features in X_cand, expected {n_features}")
 
     def largest(self) -> np.ndarray:
-        """The largest |x~[j]| of every column, with the 1 of the intercept at the end."""
+        """The largest ``|x~[j]|`` of every column, with the 1 of the intercept at the end."""
         if self._largest is None:
             ends = self.X.max(axis=0), -self.X.min(axis=0)
             size = np.maximum(*(end.toarray().ravel() if sp.issparse(end) else end for end in ends))

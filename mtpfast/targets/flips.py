@@ -36,7 +36,7 @@ REPEATS_SUBPOPULATION = (1, 2, 3, 5, 8, 10, 12, 15, 20, 25, 30, 40, 50, 80, 100)
 
 @dataclass(frozen=True)
 class TargetCandidate:
-    """One model that :func:`make_target` considered. It can be attacked like any target.
+    """One model that :func:`mtpfast.make_target` considered. It can be attacked like any target.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class TargetModel:
     n_flips : int
         Label flips behind it, repeats included: an attack of that size, found without any search.
     quantile, repeats, clean_objective
-        As in :class:`TargetCandidate`.
+        As in :class:`mtpfast.targets.TargetCandidate`.
     goal : float
         The error that was asked for.
     classes_ : ndarray of shape (2,)
@@ -166,7 +166,7 @@ def make_target(
     sample_weight : array-like of shape (n_samples,), optional
         Weights of the clean rows.
     tol : float, default=1e-8
-        Accuracy of every training, see :func:`mtpfast.training.victim.refit`.
+        Accuracy of every training, see :func:`mtpfast.training.refit`.
     preprocessing : fitted transformer, optional
         What the victim does to raw records (an attacker's ``preprocessing_``): X, X_flip and X_eval
         are then tables of raw records, and the target is a model of the transformed rows.

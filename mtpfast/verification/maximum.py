@@ -14,11 +14,11 @@ __all__ = ["attained_and_proved", "max_loss_difference"]
 
 
 def max_loss_difference(theta, theta_target, feasible_set, loss, classes, weights=None) -> float:
-    """The maximum over the feasible set of ``phi(y theta . x~) - phi(y theta_target . x~)``.
+    """The largest loss difference over the feasible set.
 
-    Written apart from ``oracle/`` and in plain NumPy: a scan of a pool, the dual of the linear program for the
-    hinge loss on a box, layers of partial choices for other losses and spaces. ``weights``: what the two
-    labels weigh.
+    ``max phi(y theta . x~) - phi(y theta_target . x~)``, written apart from ``oracle/`` and in plain NumPy: a scan of
+    a pool, the dual of the linear program for the hinge loss on a box, layers of partial choices for other losses and
+    spaces. ``weights``: what the two labels weigh.
     """
     return attained_and_proved(theta, theta_target, feasible_set.bind(classes=classes), loss, weights)[0]
 

@@ -101,7 +101,7 @@ class RefittedPipeline:
 
 @dataclass(frozen=True, repr=False)
 class VerificationReport:
-    """What :meth:`PoisoningResult.verify` found.
+    """What :meth:`mtpfast.PoisoningResult.verify` found.
 
     ``ok`` is True only if every claim was decided, and true. A claim that could be neither shown nor refuted within
     the limits of the solvers is in ``undecided``; it makes ``ok`` False and raises nothing.

@@ -42,7 +42,7 @@ def verify(
     preprocessing=None,
     verbose=False,
 ) -> VerificationReport:
-    """Check every claim of ``result``; see :meth:`PoisoningResult.verify`."""
+    """Check every claim of ``result``; see :meth:`mtpfast.PoisoningResult.verify`."""
     audit = Audit(result, X, y, sample_weight, refit_preprocessing, preprocessing)
     checks = []
     for claim in CLAIMS:

@@ -1,14 +1,8 @@
-"""A space of one's own: what docs/add_a_space.md says is true."""
-
-import re
-from pathlib import Path
+"""A space of one's own: what docs/add_a_space.md says is true. tests/test_docs.py runs the page."""
 
 import pytest
 
-from mtpfast.spaces.base import is_space
 from mtpfast.spaces.labelled import KINDS, LabelledSpace
-
-PAGE = Path(__file__).parents[2] / "docs" / "add_a_space.md"
 
 
 @pytest.fixture
@@ -18,16 +12,6 @@ def no_new_kinds():
     yield
     KINDS.clear()
     KINDS.update(known)
-
-
-def test_the_page_runs_from_top_to_bottom(no_new_kinds):
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 3
-    names = {"__name__": "page"}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), names)
-    assert is_space(names["space"])
-    assert names["attack"].n_points == 10
 
 
 def test_a_class_may_not_take_the_name_of_a_space_of_the_package(no_new_kinds):
