@@ -321,7 +321,7 @@ def test_a_pool_on_which_the_target_loses_everywhere(loss):
     for _ in range(200):
         X, (theta, target) = rng.random((6, 3)), rng.normal(size=(2, 4))
         y = np.where(X @ (theta - target)[:-1] + (theta - target)[-1] > 0.0, 1.0, -1.0)  # every margin rises
-        row, label, value = ref.pool_scan(loss, theta, target, X, y)
+        row, _label, value = ref.pool_scan(loss, theta, target, X, y)
         assert value <= 0.0
         diff = max_loss_difference(theta, target, CandidatePool(X, y), loss=loss)
         assert_allclose(diff.value, value, atol=ref.rounding(loss, theta, target, X[row]))
