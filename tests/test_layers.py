@@ -74,8 +74,8 @@ ROOMS = {
     "cli": {"mtpfast"},
     "mtpfast": set(),
 }
-# Doors: what a result offers and does not need in order to be one is imported when it is called.
-DOORS = {("results", "verification")}
+# Doors: what a result (or make_target) offers and does not need in order to be one is imported when it is called.
+DOORS = {("results", "verification"), ("targets", "attacks")}
 
 
 def modules():

@@ -26,6 +26,7 @@ class Schedule:
     steps: int
     beta: tuple[float, float]
     delta: tuple[float, float]
+    growth: float = 1.0
     momentum: float = 0.85
     width: float = 0.02
 
@@ -188,7 +189,7 @@ class Ascent:
     def run(self, state: State, schedule: Schedule) -> bool:
         """Steps from a state, which is moved. Returns whether it was stopped."""
         momentum, before = np.zeros(len(self.victim.theta)), None
-        self.predicted, self.ratio = 0.0, 1.0
+        self.predicted, self.ratio, grown = 0.0, 1.0, 1.0
         for t in range(schedule.steps):
             beta, delta = schedule.at(t)
             placed = self.place(state)
@@ -197,8 +198,12 @@ class Ascent:
             if self.watch(state, theta, margins):
                 return True
             self._compare(before, margins)
+            now, slopes = self.aim.slopes(margins, beta)
+            if before is not None:
+                grown *= 1.25 if now > self.aim.slopes(before, beta)[0] else 0.7
+                grown = min(max(grown, 0.5), schedule.growth)
             before = margins
-            _, slopes = self.aim.slopes(margins, beta)
+            delta *= grown
             self._look(placed, margins, schedule.width)
             v = self.sensitivity.apply(self.aim.gradient(slopes))
             momentum = schedule.momentum * momentum + v

@@ -21,7 +21,7 @@ from mtpfast.training.victim import refit
 from .damage_question import points_of_budget, read_damage_question
 from .damage_search import Search, Stopped
 
-__all__ = ["curve_of", "damage", "damage_curve", "runs", "search_for"]
+__all__ = ["conclude", "curve_of", "damage", "damage_curve", "runs", "search_for", "train"]
 
 
 TOL = 1e-9  # of the trainings that are measured
@@ -72,7 +72,7 @@ def damage(X, y, *, budget=0.03, start: PoisoningResult | None = None, **options
 def damage_curve(X, y, *, budgets, start: PoisoningResult | None = None, **options) -> list[PoisoningResult]:
     """:func:`damage` at every budget, each from its neighbour below: never worse at a larger budget.
 
-    The smallest budget is searched from scratch, the others go on for half the steps of a start, and end with the
+    The smallest budget is searched from scratch, the others go on for the steps of one start, and end with the
     points of the smaller budget where these do more. In the order given.
     """
     search = _search(X, y, options)
@@ -125,18 +125,18 @@ def runs(search, budgets, start=None) -> list[PoisoningResult]:
                 search.message = "interrupted; the best points found so far are kept"
             if search.best is not None and (before is None or search.best_value > before.value):
                 kept = search.found()
-        results.append(_conclude(search, budget, kept))
+        results.append(conclude(search, budget, kept))
     return results
 
 
-def _conclude(search, budget, kept) -> PoisoningResult:
+def conclude(search, budget, kept) -> PoisoningResult:
     """Train on the points from scratch, to the end, and measure: the result."""
     q = search.question
     points, labels, counts = ([], [], []) if kept is None else kept[:3]
     d = q.X.shape[1]
     points = np.array(points, dtype=float).reshape(len(labels), d)
     clean = refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL).theta
-    fit = _train(q, points, labels, counts)
+    fit = train(q, points, labels, counts)
     name = q.aim.metric.name
     found = Damage(name, q.measure(clean), q.measure(fit.theta), search.time_limit)
     counts = np.asarray(counts, dtype=int)
@@ -180,7 +180,7 @@ def _conclude(search, budget, kept) -> PoisoningResult:
     )
 
 
-def _train(q, points, labels, counts):
+def train(q, points, labels, counts):
     """The victim on clean rows and points, from scratch."""
     if not len(labels):
         return refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -20,11 +21,23 @@ from .swaps import PoolSwaps, RecordSwaps
 __all__ = ["Kept", "Search", "Stopped"]
 
 
-SEARCH_TOL = 1e-6  # of trainings on the way
+SEARCH_TOL = 1e-4  # of trainings on the way
 
 # The phases of a start: the share of its steps, and the first and last beta and delta in units of the typical margin.
 # beta is the sharpness of the stand-in, delta by how much a step moves the margins.
-PHASES = ((0.5, (4.0, 13.0), (0.1, 0.02)), (0.35, (13.0, 40.0), (0.03, 0.005)), (0.15, (40.0, 70.0), (0.01, 0.002)))
+PHASES = (
+    (0.15, (3.0, 4.0), (0.3, 0.03)),
+    (0.4, (4.0, 13.0), (0.03, 0.006)),
+    (0.3, (13.0, 40.0), (0.01, 0.0015)),
+    (0.15, (40.0, 70.0), (0.003, 6e-4)),
+)
+# While U rises a step may grow by this factor: in the first phase, and in the others of one start after the other.
+REACH, GROWTH = 30.0, (1.0, 8.0, 30.0)
+AGAIN = (
+    (0.1, (6.0, 8.0), (0.1, 0.02)),
+    (0.3, (8.0, 13.0), (0.02, 0.006)),
+    *PHASES[2:],
+)  # from points that were found for something near
 
 
 class Kept(NamedTuple):
@@ -38,6 +51,10 @@ class Kept(NamedTuple):
 
 class Stopped(Exception):
     """The callback, a limit or the user ended the search."""
+
+
+class Enough(Exception):
+    """The goal is met."""
 
 
 class Search:
@@ -69,6 +86,8 @@ class Search:
             weight = np.ones(len(q.y)) if q.sample_weight is None else q.sample_weight
             self.sensitivity = KinkedSensitivity(q.X, q.y, weight, q.objective)
         self.best, self.best_value, self.budget = None, -math.inf, 0
+        self.growth = GROWTH
+        self.goal = None  # a run ends as soon as the metric reaches it
 
     def mover(self, aim, budget):
         """What moves the points of this feasible set."""
@@ -87,8 +106,13 @@ class Search:
         value = aim.metric(aim.y, margins, aim.weight)
         if value > self.phase_value:
             self.phase_value, self.phase_best = value, state.copy()
-        if aim is self.question.aim and value > self.best_value:
+        if aim is not self.question.aim:  # what moves other rows may do more than was found for those aimed at
+            aim = self.question.aim
+            value = aim.metric(aim.y, aim.rough_margins(theta), aim.weight)
+        if value > self.best_value:
             self.best_value, self.best = value, state.copy()
+            if self.goal is not None and value >= self.goal and aim.value(theta) >= self.goal:
+                raise Enough
         if self.verbose and time.monotonic() - self._last_line >= 1.0:
             self._last_line = time.monotonic()
             sys.stderr.write(f"step {self.n_iter}, {self.budget} points: {aim.metric.name} {self.best_value:.4g}\n")
@@ -108,26 +132,29 @@ class Search:
             raise Stopped
         return False
 
-    def _phase(self, mover, state, steps, beta, delta):
-        """Run, and return the best state met."""
+    def _phase(self, mover, state, steps, beta, delta, growth, best):
+        """Run, and return the best state met, or the last."""
         sharpness, length = self.scale
         self.phase_value, self.phase_best, self.aim = -math.inf, state, mover.aim
-        schedule = Schedule(steps, tuple(b / sharpness for b in beta), tuple(d * length for d in delta))
-        mover.run(state.copy(), schedule)
-        return self.phase_best
+        schedule = Schedule(steps, tuple(b / sharpness for b in beta), tuple(d * length for d in delta), growth)
+        state = state.copy()
+        mover.run(state, schedule)
+        return self.phase_best if best else state
 
-    def _anneal(self, aim, state, steps, phases=PHASES, share=None):
+    def _anneal(self, aim, state, steps, phases=PHASES, share=None, growth=1.0):
         """The phases, each from the best state of the one before; ``share``: other weights of the rows in the first."""
         mover, own = self.mover(aim, self.budget), aim.share
         margins = np.abs(aim.margins(self.clean_theta))
         length = float(np.sqrt(np.mean(margins**2))) or 1.0
-        self.scale = float(np.median(margins)) or length, length
+        self.scale = length, length
         state = mover.start() if state is None else state
         try:
             for number, (part, beta, delta) in enumerate(phases):
                 if share is not None and number == 0:
                     aim.share = share
-                state = self._phase(mover, state, max(2, round(part * steps)), beta, delta)
+                state = self._phase(
+                    mover, state, max(2, round(part * steps)), beta, delta, growth if number else REACH, number > 0
+                )
                 aim.share = own
         finally:
             aim.share = own
@@ -135,26 +162,30 @@ class Search:
 
     def run(self, budget, kept=None, steps=None):
         """Search at a budget, from scratch or from what was found at another. The best is kept: :meth:`found`."""
-        question, aim = self.question, self.question.aim
         self.budget, self.best, self.best_value = budget, None, -math.inf
-        steps = self.max_iter if steps is None else steps
+        with contextlib.suppress(Enough):
+            self._run(budget, kept, self.max_iter if steps is None else steps)
+
+    def _run(self, budget, kept, steps):
+        question, aim = self.question, self.question.aim
         if budget == 0:
             return
         if kept is not None:
             mover = self.mover(aim, budget)
             state = mover.adopt(kept.points, kept.labels, kept.counts)
-            self._anneal(aim, mover.scaled(state, budget / max(1, sum(kept.counts))), steps, PHASES[1:])
+            self._anneal(aim, mover.scaled(state, budget / max(1, sum(kept.counts))), steps, AGAIN, growth=4.0)
             return
         for start in range(self.n_starts):
-            if start == 1 and question.training_aim is not None:  # what moves the training rows moves others, too
-                state = self._anneal(question.training_aim, None, steps // 2)
-                self._anneal(aim, state, steps // 2, ((0.3, (8.0, 13.0), (0.05, 0.02)), *PHASES[1:]))
-                continue
-            self._anneal(aim, None, steps, share=self._shares(aim, start))
+            growth = self.growth[start % len(self.growth)]
+            if start == 0 and question.training_aim is not None:  # what moves the training rows moves others, too
+                state = self._anneal(question.training_aim, None, steps, growth=growth)
+                self._anneal(aim, state, steps // 2, AGAIN, growth=growth)
+            else:
+                self._anneal(aim, None, steps, share=self._shares(aim, start), growth=growth)
 
     def _shares(self, aim, start):
         """Weights of the rows in a start's first phase: equal ones, one label before the other, then at random."""
-        number = start - (self.question.training_aim is not None and start > 1)
+        number = start - (self.question.training_aim is not None)
         if number == 0:
             return None
         if number in (1, 2) and len(np.unique(aim.y)) == 2:

@@ -74,23 +74,53 @@ class SmoothSensitivity:
 
     def __init__(self, victim):
         self.victim = victim  # a MovingVictim
-        self._last = {}
 
     def look(self):
         """Take in the model as the solver has it."""
-        solver = self.victim.victim._solver
+        solver, intercept = self.victim.victim._solver, self.victim.victim.objective.fit_intercept
         if solver.inverse is None:
             solver._refactor(solver.at)
-        self._product = None
+        if not solver.direct:
+            theta = solver.at.theta
+            self.blocks = [(X, solver._curvature(theta, X, y, weight)) for X, y, weight in solver._rows()]
+            diagonal = solver.ridge.copy()
+            for X, h in self.blocks:
+                squared = X.multiply(X) if sp.issparse(X) else X * X
+                diagonal[:-1] += squared.T @ h
+                diagonal[-1] += h.sum() if intercept else 0.0
+            self.diagonal = np.where(diagonal > 0.0, diagonal, 1.0)
 
-    def apply(self, vector, name=None):
-        """``H^-1 vector``; ``name``: of a vector that changes little from step to step."""
-        solver = self.victim.victim._solver
-        if solver.direct:
-            out = dsymv(1.0, solver.inverse, vector)
-        else:
-            out = solver.inverse_product(vector, self._last.get(name))
-            self._last[name] = out
-        if not self.victim.victim.objective.fit_intercept:
-            out[-1] = 0.0
+    def apply(self, vector):
+        """``H^-1 vector``, to 1e-2 or so of its length where that takes conjugate gradients."""
+        victim = self.victim.victim
+        if not victim.objective.fit_intercept:
+            vector = np.append(vector[:-1], 0.0)
+        solver = victim._solver
+        return dsymv(1.0, solver.inverse, vector) if solver.direct else self._solve(vector)
+
+    def _product(self, p):
+        victim = self.victim.victim
+        intercept, out = victim.objective.fit_intercept, victim._solver.ridge * p
+        for X, h in self.blocks:
+            z = h * (X @ p[:-1] + (p[-1] if intercept else 0.0))
+            out[:-1] += X.T @ z
+            out[-1] += z.sum() if intercept else 0.0
         return out
+
+    def _solve(self, vector, steps=60):
+        """Conjugate gradients, preconditioned by the diagonal of H."""
+        p, residual = np.zeros_like(vector), vector.copy()
+        z = residual / self.diagonal
+        direction, rho = z.copy(), float(residual @ z)
+        first = rho
+        for _ in range(steps):
+            if rho <= 1e-4 * first:
+                break
+            image = self._product(direction)
+            length = rho / float(direction @ image)
+            p += length * direction
+            residual -= length * image
+            z = residual / self.diagonal
+            rho, old = float(residual @ z), rho
+            direction = z + (rho / old) * direction
+        return p

@@ -31,13 +31,15 @@ from mtpfast.spaces.features import FeatureSpace
 from mtpfast.targets.models import binary_linear_model, training_of
 from mtpfast.training.victim import refit
 
+from .aims import MakesTargets, refuse_another_victim
+
 __all__ = ["Poisoner"]
 
 
 _ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C"}
 
 
-class Poisoner(ClassifierMixin, BaseEstimator):
+class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
     """The clean victim, and what both attacks share: it is a linear classifier like any other."""
 
     def fit(self, X, y, sample_weight=None):
@@ -280,6 +282,7 @@ class Poisoner(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         theta = binary_linear_model(self._after_preprocessing(target), self.coef_.shape[1], self.classes_, self._names)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
+        refuse_another_victim(target, objective)
         margin_tol = self._kink_width(target)
         return ask(self._X, self._signs, self._sample_weight, theta, objective, self._feasible_set(), margin_tol)
 

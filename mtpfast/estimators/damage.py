@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from mtpfast.arrays.checks import check_number
+from mtpfast.attacks.cheapest import cheapest_of
 from mtpfast.attacks.damage import curve_of, runs, search_for
 from mtpfast.attacks.damage_question import points_of_budget, read_damage_question
 from mtpfast.losses.margin import class_weights
@@ -42,7 +44,7 @@ class DamagePoisoner(Poisoner):
         function has no attribute ``derivative`` (of the same arguments, ``d metric / d margin`` for every row).
     n_starts : int, default=3
         Starts of the search: from equal weights of the rows aimed at, from one class before the other, then from
-        random ones; where other rows than the training rows are aimed at, the second one starts from what is found for
+        random ones; where other rows than the training rows are aimed at, the first one starts from what is found for
         the training rows.
     max_iter : int, default=200
         Trainings of the victim in each start.
@@ -173,6 +175,43 @@ class DamagePoisoner(Poisoner):
         """
         search = self._search(X_eval, y_eval, mask, eval_sets, callback)
         return [self._in_user_terms(result) for result in curve_of(search, budgets, self._resumed(resume))]
+
+    def cheapest(
+        self, goal, X_eval=None, y_eval=None, mask=None, *, eval_sets=None, resume=None, callback=None
+    ) -> PoisoningResult:
+        """The fewest points found with a metric of at least ``goal`` on the rows aimed at.
+
+        Parameters
+        ----------
+        goal : float
+            Of the parameter ``metric``; the parameter ``budget`` does not count.
+        X_eval, y_eval, mask, eval_sets, resume, callback
+            As in :meth:`attack`.
+
+        Returns
+        -------
+        PoisoningResult
+            Trained to the end; fewer points may do. Budgets are tried by doubling and halving, and the exact minimum
+            (:class:`MinimumPoisoner`) of the model found, and of its cheapest multiple, is taken where it is less.
+
+        Raises
+        ------
+        ValueError
+            If no points were found that meet the goal, at most as many as there are clean rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from mtpfast import DamagePoisoner
+        >>> X, y = load_digits(n_class=2, return_X_y=True)
+        >>> attacker = DamagePoisoner(alpha=0.09, n_starts=1, max_iter=100).fit(X / 16, y)
+        >>> result = attacker.cheapest(0.10)
+        >>> result.damage.found >= 0.10, result.n_points < 80
+        (True, True)
+        """
+        goal = check_number(goal, "goal")
+        search = self._search(X_eval, y_eval, mask, eval_sets, callback)
+        return self._in_user_terms(cheapest_of(search, goal, self._resumed(resume)))
 
     def _resumed(self, resume):
         return None if resume is None else self._in_signs(resume)

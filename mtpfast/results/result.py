@@ -22,6 +22,7 @@ from mtpfast.proofs.certificate import Certificate
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import Goal, hit_radius
 
+from .curve import curve
 from .damage import Damage
 from .files import FORMAT, decode_field, encode, problems, read_file
 from .plot import plot
@@ -431,19 +432,47 @@ class PoisoningResult:
 
     # -- pictures -----------------------------------------------------------------------------
 
-    def plot(self, axes=None):
-        """Draw loss difference, distance and lower bound against the number of points.
+    def curve(self, budgets=None, scorers=None, X=None, y=None, *, groups=None):
+        """Metrics against the number of points.
 
         Parameters
         ----------
-        axes : sequence of two matplotlib Axes, optional
+        budgets : sequence of int, optional
+            Numbers of points; by default every one of which the model is known.
+        scorers : str, callable, sequence of these, or mapping of str to scorer, optional
+            scikit-learn's: ``"accuracy"`` (the default), ``"recall"``, ``scorer(estimator, X, y)``, ...
+        X, y : optional
+            The rows to score. Without them the curve holds what the history does.
+        groups : mapping of str to boolean mask of the rows, optional
+            Each scorer is applied to these rows, too, in a column "<scorer> of <group>".
+
+        Returns
+        -------
+        DataFrame
+            Indexed by ``n_points``.
+        """
+        return curve(self, budgets, scorers, X, y, groups)
+
+    def plot(self, what=None, axes=None, **options):
+        """Draw how near the models come to the target and how many points that needs; or one metric.
+
+        Parameters
+        ----------
+        what : str, optional
+            A metric of :meth:`curve` to draw against the number of points, such as ``"accuracy"``. By default, for an
+            attack point by point, the loss difference, the distance and the lower bound; for all others the distinct
+            points with their counts, and beside them what is found and proved, the damage, or what multiples of the
+            target cost.
+        axes : matplotlib Axes, or a sequence of two, optional
             Where to draw; a new figure by default.
+        **options
+            ``X``, ``y``, ``budgets`` and ``groups`` of :meth:`curve`.
 
         Returns
         -------
         matplotlib Figure
         """
-        return plot(self, axes)
+        return plot(self, what, axes, **options)
 
     def __repr__(self) -> str:
         goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"

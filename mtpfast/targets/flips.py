@@ -11,7 +11,7 @@ from mtpfast.arrays.frames import column_names, is_frame
 from mtpfast.arrays.labels import Classes
 from mtpfast.arrays.rows import stack
 from mtpfast.losses.margin import class_weights
-from mtpfast.losses.objective import make_objective
+from mtpfast.losses.objective import Objective, make_objective
 from mtpfast.preprocessing.steps import to_matrix
 from mtpfast.training.victim import refit
 
@@ -70,7 +70,8 @@ class TargetModel:
     error : float
         Share of the evaluation rows that it gets wrong.
     n_flips : int
-        Label flips behind it, repeats included: an attack of that size, found without any search.
+        Label flips behind it, repeats included: an attack of that size, found without any search. With
+        ``method="damage"`` the points that the search found.
     quantile, repeats, clean_objective
         As in :class:`mtpfast.targets.TargetCandidate`.
     goal : float
@@ -79,6 +80,10 @@ class TargetModel:
         The labels that stand for -1 and +1.
     candidates : tuple of TargetCandidate
         Every model considered, in the order of the tapes.
+    objective : Objective or None
+        What its victim minimised: an attack on another victim refuses it.
+    comparison : dict of str to number, or None
+        What :meth:`ModelTargetedPoisoner.make_target` measured with ``compare=True``.
 
     Examples
     --------
@@ -100,6 +105,8 @@ class TargetModel:
     goal: float
     classes_: np.ndarray = field(compare=False)
     candidates: tuple[TargetCandidate, ...] = field(repr=False)
+    objective: Objective | None = field(default=None, repr=False, compare=False)
+    comparison: dict | None = field(default=None, compare=False)
 
 
 def make_target(
@@ -126,6 +133,8 @@ def make_target(
     sample_weight=None,
     tol: float = 1e-8,
     preprocessing=None,
+    feasible_set=None,
+    random_state=0,
 ) -> TargetModel:
     r"""A target model by label flipping, as in the paper's experiments.
 
@@ -147,7 +156,10 @@ def make_target(
         The clean data, with two classes of any kind.
     X_flip, y_flip : of shape (n_flip, n_features) and (n_flip,), optional
         The rows whose flipped copies are added; by default X and y.
-    method : {"label_flip"}
+    method : {"label_flip", "damage"}
+        "damage": the model of the fewest points found that have the error asked for
+        (:meth:`DamagePoisoner.cheapest`); no row is flipped, and X_flip, y_flip are the rows that the error is measured
+        on.
     quantiles : sequence of float in (0, 1], optional
     repeats : sequence of int, optional
         The tapes. By default those of the paper: ``QUANTILES`` and ``REPEATS``, or, with a mask,
@@ -167,6 +179,10 @@ def make_target(
         Weights of the clean rows.
     tol : float, default=1e-8
         Accuracy of every training, see :func:`mtpfast.training.refit`.
+    feasible_set : FeatureSpace or CandidatePool, optional
+        Of ``method="damage"``: where its points may lie.
+    random_state : int, numpy Generator or None, default=0
+        Of ``method="damage"``.
     preprocessing : fitted transformer, optional
         What the victim does to raw records (an attacker's ``preprocessing_``): X, X_flip and X_eval
         are then tables of raw records, and the target is a model of the transformed rows.
@@ -202,8 +218,8 @@ def make_target(
     >>> target.error >= 0.1, len(target.candidates), target.coef_.shape
     (True, 4, (1, 64))
     """
-    if method != "label_flip":
-        raise ValueError(f"method must be 'label_flip', got {method!r}")
+    if method not in ("label_flip", "damage"):
+        raise ValueError(f"method must be 'label_flip' or 'damage', got {method!r}")
     objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, None, count_rows)
     if preprocessing is not None:
         X, X_flip, X_eval = (
@@ -244,6 +260,9 @@ def make_target(
     improved, tol = check_flag(improved, "improved"), check_number(tol, "tol", strict=True)
     if goal > 1:
         raise ValueError(f"goal must lie in [0, 1], got {goal:g}")
+    if method == "damage":
+        rows = X, signs, objective, weight, X_goal, y_goal
+        return _by_damage(*rows, classes.values, goal, feasible_set, random_state)
 
     clean = refit(X, signs, objective, sample_weight=weight, tol=tol).theta
     clean_weight = np.ones(X.shape[0]) if weight is None else weight
@@ -301,6 +320,33 @@ def make_target(
         goal=goal,
         classes_=classes.values,
         candidates=tuple(candidates),
+        objective=objective,
+    )
+
+
+def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_set, random_state):
+    """The model of the fewest points found with that error."""
+    from mtpfast.attacks.cheapest import cheapest_of
+    from mtpfast.attacks.damage import LIMITS, search_for
+    from mtpfast.attacks.damage_question import read_damage_question
+
+    rows = {} if X_goal is X else {"X_eval": X_goal, "y_eval": y_goal}
+    space = None if feasible_set is None else feasible_set.bind(None, classes)
+    question = read_damage_question(X, y, objective, space, weight, **rows)
+    found = cheapest_of(search_for(question, **LIMITS | {"random_state": random_state}), goal)
+    theta = found.theta
+    return TargetModel(
+        coef_=theta[None, :-1].copy(),
+        intercept_=theta[-1:].copy(),
+        error=float(np.mean(_predict(theta, X_goal) != y_goal)),
+        n_flips=found.n_points,
+        quantile=0.0,
+        repeats=0,
+        clean_objective=objective.value(theta, X, y, weight),
+        goal=goal,
+        classes_=classes,
+        candidates=(),
+        objective=objective,
     )
 
 

@@ -141,6 +141,24 @@ def test_the_stand_in_has_the_gradient_that_it_says(metric):
         assert_allclose((ends[0] - ends[1]) / (2 * h), gradient[j], atol=2e-5)
 
 
+def test_conjugate_gradients_stand_in_for_the_inverse(monkeypatch):
+    """Where no Hessian is formed, ``H^-1 v`` is as near as asked to that of the formed one."""
+    X, y = digits()
+    signs, objective = np.where(y == 7, 1.0, -1.0), make_objective("log_loss", alpha=0.09)
+    v = np.random.default_rng(0).standard_normal(X.shape[1] + 1)
+    found = []
+    for limit in (2500, 10):
+        monkeypatch.setattr("mtpfast.training.smooth.DENSE_HESSIAN", limit)
+        victim = MovingVictim(X, signs, objective, tol=1e-10)
+        victim.place([X[0]], [1.0], [5.0])
+        victim.victim._solver.inverse = None
+        sensitivity = SmoothSensitivity(victim)
+        sensitivity.look()
+        found.append(sensitivity.apply(v))
+    # the squared length of the residual falls to 1e-4, in the metric of the diagonal
+    assert np.linalg.norm(found[1] - found[0]) <= 0.05 * np.linalg.norm(found[0])
+
+
 @pytest.mark.parametrize(
     "space",
     [
@@ -339,3 +357,25 @@ def test_a_mask_must_fit_the_rows():
         attacker.attack(mask=np.zeros(len(y), bool))
     with pytest.raises(ValueError, match="together"):
         attacker.attack(X)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_cheapest_meets_its_goal_with_fewer_points_than_flips_need(loss):
+    """The model of retraining has the error asked for, and label flips of the same number are below it."""
+    X, y = digits()
+    attacker = DamagePoisoner(loss, alpha=0.09, n_starts=1, max_iter=100).fit(X, y)
+    result = attacker.cheapest(0.05)
+    assert result.damage.found >= 0.05
+    assert result.verify(X, y).ok
+    signs = np.where(y == 7, 1.0, -1.0)
+    rows = np.argsort(signs * attacker.decision_function(X))[: result.n_points]
+    theta = refit(np.vstack([X, X[rows]]), np.append(signs, -signs[rows]), make_objective(loss, alpha=0.09)).theta
+    assert np.mean(signs * (X @ theta[:-1] + theta[-1]) <= 0) < 0.05
+    assert attacker.cheapest(0.0).n_points == 0
+
+
+def test_a_goal_that_is_not_met_is_told():
+    X, y = digits()
+    attacker = DamagePoisoner(C=1e-6, n_starts=1, max_iter=4, feasible_set=FeatureSpace(0.0, 1e-6)).fit(X, y)
+    with pytest.raises(ValueError, match="goal=1 is not met: with 361 points error"):
+        attacker.cheapest(1.0)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import (
     LinearRegression,
@@ -19,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from mtpfast import make_target
+from mtpfast import MinimumPoisoner, ModelTargetedPoisoner, make_target
 from mtpfast.losses.objective import make_objective
 from mtpfast.targets.flips import QUANTILES, REPEATS, TargetModel
 from mtpfast.targets.models import binary_linear_model
@@ -152,7 +153,7 @@ def test_target_is_frozen_and_short_in_print(cancer):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"method": "gradient"}, "method must be 'label_flip', got 'gradient'"),
+        ({"method": "gradient"}, "method must be 'label_flip' or 'damage', got 'gradient'"),
         ({"goal": 1.5}, "goal must lie in"),
         ({"goal": -0.1}, "goal must be finite and at least 0"),
         ({"goal": 0.99}, r"goal=0.99 is not met: the largest error among 1 candidates"),
@@ -270,3 +271,31 @@ def test_a_target_of_other_labels_is_refused(cancer):
     model = LogisticRegression().fit(X, np.where(y > 0, "a", "b"))
     with pytest.raises(ValueError, match=r"target was trained with labels \['a', 'b'\], the victim with \['b', 'a'\]"):
         binary_linear_model(model, 30, classes=np.array(["b", "a"]))
+
+
+def test_a_target_by_damage_has_the_error_asked_for_and_needs_no_more_points_than_were_found():
+    X, y = load_digits(n_class=2, return_X_y=True)
+    attacker = MinimumPoisoner(alpha=0.09).fit(X / 16.0, y)
+    target = attacker.make_target(method="damage", goal=0.1)
+    model = target.coef_[0], target.intercept_[0]
+    wrong = (X / 16.0 @ model[0] + model[1] > 0) != (y == 1)
+    assert np.mean(wrong) == target.error >= 0.1
+    result = attacker.attack(target)
+    assert result.lower_bound <= target.n_flips
+    flips = attacker.make_target(goal=0.1, quantiles=[0.1, 0.2, 0.4], repeats=[1, 2, 5], compare=True)
+    assert target.n_flips < flips.n_flips == flips.comparison["points_behind"]
+    assert flips.comparison["minimum"] >= flips.comparison["lower_bound"]
+    assert flips.comparison["damage_at_the_same_budget"] >= 0.1
+
+
+@pytest.mark.parametrize("change", [{"loss": "log_loss"}, {"alpha": 0.05}, {"penalize_intercept": False}])
+def test_a_target_of_another_victim_is_refused_with_both_values(change):
+    X, y = load_digits(n_class=2, return_X_y=True)
+    target = make_target(X / 16.0, y, quantiles=[0.2], repeats=[2], goal=0.0, **{"alpha": 0.09} | change)
+    attacker = ModelTargetedPoisoner(alpha=0.09, max_points=2).fit(X / 16.0, y)
+    (name, value), own = next(iter(change.items())), {"loss": "hinge", "alpha": 0.09, "penalize_intercept": True}
+    with pytest.raises(ValueError, match=f"made with {name}={value!r}, the attacker has {name}={own[name]!r}"):
+        attacker.attack(target)
+    assert attacker.attack((target.coef_, target.intercept_)).n_points == 2
+    with pytest.raises(ValueError, match="taken over from the attacker"):
+        attacker.make_target(alpha=0.1)

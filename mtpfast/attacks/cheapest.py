@@ -1,0 +1,124 @@
+"""The fewest points found that bring a metric to a goal."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.minimum.minimum import minimum_poisoning
+from mtpfast.results.result import PoisoningResult
+
+from .damage import conclude, train
+from .damage_search import Kept, Search, Stopped
+
+__all__ = ["cheapest_of"]
+
+
+FIRST = 0.005  # the share of the clean rows that is tried first
+FINE = 0.01  # how near, relative, the budgets come on which the search ends
+
+
+def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most=None) -> PoisoningResult:
+    """The fewest points found whose metric on the rows aimed at is at least ``goal``.
+
+    Budgets are doubled until the goal is met, from half a percent of the rows on, each searched from scratch; then
+    halved in between, each going on from the nearest one that met it. A search ends as soon as it meets the goal. Then
+    the exact minimum of the model so found, and of its cheapest multiple, which makes the same decisions: whichever is
+    less. ``most``: the largest budget that
+    is tried, by default as many points as there are clean rows.
+
+    Raises
+    ------
+    ValueError
+        If no points were found that meet the goal.
+    """
+    question = search.question
+    n = question.X.shape[0]
+    most = n if most is None else most
+    if question.aim.value(search.clean_theta) >= goal:
+        return conclude(search, 0, None)
+    search.goal, search.growth = goal, search.growth[::-1]  # far first: how far is what is asked
+    best = None if start is None else search.adopt(start)
+    low, high = 0, None
+    if best is not None and best.value >= goal:
+        high = int(sum(best.counts))
+    nearest = best
+    try:
+        while high is None:  # until the goal is met
+            budget = min(most, 2 * low if low else max(1, round(FIRST * n)))
+            found = _at(search, budget, nearest if best is not None else None)
+            if found is not None and (nearest is None or found.value > nearest.value):
+                nearest = found
+            if found is not None and found.value >= goal:
+                best, high = found, budget
+            elif budget == most:
+                raise ValueError(
+                    f"goal={goal:g} is not met: with {most} points {question.aim.metric.name} "
+                    f"{nearest.value if nearest else 0.0:.4g} was the most that was found"
+                )
+            else:
+                low = budget
+        while high - low > max(1, FINE * high):
+            budget = (low + high) // 2
+            found = _at(search, budget, best)
+            if found is not None and found.value >= goal:
+                best, high = found, int(sum(found.counts))
+            else:
+                low = budget
+    except Stopped:
+        if best is None or best.value < goal:
+            raise ValueError(f"goal={goal:g} is not met so far: {search.message}") from None
+    except KeyboardInterrupt:
+        if best is None or best.value < goal:
+            raise
+        search.status, search.message = "interrupted", "interrupted; the fewest points found so far are kept"
+    finally:
+        search.goal = None
+    return conclude(search, int(sum(best.counts)), _priced(search, best, goal))
+
+
+def _at(search, budget, kept):
+    search.run(budget, kept)
+    return search.found()
+
+
+def _priced(search, best, goal):
+    """The points, or those of the exact minimum of their model, whichever are fewer and meet the goal when trained."""
+    q = search.question
+    if q.objective.is_balanced or search.status == "interrupted":
+        return best
+    theta = train(q, _matrix(best.points, q.X.shape[1]), best.labels, best.counts).theta
+    for rescale in (False, True):
+        try:
+            fewest = minimum_poisoning(
+                q.X,
+                q.y,
+                theta,
+                loss=q.objective.loss,
+                alpha=q.objective.alpha,
+                C=q.objective.C,
+                fit_intercept=q.objective.fit_intercept,
+                penalize_intercept=q.objective.penalize_intercept,
+                class_weight=_as_dict(q.objective.class_weight),
+                count_rows=q.objective.count_rows,
+                feasible_set=q.feasible_set,
+                sample_weight=q.sample_weight,
+                rescale=rescale,
+            )
+        except ValueError:  # a loss that does not tell what the program needs
+            return best
+        if not np.all(np.isfinite(fewest.theta)) or not 0 < fewest.n_points < sum(best.counts):
+            continue
+        value = q.aim.value(fewest.theta)
+        if value >= goal:
+            points = fewest.points.toarray() if sp.issparse(fewest.points) else fewest.points
+            best = Kept(list(points), fewest.labels.tolist(), fewest.counts.tolist(), value)
+    return best
+
+
+def _matrix(points, d):
+    return np.array(points, dtype=float).reshape(-1, d)
+
+
+def _as_dict(weights):
+    return None if weights is None else {-1: weights[0], 1: weights[1]}

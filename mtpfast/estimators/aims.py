@@ -1,0 +1,109 @@
+"""Targets made for an attacker's own victim, and the refusal of those made for another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from mtpfast.attacks.damage import LIMITS, runs, search_for
+from mtpfast.attacks.damage_question import read_damage_question
+from mtpfast.minimum.minimum import minimum_poisoning
+from mtpfast.targets.flips import TargetModel, make_target
+
+__all__ = ["MakesTargets", "refuse_another_victim"]
+
+
+#: What of a victim a target must share with it.
+SHARED = ("loss", "alpha", "C", "fit_intercept", "penalize_intercept", "class_weight")
+
+
+def refuse_another_victim(target, objective) -> None:
+    """ValueError, naming both values, where a target was made for another victim than this one.
+
+    Its price would be that of a model that this victim hardly learns. To ask for it all the same, pass
+    ``(target.coef_, target.intercept_)``.
+    """
+    own = getattr(target, "objective", None)
+    for name in SHARED if own is not None else ():
+        theirs, ours = getattr(own, name), getattr(objective, name)
+        if theirs != ours:
+            raise ValueError(
+                f"target was made with {name}={getattr(theirs, 'name', theirs)!r}, the attacker has "
+                f"{name}={getattr(ours, 'name', ours)!r}: use attacker.make_target(...), or pass "
+                f"(target.coef_, target.intercept_) to attack that model all the same"
+            )
+
+
+class MakesTargets:
+    """What an attacker knows of its victim, handed to :func:`make_target`."""
+
+    def make_target(self, X_flip=None, y_flip=None, *, compare=False, **options) -> TargetModel:
+        """A target for this attacker's victim: :func:`mtpfast.make_target` on the data given to fit.
+
+        Parameters
+        ----------
+        X_flip, y_flip : optional
+            As in :func:`mtpfast.make_target`.
+        compare : bool, default=False
+            Whether to measure the target, in ``target.comparison``: ``points_behind`` (flips, or points found),
+            ``minimum`` and ``lower_bound`` (what :class:`MinimumPoisoner` needs for it, and proves), and
+            ``damage_at_the_same_budget``, the error that a search finds with as many points as are behind it.
+        **options
+            Everything else that :func:`mtpfast.make_target` takes and that is not the victim's: ``method``, ``goal``,
+            ``mask``, ``quantiles``, ``repeats``, ``improved``, ``X_eval``, ``y_eval``, ``tol``, ``random_state``.
+
+        Returns
+        -------
+        TargetModel
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from mtpfast import MinimumPoisoner
+        >>> X, y = load_digits(n_class=2, return_X_y=True)
+        >>> attacker = MinimumPoisoner(alpha=0.09).fit(X / 16, y)
+        >>> target = attacker.make_target(goal=0.1, quantiles=[0.2], repeats=[5])
+        >>> attacker.attack(target).status
+        'reached'
+        """
+        check_is_fitted(self)
+        own = ("loss", "alpha", "C", "fit_intercept", "penalize_intercept", "class_weight", "count_rows")
+        taken = sorted({*own, "sample_weight", "preprocessing", "feasible_set"} & set(options))
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: taken over from the attacker, and given once more")
+        victim = {name: getattr(self, name) for name in own}
+        features = {"X_flip": X_flip, "X_eval": options.pop("X_eval", None)}
+        features = {name: None if rows is None else self._features(rows) for name, rows in features.items()}
+        labels = self._classes.labels(self._signs)
+        if options.get("method") == "damage":
+            own = self._own_feasible_set()
+            victim["feasible_set"] = own if own is None else own.bind(self._names)
+        target = make_target(
+            self._X, labels, y_flip=y_flip, **features, **victim, sample_weight=self._sample_weight, **options
+        )
+        return replace(target, comparison=self._compared(target, features, y_flip, options)) if compare else target
+
+    def _compared(self, target, features, y_flip, options):
+        """What is behind a target, what it needs, and what as many points can do."""
+        objective, space = target.objective, self._feasible_set()
+        theta = np.append(target.coef_, target.intercept_)
+        victim = {name: getattr(objective, name) for name in SHARED[:-1]} | {"count_rows": objective.count_rows}
+        weights = objective.class_weight
+        weights = {-1: weights[0], 1: weights[1]} if isinstance(weights, tuple) else weights
+        told = {"points_behind": target.n_flips}
+        shared = {"feasible_set": space, "sample_weight": self._sample_weight}
+        if not objective.is_balanced:
+            fewest = minimum_poisoning(self._X, self._signs, theta, class_weight=weights, **victim, **shared)
+            told |= {"minimum": fewest.n_points, "lower_bound": fewest.lower_bound}
+        rows = {"mask": options.get("mask")}
+        for part, labels in (("X_eval", options.get("y_eval")), ("X_flip", y_flip)):
+            if features[part] is not None:
+                rows |= {"X_eval": features[part], "y_eval": self._to_signs(labels, "y")}
+                rows |= {"mask": None} if part == "X_eval" else {}
+                break
+        question = read_damage_question(self._X, self._signs, objective, space, self._sample_weight, **rows)
+        search = search_for(question, **LIMITS | {"n_starts": 1})
+        told["damage_at_the_same_budget"] = runs(search, [target.n_flips])[0].damage.found
+        return told
