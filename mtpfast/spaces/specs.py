@@ -21,7 +21,7 @@ from mtpfast.arrays.labels import plain
 from mtpfast.arrays.magnitude import check_magnitude
 
 if TYPE_CHECKING:
-    from .region import Region
+    from .base import Region
 
 __all__ = [
     "Features",
