@@ -168,8 +168,8 @@ class Ascent:
         return state
 
     def _inside(self, y, x):
-        """What rounding has moved out of the box, back in."""
-        return np.clip(x, self.regions[y].lower, self.regions[y].upper)
+        """What is outside the region, moved into it."""
+        return self.regions[y].into(x)
 
     def scaled(self, state: State, factor) -> State:
         """The same points, each so many times as often, within the budget."""
@@ -252,7 +252,7 @@ class Ascent:
             n, x = state.counts.get(y, 0.0), state.points.get(y)
             state.counts[y] = (1.0 - g) * n + (g * self.budget if y == better else 0.0)
             if y in found:
-                state.points[y] = found[y][0] if x is None else self._inside(y, x + g * (found[y][0] - x))
+                state.points[y] = self._inside(y, found[y][0] if x is None else x + g * (found[y][0] - x))
         return True
 
     def _compare(self, before, margins):

@@ -181,7 +181,8 @@ class ConvexRegion:
             slack += 2.0 * abs(multiplier) * room  # contains() lets so much pass
         if u is not None:
             center, radius = self.ball
-            rest, length = rest - u, float(np.linalg.norm(u))
+            top = float(np.max(np.abs(u)))
+            rest, length = rest - u, top * float(np.linalg.norm(u / top)) if top else 0.0  # no square underflows
             value += float(center @ u) + radius * length
             error += float(np.abs(u) @ (far + np.abs(center))) + radius * length
             slack += 2.0 * self._radius_room * length
@@ -299,19 +300,19 @@ class ConvexRegion:
         start, stop = np.where(moves, np.maximum(start, 0.0), np.inf), np.where(moves, stop, np.inf)
         if not np.any(moves):  # the box touches the ball in one point
             return center + still, None
-        square, begin, end = q * q, still * still, np.where(np.isfinite(corner), corner, 0.0) ** 2
-        times = np.concatenate([start[moves], stop[moves]])
-        slope = np.concatenate([square[moves], -square[moves]])
-        level = np.concatenate([-begin[moves], end[moves]])
-        order = np.argsort(times, kind="stable")
-        times = times[order]
-        B, A = np.cumsum(slope[order]), float(begin.sum()) + np.cumsum(level[order])
-        finite = times < np.inf
-        ahead = np.full(len(times), np.inf)  # |y|^2 when the next moves or stops
-        nxt = np.append(times[1:], np.inf)
-        ahead[nxt < np.inf] = (A + np.maximum(B, 0.0) * np.where(nxt < np.inf, nxt, 0.0) ** 2)[nxt < np.inf]
-        k = int(np.argmax(finite & (ahead >= radius * radius))) if np.any(finite) else 0
-        between = times[k], nxt[k]
+        times = np.unique(np.concatenate([start[moves], stop[moves]]))
+        times, square = times[times < np.inf], q * q
+        low, high = np.where(moves, low, still), np.where(moves, high, still)
+        # The first time with |y| >= radius, each |y| summed by itself: running sums lose the q_j that are next to 0.
+        k, last = 0, len(times)
+        while k < last:
+            middle = (k + last) // 2
+            if float(np.linalg.norm(np.clip(times[middle] * q, low, high))) < radius:
+                k = middle + 1
+            else:
+                last = middle
+        k = max(k - 1, 0)
+        between = times[k], times[k + 1] if k + 1 < len(times) else np.inf
         now = moves & (start <= between[0]) & (stop > between[0])
         fixed = np.where(moves & (stop <= between[0]), corner, still)
         rest = max(0.0, radius * radius - float(fixed[~now] @ fixed[~now]))
@@ -319,7 +320,6 @@ class ConvexRegion:
         t = math.sqrt(rest / weight) if weight > 0.0 else between[0]
         t = min(max(t, between[0]), between[1])
         y = np.clip(t * q, low, high)
-        y[~moves] = still[~moves]
         length = float(np.linalg.norm(y))
         if radius == 0.0:
             return center + still, own

@@ -8,7 +8,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import minmax_scale
 from sklearn.svm import LinearSVC
 
-from mtpfast import CandidatePool, DamagePoisoner, DocumentSpace, FeatureSpace, MinimumPoisoner, PoisoningResult
+from mtpfast import (
+    Ball,
+    CandidatePool,
+    DamagePoisoner,
+    DocumentSpace,
+    FeatureSpace,
+    Intersection,
+    MinimumPoisoner,
+    PoisoningResult,
+    Slab,
+)
 from mtpfast.attacks.aim import METRICS, Aim
 from mtpfast.attacks.ascent import best_point, pulls
 from mtpfast.attacks.sensitivity import KinkedSensitivity, SmoothSensitivity
@@ -379,3 +389,24 @@ def test_a_goal_that_is_not_met_is_told():
     attacker = DamagePoisoner(C=1e-6, n_starts=1, max_iter=4, feasible_set=FeatureSpace(0.0, 1e-6)).fit(X, y)
     with pytest.raises(ValueError, match="goal=1 is not met: with 361 points error"):
         attacker.cheapest(1.0)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
+@pytest.mark.parametrize(
+    "space",
+    [
+        Slab([1.0, 1.0, 1.0], 1.5, 1.5, lower=0.0, upper=1.0),
+        Intersection([FeatureSpace(0.0, 1.0), Ball([0.9, 0.9, 0.9], 0.2)]),
+    ],
+    ids=["plane", "ball"],
+)
+def test_points_lie_in_the_region_from_the_first_step_on(space, loss):
+    """The search begins at the means of the classes, which a plane or a ball far from them does not hold."""
+    rng = np.random.default_rng(0)
+    X = rng.random((60, 3))
+    y = np.where(X @ [1.0, -1.0, 0.5] > 0.2, 1, -1)
+    for max_iter in (2, 20):
+        result = DamagePoisoner(loss, alpha=0.06, feasible_set=space, budget=4, n_starts=1, max_iter=max_iter)
+        result = result.fit(X, y).attack()
+        assert np.all(space.contains(result.X_poison, result.y_poison))
+        assert result.verify(X, y).ok

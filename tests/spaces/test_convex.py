@@ -74,6 +74,26 @@ def test_the_dual_bound_meets_a_point_of_the_region(seed, d):
         assert error <= 1e-11 * (size + 1e-12)
 
 
+@pytest.mark.parametrize("small", [1e-9, 1e-16, 1e-17, 1e-100])
+def test_a_coefficient_next_to_0_moves_as_far_as_the_ball_leaves_room(small):
+    """``max q . x`` over box and ball for ``q_0 -> 0+``: the other features lie in their corner, x_0 on the sphere. To
+    1e-12: a square root of a difference of squares."""
+    rng, center, radius = np.random.default_rng(0), np.array([0.3, 0.7, 0.4]), 0.7
+    region = ConvexRegion(np.zeros(3), np.ones(3), ball=(center, radius))
+    for sign in np.tile([1.0, -1.0], 40):
+        x = region.linear_argmax(np.append(sign * small, 0.3 + rng.random(2)))
+        assert_allclose(x, [0.3 + sign * np.sqrt(radius**2 - 0.3**2 - 0.6**2), 1.0, 1.0], rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160])
+def test_a_linear_maximum_is_homogeneous(scale):
+    """``h(t q) = t h(q)`` for t > 0, wherever the squares of q end. To 1e-12: far above rounding."""
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        region, q = random_region(rng, 3), rng.normal(size=3)
+        assert_allclose(sum(region.linear_maximum(scale * q)) / scale, sum(region.linear_maximum(q)), rtol=1e-12)
+
+
 @given(st.integers(0, 10**6), st.integers(1, 4))
 @settings(max_examples=15)
 def test_no_point_that_another_solver_finds_beats_the_dual_bound(seed, d):
@@ -222,3 +242,17 @@ def test_the_oracle_agrees_with_another_formulation_and_with_local_searches(loss
             return y * (phi.derivative(u) * theta[:-1] - phi.derivative(v) * target[:-1])
 
         assert by_slsqp(region, difference, gradient, rng, starts=4) <= found.upper_bound
+
+
+def test_the_oracle_closes_where_the_multiplier_of_a_slab_cancels_a_coefficient():
+    """Value and bound meet (1e-9 of 1) on box, ball and slab, with models that are nearly multiples of its normal."""
+    rng = np.random.default_rng(0)
+    X = rng.random((60, 3))
+    y = np.where(X @ [1.0, -1.0, 0.5] > 0.2, 1.0, -1.0)
+    parts = [Ball.from_data(X, y, quantile=0.9), Slab.from_data(X, y, quantile=0.9)]
+    space = Intersection([FeatureSpace(0.0, 1.0), *parts])
+    a = parts[1].normal
+    for _ in range(20):
+        theta, target = (np.append(t * a + 0.1 * rng.normal(size=3), 0.1 * rng.normal()) for t in (3.0, 2.0))
+        found = max_loss_difference(theta, target, loss="log_loss", feasible_set=space)
+        assert found.upper_bound - found.value <= 1e-9
