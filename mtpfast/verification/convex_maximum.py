@@ -7,7 +7,7 @@ Lagrangian in which the ball stands squared,
           + \sum_j \max_{l_j \le x_j \le u_j} \bigl( (q - \textstyle\sum_i \lambda_i a_i)_j x_j
           - \frac{\mu}{2} (x_j - c_j)^2 \bigr),
 
-every multiplier by a root of the constraint that belongs to it.
+every multiplier by a root of the constraint that belongs to it; without a ball by a linear program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, linprog
 
 from .layers import Layers
 
@@ -111,21 +111,56 @@ class _Image:
         return max(search.attained, float(most[0]))
 
 
-def _largest(region, q, n=None):
+def _largest(region, q):
     """``(bound, x)``: no point of the region has a larger ``q . x``, and one that has it, but for rounding."""
-    n = len(region.planes) if n is None else n
+    top = float(np.max(np.abs(q), initial=0.0))
+    if top == 0.0:
+        return 0.0, _within(region, q, len(region.planes))[1]
+    bound, x = _by_program(region, q / top) if region.planes and not region.balls else (math.inf, None)
+    if x is None:
+        bound, x = _within(region, q / top, len(region.planes))
+    return bound * top, x
+
+
+def _by_program(region, q):
+    """Without a ball: a linear program, and the bound that its multipliers prove. x is None where it finds none."""
+    lower, width = region.lower, region.upper - region.lower
+    A, b = (np.array(part) for part in zip(*region.planes, strict=True))
+    size = np.maximum(np.max(np.abs(A * width), axis=1), 1e-300)[:, None]
+    unit = max(float(np.max(np.abs(q * width))), 1e-300)
+    result = linprog(-q * width / unit, A * width / size, (b - A @ lower) / size[:, 0], bounds=(0.0, 1.0))
+    if result.status != 0:
+        return math.inf, None
+    multipliers = np.maximum(0.0, -result.ineqlin.marginals) * unit / size[:, 0]
+    rest = q - multipliers @ A
+    bound = float(multipliers @ b) + float(np.sum(np.maximum(rest * lower, rest * region.upper)))
+    return bound + _rounding(region, np.abs(q) + multipliers @ np.abs(A), multipliers @ np.abs(b)), (
+        lower + width * np.clip(result.x, 0.0, 1.0)
+    )
+
+
+def _rounding(region, coefficients, constant):
+    """What rounding makes of a sum with terms of these sizes."""
+    far = np.maximum(np.abs(region.lower), np.abs(region.upper))
+    return (len(far) + 16) * 2.0**-52 * (float(coefficients @ far) + constant)
+
+
+def _within(region, q, n):
+    """The same over the first n planes, one multiplier inside the other."""
     if n == 0:
         return _largest_on_ball(region, q)
     a, b = region.planes[n - 1]
-    top, x = _largest(region, q, n - 1)
-    if float(a @ x) <= b or not np.any(a):
+    room = _rounding(region, np.abs(a), abs(b))
+    top, x = _within(region, q, n - 1)
+    if float(a @ x) <= b + room or not np.any(a):
         return top, x
     points = {}
 
     def excess(multiplier):
-        bound, point = _largest(region, q - multiplier * a, n - 1)
-        points[multiplier] = bound + multiplier * b, point
-        return float(a @ point) - b
+        bound, point = _within(region, q - multiplier * a, n - 1)
+        bound += multiplier * b + _rounding(region, np.abs(q) + multiplier * np.abs(a), multiplier * abs(b))
+        points[multiplier] = bound, point
+        return float(a @ point) - b - room
 
     high = max(float(np.max(np.abs(q))) / float(np.max(np.abs(a))), 1e-300)
     for _ in range(60):
@@ -133,11 +168,11 @@ def _largest(region, q, n=None):
             break
         high *= 4.0
     else:
-        return min(bound for bound, _ in points.values()), x
+        return min(bound for bound, _ in points.values()), points[high / 4.0][1]
     points[0.0] = top, x
     brentq(excess, 0.0, high, xtol=1e-300, rtol=1e-15, maxiter=200, disp=False)
     bound = min(bound for bound, _ in points.values())
-    beyond = {m: float(a @ point) - b for m, (_, point) in points.items()}
+    beyond = {m: float(a @ point) - b - room for m, (_, point) in points.items()}
     left = max(m for m, e in beyond.items() if e > 0.0)
     right = min(m for m, e in beyond.items() if e <= 0.0)
     share = beyond[left] / (beyond[left] - beyond[right])
@@ -153,17 +188,19 @@ def _largest_on_ball(region, q):
     if float(np.linalg.norm(corner - center)) <= radius or not np.any(q):
         return float(np.sum(q * corner)), corner
 
+    top = float(np.max(np.abs(q)))
+    q = q / top
+
     def at(log_mu):
         return np.clip(center + q * math.exp(-log_mu), region.lower, region.upper)
 
     def beyond(log_mu):
         return float(np.linalg.norm(at(log_mu) - center)) - radius
 
-    size = float(np.linalg.norm(q))
-    low, high = math.log(size) - 40.0, math.log(size) + 40.0 - math.log(max(radius, 1e-12))
+    low, high = -40.0, 40.0 - math.log(max(radius, 1e-12))
     if beyond(low) <= 0.0 or beyond(high) >= 0.0:  # it touches, or is a point
         x = at(low if beyond(low) <= 0.0 else high)
-        return float(np.sum(q * corner)) if radius > 0.0 else float(q @ x), x
+        return top * (float(np.sum(q * corner)) if radius > 0.0 else float(q @ x)), x
     log_mu = brentq(beyond, low, high, xtol=1e-300, rtol=1e-15, maxiter=200, disp=False)
     x, mu = at(log_mu), math.exp(log_mu)
-    return float(q @ x) + 0.5 * mu * (radius * radius - float((x - center) @ (x - center))), x
+    return top * (float(q @ x) + 0.5 * mu * (radius * radius - float((x - center) @ (x - center)))), x

@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from mtpfast import Ball, CandidatePool, DocumentSpace, FeatureSpace, Intersection, Slab, max_loss_difference
 from mtpfast.losses.margin import get_loss
 from mtpfast.spaces.convex import ConvexRegion
+from mtpfast.verification.convex_maximum import _largest
 from mtpfast.verification.maximum import attained_and_proved
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
@@ -256,3 +257,23 @@ def test_the_oracle_closes_where_the_multiplier_of_a_slab_cancels_a_coefficient(
         theta, target = (np.append(t * a + 0.1 * rng.normal(size=3), 0.1 * rng.normal()) for t in (3.0, 2.0))
         found = max_loss_difference(theta, target, loss="log_loss", feasible_set=space)
         assert found.upper_bound - found.value <= 1e-9
+
+
+@pytest.mark.parametrize("with_ball", [False, True])
+@pytest.mark.parametrize("width", [0.0, 1e-9, 0.3])
+def test_the_maximum_that_verify_finds_is_the_regions(width, with_ball):
+    """Both duals are the maximum, on two slabs with and without an inside, for q of any size. 1e-9: of the sum of the
+    terms, as the linear program gives it. No point of the region is beyond the bound."""
+    rng = np.random.default_rng(3)
+    middle = rng.random(4)
+    normals = rng.normal(size=(1 if with_ball else 2, 4))
+    slabs = [(a, float(a @ middle) - width, float(a @ middle) + width) for a in normals]
+    region = ConvexRegion(np.zeros(4), np.ones(4), slabs, (middle + 0.1, 0.4) if with_ball else None)
+    for scale in (1e-300, 1e-7, 1.0, 1e4):
+        for _ in range(5):
+            q = scale * rng.normal(size=4)
+            bound, x = _largest(region, q)
+            size = float(np.abs(q).sum())
+            assert abs(bound - region.linear_maximum(q)[0]) <= 1e-9 * size
+            assert abs(float(q @ x) - bound) <= 1e-9 * size
+            assert float(q @ middle) <= bound
