@@ -5,7 +5,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mtpfast import FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, minimum_poisoning, poison, question
+from mtpfast.arrays.checks import as_theta
 from mtpfast.arrays.labels import Classes
+from mtpfast.attacks.damage import damage
 from mtpfast.minimum import minimum
 
 
@@ -95,3 +97,15 @@ def test_signs_and_labels_are_each_others_inverse(values):
 def test_labels_that_are_none_of_the_two_are_named(y, message):
     with pytest.raises(ValueError, match=message):
         Classes(np.array(["ham", "spam"])).signs(y, n_rows=2)
+
+
+@pytest.mark.parametrize("X", [np.zeros(5), None, 3.0])
+def test_what_is_no_table_is_named_by_a_search_for_damage(X):
+    with pytest.raises(ValueError, match="X: Expected 2D array"):
+        damage(X, np.ones(5), budget=1)
+
+
+@pytest.mark.parametrize("target", [np.array([1j, 0.0]), np.array(["1", "0"]), (np.array([1j]), 0.0)])
+def test_a_target_is_made_of_real_numbers(target):
+    with pytest.raises(TypeError, match="target must hold real numbers, got"):
+        as_theta(target)

@@ -95,6 +95,9 @@ def as_theta(model, n_features: int | None = None, name: str = "target") -> np.n
     anything that carries scikit-learn's ``coef_`` and ``intercept_``."""
     if hasattr(model, "coef_") and hasattr(model, "intercept_"):
         model = (model.coef_, model.intercept_)
+    for part in model if isinstance(model, (tuple, list)) else [model]:
+        if isinstance(part, np.ndarray) and part.dtype.kind not in "fiubO":
+            raise TypeError(f"{name} must hold real numbers, got {part.dtype}")
     if isinstance(model, np.ndarray) and model.ndim == 1:
         theta = model.astype(np.float64)
     elif isinstance(model, (tuple, list)) and len(model) == 2:

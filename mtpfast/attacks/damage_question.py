@@ -80,7 +80,8 @@ def read_damage_question(
     eval_sets=None,
 ) -> DamageQuestion:
     """The question in what users hand in, labels as -1 and +1."""
-    asked = read_question(X, y, np.zeros(np.shape(X)[1] + 1), objective, feasible_set, sample_weight, 0.0)
+    X = check_X(X)
+    asked = read_question(X, y, np.zeros(X.shape[1] + 1), objective, feasible_set, sample_weight, 0.0)
     X, y, weight = asked.X, asked.y, asked.sample_weight
     if (X_eval is None) != (y_eval is None):
         raise ValueError("X_eval and y_eval must be given together")

@@ -148,7 +148,8 @@ def is_space(value) -> bool:
 def as_space(value):
     """The value, if it is a :class:`Space`; TypeError, naming the argument, if not."""
     if not is_space(value):
-        raise TypeError(f"feasible_set must be a FeatureSpace, a CandidatePool or None, got {type(value).__name__}")
+        some = "FeatureSpace, CandidatePool, Ball, ..."
+        raise TypeError(f"feasible_set must be a space ({some}) or None, got {type(value).__name__}")
     return value
 
 
