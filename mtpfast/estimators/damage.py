@@ -33,7 +33,7 @@ class DamagePoisoner(Poisoner):
     Parameters
     ----------
     loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows, feasible_set
-        The victim and its points, as in :class:`ModelTargetedPoisoner`. Built-in losses only.
+        The victim and its points, as in :class:`ModelTargetedPoisoner`.
     budget : int or float, default=0.03
         Points, or below 1 a share of the clean rows (rounded down).
     metric : str or callable, default="error"
