@@ -11,8 +11,7 @@ __all__ = ["Damage"]
 class Damage:
     """A metric of the clean victim and of the poisoned one, on the rows aimed at and on every evaluation set.
 
-    Both models were trained to the end. The damage is *found*: no smaller damage is claimed to be the most that so
-    many points can do.
+    Both models were trained to the end. The damage is *found*: that so many points can do no more is not claimed.
 
     Attributes
     ----------
