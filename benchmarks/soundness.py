@@ -284,7 +284,7 @@ def judge(seed: int, check: bool | None = None) -> dict:
         scores = np.abs(problem.X) @ np.abs(theta[:-1]) + abs(theta[-1])
         if not problem.away(theta, best) <= BROKEN or not np.max(scores) > FLAT:
             return {**row, "untrained": 1}
-        hit = np.linalg.norm(theta - best) <= hit_radius(theta, problem.space)
+        hit = np.linalg.norm(theta - best) <= hit_radius(theta, problem.space, problem.conv["fit_intercept"])
         asked = dict(loss=problem.loss, feasible_set=problem.space, sample_weight=problem.weight, **problem.conv)
         exact = minimum_poisoning(problem.X, problem.y, target, integer=problem.whole_counts, **asked)
         online = poison(problem.X, problem.y, target, max_points=15, tol=1e-6, **asked)

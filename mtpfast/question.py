@@ -109,7 +109,10 @@ def ask(X, y, sample_weight, target, objective: Objective, feasible_set=None, ma
         feasible_set = _box_around(X)
     as_space(feasible_set).check(d)
     return Question(
-        X, y, sample_weight, Goal(theta, objective, feasible_set, hit_radius(theta, feasible_set), margin_tol)
+        X,
+        y,
+        sample_weight,
+        Goal(theta, objective, feasible_set, hit_radius(theta, feasible_set, objective.fit_intercept), margin_tol),
     )
 
 
@@ -209,7 +212,7 @@ class Problem(Question):
 def moved_to(problem: Problem, theta, tol=0.0, margin_tol=None) -> Problem:
     """The same question for another model, or with the clean rows seen from a whole ball."""
     margin_tol = problem.margin_tol if margin_tol is None else margin_tol
-    radius = hit_radius(theta, problem.feasible_set)
+    radius = hit_radius(theta, problem.feasible_set, problem.objective.fit_intercept)
     moved = replace(problem, goal=replace(problem.goal, theta_target=theta, tol=radius, margin_tol=margin_tol))
     if tol > 0.0:
         clean = proof = moved.clean_gradient(tol)

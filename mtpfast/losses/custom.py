@@ -103,6 +103,24 @@ def _at(function, margin):
         return np.asarray(function(np.asarray(margin, dtype=float)), dtype=float)
 
 
+def _jump(loss, i):
+    """The margin between grid points i and i + 1 where the derivative jumps, or None.
+
+    Halved 40 times to where most of the rise is: a continuous derivative keeps next to nothing of it, a jump all.
+    """
+    low, high = float(GRID[i]), float(GRID[i + 1])
+    ends = [float(loss.derivative(np.array(m))) for m in (low, high)]
+    whole = ends[1] - ends[0]
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        there = float(loss.derivative(np.array(middle)))
+        if there - ends[0] > ends[1] - there:
+            high, ends[1] = middle, there
+        else:
+            low, ends[0] = middle, there
+    return high if ends[1] - ends[0] > max(0.01 * whole, 1e-9) else None
+
+
 def _rebuild_custom(value, derivative, second_derivative, name):
     loss = CustomLoss(value, derivative, second_derivative, name=name)
     loss.examine()
@@ -187,6 +205,9 @@ def custom(
     rise, step = np.diff(v), np.diff(GRID)
     if np.any(rise < g[:-1] * step - scale[:-1]) or np.any(rise > g[1:] * step + scale[1:]):
         raise ValueError(f"the derivative of loss {name!r} does not belong to its value")
+    jump = _jump(loss, int(np.argmax(np.diff(g))))
+    if jump is not None:
+        raise ValueError(f"the derivative of loss {name!r} jumps at margin {jump:.6g}: a kink is the hinge's alone")
     if np.any(bend < -1e-12):
         raise ValueError(f"the second_derivative of loss {name!r} must be at least 0, got {np.min(bend):g}")
     loss.examine()

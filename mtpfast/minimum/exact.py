@@ -9,7 +9,7 @@ import numpy as np
 
 from mtpfast.question import Problem, moved_to
 
-from .found import Found, unattainable
+from .found import BEYOND, Found, unattainable
 from .plan import minimum_over_pool, place_at_the_edge, place_whole, program_for, program_of
 
 __all__ = ["cheapest_scale", "exact_minimum"]
@@ -21,7 +21,10 @@ def exact_minimum(problem: Problem, integer=True) -> Found:
     if found is None:
         found = _exact_space(problem, integer)
         found = replace(found, points=problem.canonical(found.points))
-    return found
+    if found.n_points <= BEYOND:
+        return found
+    message = f"the target takes {found.n_points:.3g} points, too many to list"
+    return replace(found, points=[], labels=[], counts=[], exact=False, residual=None, message=message)
 
 
 def _exact_space(problem: Problem, integer) -> Found:

@@ -233,7 +233,7 @@ class Certificate:
             margin_tol=self.margin_tol,
             tol=self.tol,
             direction=self.direction,
-            compact=self.tol <= hit_radius(self.theta_target, self.feasible_set),
+            compact=self.tol <= hit_radius(self.theta_target, self.feasible_set, self.objective.fit_intercept),
         )
         value, rounding = prove(clean, self.direction, self.goal)
         n_poison = whole(value)

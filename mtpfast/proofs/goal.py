@@ -19,11 +19,11 @@ BLUR = 1e-15  # of a score
 MARGIN_TOL = 1e-6  # rows this near to the kink of the hinge count as on it, unless the user says otherwise
 
 
-def hit_radius(theta, feasible_set) -> float:
+def hit_radius(theta, feasible_set, fit_intercept=True) -> float:
     """The l2 distance within which ``theta`` counts as hit: a bound for the target holds for all models so near.
 
-    ``1e-6 |S theta| / max S`` with ``S_j`` the largest size of feature j in the feasible set, 1 for the intercept: the
-    scores of a model so near differ by a part in 1e6, whatever the units of the features are.
+    ``1e-6 |S theta| / max S`` with ``S_j`` the largest size of feature j in the feasible set, 1 for the intercept, if
+    there is one: the scores of a model so near differ by a part in 1e6, whatever the units of the features.
     """
     if not feasible_set.is_finite:
         regions = feasible_set.regions(len(theta) - 1).values()
@@ -31,7 +31,9 @@ def hit_radius(theta, feasible_set) -> float:
         size = np.append(np.max(ends, axis=0), 1.0)
     else:
         size = feasible_set.largest()
-    largest = float(np.max(size))
+    if not fit_intercept:
+        size = np.append(size[:-1], 0.0)
+    largest = float(np.max(size)) or 1.0
     return NEAR * float(np.linalg.norm(size / largest * theta))
 
 

@@ -477,7 +477,11 @@ class PoisoningResult:
     def __repr__(self) -> str:
         goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"
         radius = getattr(self.certificate, "tol", 0.0)  # the bound may be for another goal than the attack
-        exact = radius <= hit_radius(self.theta_target, self.certificate.feasible_set) if radius > 0.0 else True
+        exact = (
+            radius <= hit_radius(self.theta_target, self.certificate.feasible_set, self.objective.fit_intercept)
+            if radius > 0.0
+            else True
+        )
         proved = "exactly the target" if exact else f"distance <= {radius:g}"
         bound = f"lower bound {self.lower_bound}" if self.lower_bound < NEVER else "no number of points suffices"
         return (

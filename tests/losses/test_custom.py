@@ -269,3 +269,14 @@ def test_a_broken_numba_is_told_and_a_missing_one_is_not(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", types.ModuleType("numba"))
     with pytest.warns(UserWarning, match="compile these functions of loss 'broken'.*value: .*no attribute 'vectorize'"):
         custom(log_value, log_derivative, name="broken")
+
+
+def test_a_kink_is_refused_and_named():
+    """The hinge as a custom loss: its derivative jumps at margin 1; a steep bend, a hundredth wide, is none."""
+    with pytest.raises(ValueError, match=r"jumps at margin 1\b"):
+        custom(lambda m: np.maximum(0.0, 1.0 - m), lambda m: np.where(m < 1.0, -1.0, 0.0), name="kinked")
+
+    def value(m):
+        return 0.0 if m > 1.0 else 50.0 * (1.0 - m) ** 2 if m > 0.99 else 0.995 - m
+
+    custom(value, lambda m: min(0.0, max(-1.0, 100.0 * (m - 1.0))), name="smoothed hinge")

@@ -185,3 +185,15 @@ def test_the_cone_solver_agrees_with_highs_and_with_the_ball_in_closed_form():
         assert_allclose(-found.fun, q @ center + radius * np.linalg.norm(q), rtol=1e-8, atol=1e-8)
     infeasible = solve_cone(np.ones(2), np.array([[1.0, 1.0]]), [-1.0], None, None, [(0.0, 5.0)] * 2, [])
     assert infeasible.status == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_verify_agrees_on_a_slab_without_width(seed):
+    """low = high: two planes that touch are one slab to the check, so no rounding takes a point off it."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.random((40, 3)), np.where(rng.random(40) < 0.5, 1.0, -1.0)
+    slab = Slab([0.6, -0.8, 0.5], 0.2, 0.2, lower=0.0, upper=1.0)
+    target = rng.normal(size=4)
+    for loss in ("hinge", "squared_hinge", "log_loss"):
+        result = poison(X, y, (target[:-1], target[-1]), loss=loss, C=1.0, feasible_set=slab, max_points=5)
+        assert not result.verify(X, y).failed

@@ -39,7 +39,7 @@ class PoolProgram:
         self.clean, self.theta, self.objective = clean, theta, objective
         self.d = d = len(theta) - 1
         self.one = objective.one
-        self.near = clean.k * hit_radius(theta, pool)  # residual of what counts as a hit
+        self.near = clean.k * hit_radius(theta, pool, objective.fit_intercept)  # residual of what counts as a hit
         self.X = pool.X
         signs = pool.signs()
         n = self.X.shape[0]
