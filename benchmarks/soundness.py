@@ -15,7 +15,8 @@ the target, handed over as the fitted estimator. So k points reach it, and these
   hit: no further from the target than :func:`mtpfast.proofs.goal.hit_radius`. (``beyond``: the same where the trainer
   left the
   target further off than that. Such a bound is not false, for k points do not reach what it speaks of.)
-* ``unattainable``: the status, or a lower bound that says "never", wherever the trainer left the target;
+* ``unattainable``: the status, or a lower bound that says "never", where the trainer left the target within
+  :data:`COARSE` of the optimum, relative: what the message allows a trainer. (Further off: ``beyond``.)
 * ``reached``: the status, where an independent retraining ends further from the target than :data:`HIT`, relative;
 * ``verify``: :class:`VerificationError` for a result that none of the above finds fault with (every tenth problem);
 * ``error``: any exception but a ValueError that names what is out of range.
@@ -52,7 +53,7 @@ from mtpfast.proofs.goal import hit_radius
 from mtpfast.training.victim import refit
 
 HIT = 1e-5  # relative l2 distance after the judge's own retraining, which is itself no nearer than 1e-6
-BROKEN = 1e-2
+BROKEN, COARSE = 1e-2, 1e-3
 FLAT = 1e-9  # the largest score of a model that is none
 NEVER = 2**63 - 1
 LOSSES = ("hinge", "squared_hinge", "log_loss")
@@ -297,7 +298,7 @@ def judge(seed: int, check: bool | None = None) -> dict:
     if problem.k < bound < NEVER:
         found["bound" if hit else "beyond"] = 1
     if exact.status == "unattainable" or bound == NEVER:
-        found["unattainable"] = 1
+        found["unattainable" if problem.away(theta, best) <= COARSE else "beyond"] = 1
     for result in (exact, online):
         if result.status != "reached" or result.stop == "loss_difference":
             continue
