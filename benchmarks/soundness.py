@@ -44,6 +44,7 @@ import numpy as np
 import report
 from joblib import Parallel, delayed
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC, LinearSVC
 
@@ -165,7 +166,11 @@ class Problem:
     def target(self):
         """The target as its trainer leaves it, its ``theta``, and that of the optimum."""
         X, y, c = self.data(self.points, self.labels, np.ones(self.k))
-        best = refit(X, y, self.objective, sample_weight=c, tol=1e-13).theta
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", ConvergenceWarning)
+            best = refit(X, y, self.objective, sample_weight=c, tol=1e-13).theta
+        if told:  # what the optimum is, is not known
+            return best, best, np.full_like(best, np.nan)
         model = None if self.trainer == "exact" else self._trainer()
         if model is None:
             return best, best, best

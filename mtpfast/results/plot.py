@@ -4,7 +4,7 @@ import numpy as np
 
 from mtpfast.proofs.bounds import NEVER
 
-__all__ = ["plot"]
+__all__ = ["plot", "plot_guarantee"]
 
 
 def plot(result, what=None, axes=None, **options):
@@ -18,6 +18,19 @@ def plot(result, what=None, axes=None, **options):
     draw = _path if len(np.atleast_1d(result.history.get("n_points", ()))) > 1 else _points
     axes = _axes(2) if axes is None else axes
     return draw(result, *axes)
+
+
+def plot_guarantee(guarantee, axes=None):
+    """Error against insertions; see :meth:`mtpfast.Guarantee.plot`."""
+    axes = _axes(1) if axes is None else axes
+    for bound, label in ((guarantee.upper_bound, "attacked: found"), (guarantee.lower_bound, "certified: at most")):
+        known = np.sort(bound[bound < NEVER])
+        share = np.arange(1, len(known) + 1) / len(bound)
+        axes.step(np.append(0, known), np.append(guarantee.clean_error, share), where="post", label=label)
+    axes.axhline(guarantee.clean_error, color="0.5", linewidth=0.8, linestyle=":", label="clean")
+    axes.set(xlabel="inserted points", ylabel="error", ylim=(0, 1), xlim=(0, None))
+    axes.legend(frameon=False)
+    return axes.figure
 
 
 def _axes(n):

@@ -11,6 +11,7 @@ import numpy as np
 from mtpfast.arrays.checks import check_sample_weight, check_X
 from mtpfast.arrays.frames import column_names, is_frame
 from mtpfast.arrays.labels import Classes
+from mtpfast.arrays.rounding import gamma
 from mtpfast.arrays.rows import stack
 from mtpfast.preprocessing.codecs import as_raw, codec_of
 from mtpfast.preprocessing.steps import to_matrix
@@ -73,6 +74,15 @@ class Audit:
     def sizes(self) -> np.ndarray:
         """The largest size of every feature in the clean data; 1 for the intercept."""
         return np.append(np.max(np.abs(extent(self.X)), axis=0), 1.0)
+
+    @cached_property
+    def blur(self) -> float:
+        """What rounding makes of a sum of losses: every margin is off by ``gamma (|w| . |x| + |b|)``, which the loss
+        passes on by its steepest slope."""
+        points = np.append(np.max(np.abs(extent(self.result.points)), axis=0), 1.0) if len(self.counts) else 0.0
+        largest = float(np.maximum(self.sizes, points) @ np.abs(self.result.theta))
+        slope = float(-self.objective.loss.derivative(np.array(-largest)))
+        return gamma(len(self.sizes) + 8) * slope * (1.0 + largest) * float(np.sum(self.training.c))
 
     @cached_property
     def training(self) -> Training:
