@@ -204,10 +204,10 @@ def retrained(problem: Problem, points, labels, counts):
     one = 1.0 if objective.fit_intercept else 0.0
     A = y[:, None] * np.column_stack([X / s, np.full(len(y), one)])
     penalty = np.concatenate([np.full(X.shape[1], k / s**2), [k * objective.r]])
-    if problem.loss == "hinge":
-        theta, good = _hinge_dual(A, c, penalty)
-    else:
-        theta, good = _newton(A, c, penalty, problem.loss)
+    try:
+        theta, good = _hinge_dual(A, c, penalty) if problem.loss == "hinge" else _newton(A, c, penalty, problem.loss)
+    except (ValueError, np.linalg.LinAlgError):  # the judge's own solver overflowed
+        theta, good = np.zeros(A.shape[1]), False
     return theta / np.concatenate([np.full(X.shape[1], s), [1.0]]), good
 
 
