@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import lsq_linear
 
 from mtpfast.arrays.rounding import gamma
 from mtpfast.losses.objective import Objective
+from mtpfast.minimum.programs.highs import solve_lp
 from mtpfast.proofs.clean_pass import blocks, clean_gradient
 
 __all__ = ["Measured", "Training", "measure"]
@@ -32,6 +32,7 @@ __all__ = ["Measured", "Training", "measure"]
 DENSE_HESSIAN = 2500  # features up to which Newton's equations are formed
 MOST_SHARES = 4 * 10**7  # entries of the rows on the margin, held dense
 MOST_PASSES = 60
+SETTLED = 1e-9  # relative: Newton's method stops, or need not begin, so near to the minimiser
 BETWEEN = 1e-9  # a share this near to 0 or 1 is 0 or 1
 
 
@@ -77,13 +78,11 @@ def measure(training: Training, theta, margin_tol) -> Measured | None:
     that of the rows on the margin (hinge).
     """
     free = training.objective.fit_intercept and training.objective.r == 0.0
+    # with a free intercept (1) says nothing of it
+    measured, step = (None, None) if free else _prove(training, theta, margin_tol)
     if not training.objective.loss.kinked:
-        if training.X.shape[1] <= DENSE_HESSIAN:
-            return _newton(training, theta)
-        return None if free else _prove(training, theta, margin_tol)[0]
-    if free:
-        return None  # nothing says how far the intercept is
-    measured, step = _prove(training, theta, margin_tol)
+        close = measured is not None and measured.error <= SETTLED * float(np.linalg.norm(theta))
+        return measured if close or training.X.shape[1] > DENSE_HESSIAN else _newton(training, theta)
     if step is not None and np.any(step):
         closer, _ = _prove(training, theta + step, margin_tol)
         if closer is not None and (measured is None or closer.error < measured.error):
@@ -144,19 +143,29 @@ def _margins(rows, labels, theta):
 
 
 def _shares(pulls, rest):
-    """t in [0, 1] with little ``rest - pulls' t``; None where the rows are too many."""
+    """t in [0, 1] that leave the least sum of ``|rest - pulls' t|``; None where the rows are too many.
+
+    A linear program: at a vertex no more shares lie strictly between 0 and 1 than there are features.
+    """
     m = pulls.shape[0]
     if not m:
         return np.zeros(0)
     used = np.flatnonzero(pulls.getnnz(axis=0))
     if m * len(used) > MOST_SHARES:
         return None
-    A = pulls[:, used].toarray().T
-    t = np.clip(lsq_linear(A, rest[used], (0.0, 1.0), tol=1e-12).x, 0.0, 1.0)
+    A, b = pulls[:, used].T.tocsr(), rest[used]
+    size = max(float(np.max(np.abs(b), initial=0.0)), np.finfo(float).tiny)
+    cost = np.append(np.zeros(m), np.ones(2 * len(used)))
+    left = sp.identity(len(used), format="csr") * size  # what is left over, in units of its largest entry
+    bounds = np.column_stack([np.zeros(len(cost)), np.append(np.ones(m), np.full(2 * len(used), np.inf))])
+    res = solve_lp(cost, None, None, sp.hstack([A, left, -left], format="csr"), b, bounds)
+    if res.x is None:
+        return None
+    t = np.clip(res.x[:m], 0.0, 1.0)
     t[t <= 1e-7], t[t >= 1.0 - 1e-7] = 0.0, 1.0
-    held = (t > 0.0) & (t < 1.0)
-    if np.any(held):  # to the last digits
-        t[held] += np.linalg.lstsq(A[:, held], rest[used] - A @ t, rcond=1e-12)[0]
+    held = np.flatnonzero((t > 0.0) & (t < 1.0))
+    if len(held):  # to the last digits
+        t[held] += np.linalg.lstsq(A[:, held].toarray(), b - A @ t, rcond=1e-12)[0]
     return np.clip(t, 0.0, 1.0)
 
 
@@ -169,7 +178,7 @@ def _newton(training: Training, theta):
         if not training.objective.fit_intercept:
             step[-1] = 0.0
         length, size = float(np.linalg.norm(step)), float(np.linalg.norm(theta))
-        if length <= 1e-9 * size or (length <= 1e-7 * size and length >= 0.5 * last):
+        if length <= SETTLED * size or (length <= 1e-7 * size and length >= 0.5 * last):
             theta = theta + step  # the last step is a hundred times smaller than what it is compared with
             return Measured(theta, length)
         last, slope, t = length, float(gradient @ step), 1.0
