@@ -55,6 +55,7 @@ ROOMS = {
         "minimum",
     },
     "guarantee": {"arrays", "losses", "spaces", "proofs", "training", "oracle", "results", "question"},
+    "defences": {"arrays", "losses", "spaces", "training", "preprocessing"},
     "verification": {"arrays", "losses", "spaces", "proofs", "preprocessing", "results"},
     "estimators": {
         "arrays",
