@@ -1,4 +1,7 @@
-"""Pictures of the tables in benchmarks/results: python benchmarks/plot.py [folder]. Needs matplotlib."""
+"""Pictures of the tables in benchmarks/results: python benchmarks/plot.py [folder]. Needs matplotlib.
+
+Drawn are the attacks of run.py (points found and proved, by target) and the steps of refit.py; other files have none.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,12 @@ import numpy as np
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def experiment(path: Path):
+def experiment(name, tables):
     """Bars per target: paper's bound, certified bound, whole minimum, Algorithm 1."""
-    tables = list(json.loads(path.read_text())["tables"].values())
-    runs, exact = tables[0], tables[1] if len(tables) > 1 else []
+    runs = next((rows for title, rows in tables.items() if title.startswith("Algorithm 1 to D")), None)
+    if not runs:
+        return None
+    exact = next((rows for title, rows in tables.items() if title.startswith("Exactly the target")), [])
     names = [f"{row['target'].split(':')[0]}\n{row['loss']}" for row in runs]
     series = {"paper's bound": [row["paper's bound"] for row in runs]}
     if len(exact) == len(runs):
@@ -31,14 +36,13 @@ def experiment(path: Path):
         axes.bar(np.arange(len(runs)) + (i - (len(series) - 1) / 2) * width, values, width, label=label)
     axes.set_xticks(np.arange(len(runs)), names, fontsize="small")
     axes.set_ylabel("points")
-    axes.set_title(f"{path.stem}: what is proved, and what was found")
+    axes.set_title(f"{name}: what is proved, and what was found")
     axes.legend()
     return figure
 
 
-def refits(path: Path):
+def refits(tables):
     """Milliseconds a step against the number of rows."""
-    tables = json.loads(path.read_text())["tables"]
     rows = next((table for title, table in tables.items() if title.startswith("Cost per step")), None)
     if not rows:
         return None
@@ -54,7 +58,8 @@ def refits(path: Path):
 
 def main(folder=RESULTS):
     for path in sorted(Path(folder).glob("*.json")):
-        figure = refits(path) if path.stem.startswith("refit") else experiment(path)
+        tables = json.loads(path.read_text(encoding="utf-8")).get("tables", {})
+        figure = refits(tables) or experiment(path.stem, tables)
         if figure is not None:
             figure.savefig(path.with_suffix(".png"), dpi=120)
             print(path.with_suffix(".png"))

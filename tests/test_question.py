@@ -78,6 +78,15 @@ def test_a_tradeoff_solves_the_exact_minimum_once(data, monkeypatch, loss):
         assert_array_equal(one.theta, other.theta)
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+def test_a_tolerance_that_holds_every_model_takes_no_point(data, loss):
+    """However large: the clean model is in the ball (a multiplier of 0 has no logarithm)."""
+    X, y, target = data
+    attacker = MinimumPoisoner(loss, C=1.0, feasible_set=FeatureSpace(0.0, 1.0)).fit(X, y)
+    for result in attacker.tradeoff((target[:-1], target[-1]), [10.0, 1e3]):
+        assert (result.status, result.n_points, result.lower_bound) == ("reached", 0, 0)
+
+
 @pytest.mark.parametrize("values", [["ham", "spam"], [0, 1], [-1.0, 1.0], [True, False]])
 def test_signs_and_labels_are_each_others_inverse(values):
     classes = Classes.of(np.array(values * 2), 4)
