@@ -10,6 +10,7 @@ from types import ModuleType as _ModuleType
 __version__ = "0.3.0"
 
 __all__ = [
+    "AuditReport",
     "Ball",
     "CandidatePool",
     "DamagePoisoner",
@@ -23,6 +24,7 @@ __all__ = [
     "Slab",
     "TargetModel",
     "VerificationError",
+    "audit",
     "make_target",
     "max_loss_difference",
     "minimum_poisoning",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AuditReport": "reports.report",
     "Ball": "spaces.ball",
     "CandidatePool": "spaces.pool",
     "DamagePoisoner": "estimators",
@@ -43,6 +46,7 @@ _HOME = {
     "Slab": "spaces.slab",
     "TargetModel": "targets.flips",
     "VerificationError": "verification.report",
+    "audit": "reports.audit",
     "make_target": "targets.flips",
     "max_loss_difference": "oracle.search",
     "minimum_poisoning": "minimum.minimum",

@@ -72,7 +72,8 @@ ROOMS = {
         "attacks",
         "guarantee",
     },
-    "cli": {"mtpfast"},
+    "reports": {"mtpfast", "arrays", "preprocessing", "results"},
+    "cli": {"mtpfast", "reports"},
     "mtpfast": set(),
 }
 # Doors: what a result (or make_target) offers and does not need in order to be one is imported when it is called.

@@ -1,0 +1,342 @@
+"""How many inserted records make a pipeline misbehave, which, who would see them, and what is guaranteed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtpfast import DamagePoisoner, MinimumPoisoner
+
+from .measured import appended, flips_of, measured, refitted
+from .parts import OutOfTime, Parts, Progress
+from .question import METRICS, read_question
+from .report import AuditReport
+from .tables import one_line
+from .tree import Found, Tree
+
+__all__ = ["audit"]
+
+
+SHARES = {
+    "clean model": 0.05,
+    "damage curve": 0.35,
+    "fewest records": 0.2,
+    "label flips": 0.1,
+    "guarantee": 0.15,
+    "exact minimum": 0.05,
+    "defences": 0.1,
+}
+AGAIN = 4  # times that the goal is raised where the refitted pipeline falls short of it
+
+
+def audit(
+    pipeline,
+    X,
+    y,
+    X_test=None,
+    y_test=None,
+    *,
+    goal=None,
+    where=None,
+    rules=None,
+    budgets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.1),
+    sanitizers="default",
+    metric="error",
+    time_limit=None,
+    random_state=0,
+    verbose=1,
+    n_starts=2,
+    max_iter=150,
+    callback=None,
+) -> AuditReport:
+    r"""What inserted records can do to a pipeline: found, measured in the pipeline itself, and guaranteed.
+
+    .. math:: \max_{(x_j, y_j) \in F, \; j \le B} \; M\big( \mathrm{fit}(D \cup \{(x_j, y_j)\}) \big)
+
+    with D the table, F the records that it could hold, and M the share of wrong predictions among the rows aimed at.
+
+    Parameters
+    ----------
+    pipeline : Pipeline or linear classifier
+        As it is trained in practice; see :meth:`DamagePoisoner.from_estimator` for what is known. Only clones of it are
+        fitted.
+    X : DataFrame or array of shape (n_rows, n_columns)
+        The clean table, raw.
+    y : array-like of shape (n_rows,)
+        Two labels.
+    X_test, y_test : optional
+        A holdout on which everything is measured. The search never sees it: it aims at the training rows. Without it
+        the training rows are measured, and the report says so.
+    goal : dict, optional
+        A metric and its value, such as ``{"error": 0.5}``: the fewest records found that bring it there, and how many
+        cannot (proved).
+    where : str, mask or callable, optional
+        The rows aimed at: a pandas query on the columns, with the labels as ``y``; a boolean mask of X (a pair of
+        masks with X_test); or a function of ``(X, y)`` that returns one.
+    rules : mapping, optional
+        Rules on raw columns that inserted records keep; see :class:`mtpfast.preprocessing.rules.Rules`.
+    budgets : sequence of int or float
+        Numbers of records, or below 1 shares of the rows.
+    sanitizers : "default", "all", None, or sequence
+        Which checks are tried on the attack.
+    metric : {"error", "false_negative_rate", "false_positive_rate"}
+        False negatives are counted among the rows of the larger label.
+    time_limit : float, optional
+        Seconds for everything. Every part has a share; what did not come to its end says so in the report. What is
+        found then depends on the machine.
+    random_state : int, default=0
+    n_starts, max_iter : int
+        Of every search for damage, as in :class:`DamagePoisoner`.
+    verbose : int, default=1
+        A bar of progress on the standard error, if that is a terminal.
+    callback : callable, optional
+        Told a dict (``part``, ``share``, ``text``) again and again; returning True ends the audit as Ctrl-C does: the
+        report then holds what is done.
+
+    Returns
+    -------
+    AuditReport
+
+    Raises
+    ------
+    ValueError, TypeError
+        For input that cannot be audited, in one line: two labels are expected, values in every column, rows that
+        ``where`` selects, a goal that is not met already, a pipeline that fits.
+
+    Notes
+    -----
+    Every number of the curve is measured in a clone of the pipeline, fitted to the table with the records in it,
+    imputer, scaler and encoder included. What is found is found; what is proved is proved for the victim whose
+    imputer, scaler and encoder stay as the clean table made them, and the report says that too.
+
+    Complexity: about 200 trainings for every budget, three refits of the pipeline per budget for the label flips, and
+    a dozen passes over the table per row that is guaranteed.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from mtpfast import audit
+    >>> rng = np.random.default_rng(0)
+    >>> table = pd.DataFrame({"age": rng.integers(18, 80, 200), "debt": rng.normal(size=200).round(2)})
+    >>> late = np.where(table["debt"] + 0.02 * table["age"] + rng.normal(size=200) > 1, "yes", "no")
+    >>> pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    >>> report = audit(pipeline, table, late, where="age < 30", budgets=[0.05], sanitizers=None, n_starts=1, max_iter=40)
+    >>> row = report.to_frame().iloc[0]
+    >>> bool(row["attack"] > row["clean"]), len(report.records(0.05)) <= 10
+    (True, True)
+    """
+    question = read_question(
+        pipeline, X, y, X_test, y_test, goal=goal, where=where, rules=rules, budgets=budgets, metric=metric
+    )
+    parts = Parts(dict(SHARES), time_limit, Progress(verbose), callback)
+    try:
+        limits = {"n_starts": n_starts, "max_iter": max_iter, "random_state": random_state}
+        return _Audit(question, parts, sanitizers, limits).run()
+    finally:
+        parts.progress.close()
+
+
+class _Audit:
+    """The parts, and what one hands to the next."""
+
+    def __init__(self, question, parts, sanitizers, limits):
+        self.q, self.parts, self.sanitizers, self.limits = question, parts, sanitizers, limits
+        self.random_state = limits["random_state"]
+        self.found: list[Found] = []
+        self.fewest = self.guarantee = self.minimum = self.defences = None
+        self.flips: dict = {}
+        self.told: dict = {}
+
+    def run(self) -> AuditReport:
+        self._clean()
+        parts = self.parts
+        parts.run("damage curve", self._curve)
+        if self.q.goal is not None:
+            parts.run("fewest records", self._fewest)
+        parts.run("label flips", self._flips)
+        self.guarantee = parts.run("guarantee", self._guarantee)
+        self.minimum = parts.run("exact minimum", self._minimum)
+        if self.sanitizers is not None:
+            self.defences = parts.run("defences", self._defences)
+        return AuditReport.of(Tree(self).grown(), self)
+
+    # -- parts ----------------------------------------------------------------------------------------
+
+    def _clean(self):
+        """The clean pipeline and the attacker; what fails here is the user's input."""
+        q = self.q
+
+        def work(part):
+            try:
+                self.clean_model = q.fit(q.X, q.y)
+                self.clean = measured(q, self.clean_model)
+            except KeyboardInterrupt:
+                raise
+            except Exception as error:  # whatever a user's own pipeline raises
+                raise BadPipeline(
+                    f"the pipeline does not fit the table: {type(error).__name__}: {one_line(error)}"
+                ) from None
+            if q.goal is not None and self.clean.measured.value >= q.goal:
+                raise ValueError(
+                    f"goal is met already: {METRICS[q.metric]} {self.clean.measured.value:.4g} of the clean pipeline, "
+                    f"goal {q.goal:g}"
+                )
+            self.attacker = DamagePoisoner.from_estimator(q.pipeline, metric=q.metric, **self.limits)
+            self.attacker.fit(q.X, q.train.y)
+            return True
+
+        self.parts.begin_with("clean model", work)
+
+    def _search(self, part, run, asked):
+        """A search for damage within the part's time; Ctrl-C and time are told apart."""
+        parts, ended = self.parts, {}
+
+        def watch(state):
+            try:
+                parts.check(f"{METRICS[self.q.metric]} {100 * state['best']:.1f} % with {state['budget']:,} records")
+            except (OutOfTime, KeyboardInterrupt) as stop:
+                ended["by"] = stop
+                return True
+            return False
+
+        result = run(**asked, mask=self.q.train.aimed, callback=watch)
+        result = result[0] if isinstance(result, list) else result
+        if "by" in ended or result.status == "interrupted":
+            timed = isinstance(ended.get("by"), OutOfTime)
+            part.status = "not finished" if timed else "interrupted"
+        return result
+
+    def _measured(self, result):
+        return refitted(self.q, *result.poisoned(self.q.X, self.q.y)[:2])
+
+    def _curve(self, part):
+        before = None
+        for given, count in self.q.budgets:
+            result = self._search(part, self.attacker.curve, {"budgets": [count], "resume": before})
+            after = self._measured(result)
+            if self.found and after.train.value < self.found[-1].after.train.value:
+                kept = self.found[-1]  # fewer records do more in the pipeline itself, as the attacker sees it
+                result, after = kept.result, kept.after
+            self.found.append(Found(given, count, result, after))
+            before = result if result.n_points else None  # nothing is no start
+            if part.status != "done":
+                part.message = f"{len(self.found)} of {len(self.q.budgets)} budgets"
+                break
+        return True
+
+    def _fewest(self, part):
+        """The search's goal is raised until the pipeline itself, refitted, meets the goal on the measured rows."""
+        q, aim = self.q, self.q.goal
+        met = [found for found in self.found if found.after.measured.value >= q.goal]
+        best = min(met, key=lambda found: found.result.n_points) if met else None
+        if best is not None:
+            self.fewest = Found(None, best.result.n_points, best.result, best.after)
+        resume = best.result if best else None
+        for _ in range(AGAIN):
+            try:
+                asked = {"goal": aim, "resume": resume}
+                result = self._search(part, self.attacker.cheapest, asked)
+            except ValueError as error:
+                part.message = one_line(error)
+                if self.parts.left() == 0.0:
+                    part.status = "not finished"
+                break
+            after = self._measured(result)
+            if after.measured.value >= q.goal:
+                if self.fewest is None or result.n_points < self.fewest.result.n_points:
+                    self.fewest = Found(None, result.n_points, result, after)
+                break
+            if part.status != "done":
+                break
+            aim = min(1.0, aim + max(0.005, q.goal - after.measured.value))
+            resume = result
+        if self.fewest is not None:  # at a budget that holds them, too, they are what was found
+            for i, found in enumerate(self.found):
+                if self.fewest.result.n_points <= found.budget and found.after.measured.value < q.goal:
+                    self.found[i] = Found(found.given, found.budget, self.fewest.result, self.fewest.after)
+        return True
+
+    def _flips(self, part):
+        q, parts = self.q, self.parts
+        scores = None
+        if hasattr(self.clean_model, "decision_function"):
+            scores = np.asarray(self.clean_model.decision_function(q.X))
+        counts = sorted({found.result.n_points for found in self.found} - {0})
+        if self.fewest is not None:
+            counts = sorted({*counts, self.fewest.result.n_points})
+        other = np.where(q.train.y == q.classes[0], q.classes[1], q.classes[0])
+        for i, k in enumerate(counts):
+            best = None
+            for way, rows in flips_of(q, k, scores, self.random_state).items():
+                parts.check(f"{k:,} of them", i / len(counts))
+                after = refitted(q, *appended(q, _rows_of(q.X, rows), other[rows]))
+                if best is None or after.train.value > best[1].train.value:
+                    best = way, after
+            self.flips[k] = best
+        return True
+
+    def _guarantee(self, part):
+        """Lower bounds for the rows aimed at, those that the clean model is surest of first."""
+        q, parts, ended = self.q, self.parts, {}
+        which = np.flatnonzero(q.counted)
+        rows = _rows_of(q.measured.X, which)
+        labels = np.asarray(q.measured.y)[which]
+        scores = np.abs(self.attacker.decision_function(rows))
+        order = np.argsort(-scores, kind="stable")
+
+        def watch(n_done, n_rows, seconds):
+            try:
+                parts.check(f"{n_done:,} of {n_rows:,} rows", n_done / n_rows)
+            except (OutOfTime, KeyboardInterrupt) as stop:
+                ended["by"] = stop
+                raise KeyboardInterrupt from None
+
+        try:
+            guarantee = self.attacker.certify(
+                rows, labels, budgets=[count for _, count in q.budgets], attack=False, rows=order, callback=watch
+            )
+        except ValueError as error:
+            self.told["not proved"] = part.message = one_line(error).removeprefix("no guarantee can be proved: ")
+            part.status = "not proved"
+            return None
+        if np.any(guarantee.status == "interrupted"):
+            part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
+            done = int(np.sum(guarantee.status != "interrupted"))
+            part.message = f"{done:,} of {len(which):,} rows; nothing is claimed of the others"
+        return guarantee
+
+    def _minimum(self, part):
+        """The fewest records that make exactly the model of the headline, where a program can say so."""
+        shown = self.headline
+        if shown is None:
+            part.status = "not started"
+            return None
+        try:
+            attacker = MinimumPoisoner.from_estimator(self.q.pipeline).fit(self.q.X, self.q.train.y)
+            return attacker.attack((shown.result.coef_, shown.result.intercept_))
+        except ValueError as error:
+            self.told["no minimum"] = part.message = one_line(error)
+            part.status = "not proved"
+            return None
+
+    def _defences(self, part):
+        part.status, part.message = "not started", "no sanitiser is there"
+        return None
+
+    @property
+    def headline(self):
+        """What the first sentence speaks of: the fewest records for the goal, or the largest budget."""
+        if self.fewest is not None:
+            return self.fewest
+        done = [found for found in self.found if found.result.n_points]
+        return done[-1] if done else None
+
+
+class BadPipeline(ValueError):
+    """A user's pipeline does not fit its own table."""
+
+
+def _rows_of(X, rows):
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]

@@ -1,0 +1,224 @@
+"""The audit: what its report says, a script that only uses scikit-learn finds as well."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from mtpfast import audit
+from mtpfast.reports.tables import usual_pipeline
+from mtpfast.reports.tree import fewer_than
+
+QUICK = {"n_starts": 1, "max_iter": 30, "verbose": 0, "sanitizers": None}
+WHERE = "age < 40 and work != 'state'"
+
+
+def table_of(n=240, seed=0):
+    """Ages, debts with gaps, three kinds of work, and who pays late."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "age": rng.integers(18, 70, n),
+            "debt": np.where(rng.random(n) < 0.05, np.nan, rng.normal(size=n).round(2)),
+            "work": rng.choice(["private", "state", "none"], n),
+        }
+    )
+    score = table["debt"].fillna(0.0) - 0.04 * (table["age"] - 44) + 0.8 * (table["work"] == "none")
+    return table, pd.Series(np.where(score + rng.normal(size=n) > 0.0, "late", "paid"), name="state")
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, y = table_of()
+    return X[:160], y[:160], X[160:].reset_index(drop=True), y[160:].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def report(data):
+    X, y, X_test, y_test = data
+    pipeline = usual_pipeline(X, "linear_svc", C=0.01)
+    return audit(pipeline, X, y, X_test, y_test, where=WHERE, goal={"error": 0.5}, budgets=[4, 0.1], **QUICK)
+
+
+def error_by_hand(pipeline, X, y, inserted, label, X_test, y_test, rows):
+    """scikit-learn alone: append, fit, count."""
+    X_mod = pd.concat([X, inserted.drop(columns=label)], ignore_index=True)
+    y_mod = pd.concat([y, inserted[label]], ignore_index=True)
+    fitted = clone(pipeline).fit(X_mod, y_mod)
+    return float(np.mean(fitted.predict(X_test[rows]) != y_test[rows]))
+
+
+def test_the_numbers_are_those_of_scikit_learn_on_the_inserted_records(report, data):
+    """Of the curve at every budget, of the fewest records, and of the clean pipeline: equal, not nearly."""
+    X, y, X_test, y_test = data
+    pipeline = usual_pipeline(X, "linear_svc", C=0.01)
+    rows = X_test.eval(WHERE, engine="python")
+    assert 5 < rows.sum() < len(rows)
+    frame = report.to_frame()
+    for budget, line in frame.iterrows():
+        inserted = report.records(budget)
+        assert len(inserted) == line["records"] <= {4: 4, 0.1: 16}[budget]
+        assert line["attack"] == error_by_hand(pipeline, X, y, inserted, "state", X_test, y_test, rows)
+        assert line["everyone"] == error_by_hand(pipeline, X, y, inserted, "state", X_test, y_test, rows | True)
+        assert line["clean"] == error_by_hand(pipeline, X, y, inserted[:0], "state", X_test, y_test, rows)
+    fewest = report.tree["fewest"]
+    inserted = report.records()
+    assert len(inserted) == fewest["records"] == report.fewest.n_points
+    value = error_by_hand(pipeline, X, y, inserted, "state", X_test, y_test, rows)
+    assert fewest["attack"]["measured"]["value"] == value >= 0.5
+    n = int(rows.sum())
+    assert fewest["attack"]["measured"]["rows"] == n
+    assert fewest["attack"]["measured"]["standard_error"] == pytest.approx(np.sqrt(value * (1 - value) / n), rel=1e-12)
+
+
+def test_inserted_records_could_be_in_the_table(report, data):
+    """Of its columns and dtypes, whole ages, known kinds of work, nothing missing, no number beyond the clean ones."""
+    X = data[0]
+    inserted = report.records(0.1)
+    assert inserted.columns.tolist() == [*X.columns, "state"]
+    assert inserted[X.columns].dtypes.equals(X.dtypes)
+    assert not inserted.isna().any().any()
+    assert set(inserted["work"]) <= set(X["work"])
+    assert inserted["age"].between(X["age"].min(), X["age"].max()).all()
+    assert inserted["debt"].between(X["debt"].min(), X["debt"].max()).all()
+
+
+def test_what_is_proved_is_below_what_is_found(report):
+    """Certified error bounds the attack at every budget; the fewest found are not fewer than is proved."""
+    frame = report.to_frame()
+    assert (frame["certified"] >= frame["attack"]).all()
+    assert frame["certified"].min() < 1.0  # it says something
+    proof = report.tree["proof"]
+    assert proof["proved"]
+    assert 2 <= proof["fewer_than"] <= report.fewest.n_points
+    assert f"proved: fewer than {proof['fewer_than']} cannot" in report.summary
+
+
+@pytest.mark.parametrize(
+    "bounds, goal, expected",
+    [
+        ([5, 1, 9, 3], 0.5, 3),
+        ([5, 1, 9, 3], 0.51, 5),
+        ([5, 1, 9, 3], 0.25, 1),
+        ([0, 0, 7], 2 / 3, 0),
+        ([4] * 10, 0.3, 4),
+    ],
+)
+def test_fewer_than_counts_rows(bounds, goal, expected):
+    """k records have the rows of bound <= k wrong at most: the least k for ``goal`` is an order statistic."""
+    assert fewer_than(bounds, goal) == expected
+    assert np.mean(np.array(bounds) <= expected) >= goal
+    assert np.mean(np.array(bounds) <= expected - 1) < goal
+
+
+def test_no_bound_is_claimed_where_none_can_be_proved(data):
+    """With class_weight="balanced" every point changes every weight: the report says "not proved", and why."""
+    X, y, *_ = data
+    pipeline = usual_pipeline(X, "logistic", C=0.1, class_weight="balanced")
+    report = audit(pipeline, X, y, budgets=[4], **QUICK)
+    assert "not proved" in report.summary
+    assert "balanced" in report.summary
+    assert report.guarantee is None
+    assert report.minimum is None
+    assert report.tree["proof"]["fewer_than"] is None
+    assert report.to_frame()["certified"].isna().all()
+    assert {"guarantee": "not proved", "exact minimum": "not proved"}.items() <= {
+        part["name"]: part["status"] for part in report.tree["parts"]
+    }.items()
+    assert "training rows" in report.tree["question"]["measured_on"]
+
+
+def test_json_is_plain_and_whole(report):
+    tree = json.loads(report.to_json())
+    assert tree == report.tree
+    assert tree["schema"] == "mtpfast-audit"
+    assert tree["schema_version"] == 1
+    assert [part["status"] for part in tree["parts"] if part["name"] in ("damage curve", "guarantee")] == ["done"] * 2
+    times = [row["times"] for row in tree["records"]["rows"]]
+    assert times == sorted(times, reverse=True)
+    assert len(times) == min(10, tree["records"]["distinct"])
+
+
+def test_an_audit_that_is_stopped_reports_what_is_done(data):
+    """A callback that returns True is Ctrl-C: the curve's first budget is there, the rest says "not started"."""
+    X, y, *_ = data
+
+    def stop(told):
+        return told["part"] == "damage curve" and " 8 records" in told["text"]
+
+    report = audit(usual_pipeline(X), X, y, budgets=[2, 8], **QUICK, callback=stop)
+    status = {part["name"]: part["status"] for part in report.tree["parts"]}
+    assert status == {
+        "clean model": "done",
+        "damage curve": "interrupted",
+        "label flips": "not started",
+        "guarantee": "not started",
+        "exact minimum": "not started",
+    }
+    assert 2 in report.results
+    assert not report.complete
+    assert "not started" in repr(report)
+
+
+def test_an_audit_without_time_says_so(data):
+    X, y, *_ = data
+    report = audit(usual_pipeline(X), X, y, budgets=[2], **QUICK, time_limit=1e-9)
+    assert {part["status"] for part in report.tree["parts"][1:]} <= {"not started", "not finished"}
+    assert "no more is known" in report.summary
+
+
+class Fails(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        raise RuntimeError("no such column:\nsecond line")
+
+    def transform(self, X):
+        return X
+
+
+def bad_inputs():
+    X, y = table_of(60)
+    good = usual_pipeline(X)
+    yield "y must hold two labels, got 3: 'a', 'b', 'c'", (good, X, np.resize(["a", "b", "c"], 60)), {}
+    yield "column 'void' has no value in any row", (good, X.assign(void=np.nan), y), {}
+    yield "where selects no row of X: age > 200", (good, X, y), {"where": "age > 200"}
+    yield "where is no query on the columns", (good, X, y), {"where": "salary > 200"}
+    yield "goal is met already", (good, X, y), {"goal": {"error": 0.01}}
+    yield (
+        "the pipeline does not fit the table: RuntimeError: no such column:$",
+        (make_pipeline(Fails(), LinearSVC()), X, y),
+        {},
+    )
+    yield "X and y must have shapes", (good, X, y[:-1]), {}
+    yield "y must not hold missing values", (good, X, y.where(y != "late")), {}
+    yield "budget 0.001 of 60 rows is less than one record", (good, X, y), {"budgets": [0.001]}
+    yield "X_test has no column 'age'", (good, X, y, X.drop(columns="age"), y), {}
+    yield "y_test holds the label 'never'", (good, X, y, X, y.replace("late", "never")), {}
+    yield "goal must be a share", (good, X, y), {"goal": {"error": 1.5}}
+    yield "metric must be one of", (good, X, y), {"metric": "accuracy"}
+
+
+@pytest.mark.parametrize(
+    "message, given, options", list(bad_inputs()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_bad_input_is_refused_in_one_line(message, given, options):
+    with pytest.raises(ValueError, match=message) as error:
+        audit(*given, **{**QUICK, "budgets": [2], **options})
+    assert "\n" not in str(error.value)
+
+
+def test_false_negatives_are_counted_among_the_larger_label(data):
+    """``goal`` names the metric; "paid" is the larger label."""
+    X, y, X_test, y_test = data
+    pipeline = make_pipeline(usual_pipeline(X).steps[0][1], LogisticRegression(C=0.01))
+    report = audit(pipeline, X, y, X_test, y_test, goal={"false_negative_rate": 0.95}, budgets=[8], **QUICK)
+    fitted = clone(pipeline).fit(X, y)
+    paid = y_test == "paid"
+    clean = report.tree["clean"]["measured"]
+    assert clean["value"] == np.mean(fitted.predict(X_test[paid]) != "paid")
+    assert clean["rows"] == paid.sum()
+    assert report.tree["question"]["metric"] == "false_negative_rate"
