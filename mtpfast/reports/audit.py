@@ -122,7 +122,8 @@ def audit(
     >>> table = pd.DataFrame({"age": rng.integers(18, 80, 200), "debt": rng.normal(size=200).round(2)})
     >>> late = np.where(table["debt"] + 0.02 * table["age"] + rng.normal(size=200) > 1, "yes", "no")
     >>> pipeline = make_pipeline(StandardScaler(), LogisticRegression())
-    >>> report = audit(pipeline, table, late, where="age < 30", budgets=[0.05], sanitizers=None, n_starts=1, max_iter=40)
+    >>> quick = {"n_starts": 1, "max_iter": 40, "sanitizers": None}
+    >>> report = audit(pipeline, table, late, where="age < 30", budgets=[0.05], **quick)
     >>> row = report.to_frame().iloc[0]
     >>> bool(row["attack"] > row["clean"]), len(report.records(0.05)) <= 10
     (True, True)
