@@ -34,6 +34,11 @@ class Metric:
     derivative: Callable | None = None
     whole: Callable | None = None
 
+    @property
+    def counts_wrong(self) -> bool:
+        """Whether it is the share of wrong predictions."""
+        return self.value is None and self.whole is None
+
     def __call__(self, y, margin, weight) -> float:
         """The metric of rows with these labels (-1. or +1.), margins and weights."""
         if self.whole is not None:
@@ -113,9 +118,17 @@ class Aim:
         return self.y * (np.asarray(self._rows @ w, dtype=float) + theta[-1])
 
     def effect(self, change) -> float:
-        """By how much a change of theta moves the margins: root mean square over the rows."""
+        """By how much a change of theta moves the margins."""
         moved = np.asarray(self._rows @ change[:-1].astype(self._rows.dtype), dtype=float) + change[-1]
-        return float(np.sqrt(np.dot(self.share, moved * moved)))
+        return self.typical(moved)
+
+    def typical(self, values) -> float:
+        """The size of values, one for each row: their median, which a few long rows do not move.
+
+        The root of the mean square where half of them are 0.
+        """
+        middle = float(np.median(np.abs(values)))
+        return middle if middle > 0.0 else float(np.sqrt(np.dot(self.share, values * values)))
 
     def slopes(self, margin, beta) -> tuple[float, np.ndarray]:
         """U and ``dU / d margin`` at these margins."""

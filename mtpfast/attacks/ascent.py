@@ -17,6 +17,7 @@ __all__ = ["Ascent", "Schedule", "State", "best_point", "pulls", "rounded"]
 
 
 ON_MARGIN = 1e-6  # a point of the hinge this far beyond the margin still counts as on it
+MANY_ROWS = 400  # on the margin: the system of so many more is solved for one step more
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Ascent:
     def run(self, state: State, schedule: Schedule) -> bool:
         """Steps from a state, which is moved. Returns whether it was stopped."""
         momentum, before = np.zeros(len(self.victim.theta)), None
-        self.predicted, self.ratio, grown = 0.0, 1.0, 1.0
+        self.predicted, self.ratio, grown, self.stale = 0.0, 1.0, 1.0, 0
         for t in range(schedule.steps):
             beta, delta = schedule.at(t)
             placed = self.place(state)
@@ -216,10 +217,14 @@ class Ascent:
         if self.loss.smooth:
             self.sensitivity.look()
             return
+        if self.stale > 0:
+            self.stale -= 1
+            return
         points, labels, counts, theta = placed
         clean = margins if self.aim.X is self.sensitivity.X else self.sensitivity.rough_margins(theta)
         weights = [n * self.weight_of(y) for y, n in zip(labels, counts, strict=True)]
         self.sensitivity.look(theta, self.victim.k, clean, points, labels, weights, width)
+        self.stale = self.sensitivity.n_rows // MANY_ROWS
 
     def _step(self, state, theta, v, delta):
         """Move the points towards the best ones, and the budget towards the better label."""
@@ -263,7 +268,7 @@ class Ascent:
         """
         if before is None or self.predicted <= 0.0:
             return
-        moved = float(np.sqrt(np.dot(self.aim.share, (margins - before) ** 2)))
+        moved = self.aim.typical(margins - before)
         self.ratio *= float(np.clip(moved / self.predicted, 0.2, 5.0)) ** 0.5
 
     def _share(self, change, delta):

@@ -24,8 +24,8 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
     Budgets are doubled until the goal is met, from half a percent of the rows on, each searched from scratch; then
     halved in between, each going on from the nearest one that met it. A search ends as soon as it meets the goal. Then
     the exact minimum of the model so found, and of its cheapest multiple, which makes the same decisions: whichever is
-    less. ``most``: the largest budget that
-    is tried, by default as many points as there are clean rows.
+    less. Where a budget does not do from scratch, the rows aimed at with their labels turned are one start more.
+    ``most``: the largest budget that is tried, by default as many points as there are clean rows.
 
     Raises
     ------

@@ -22,6 +22,8 @@ __all__ = ["Kept", "Search", "Stopped"]
 
 
 SEARCH_TOL = 1e-4  # of trainings on the way
+NEAR = 0.75  # of the steps of a start, from what was found for another budget
+MOST_FLIPPED = 1000  # rows whose labels a start turns
 
 # The phases of a start: the share of its steps, and the first and last beta and delta in units of the typical margin.
 # beta is the sharpness of the stand-in, delta by how much a step moves the margins.
@@ -144,9 +146,8 @@ class Search:
     def _anneal(self, aim, state, steps, phases=PHASES, share=None, growth=1.0):
         """The phases, each from the best state of the one before; ``share``: other weights of the rows in the first."""
         mover, own = self.mover(aim, self.budget), aim.share
-        margins = np.abs(aim.margins(self.clean_theta))
-        length = float(np.sqrt(np.mean(margins**2))) or 1.0
-        self.scale = length, length
+        margins = aim.margins(self.clean_theta)
+        self.scale = float(np.sqrt(np.mean(margins**2))) or 1.0, aim.typical(margins) or 1.0
         state = mover.start() if state is None else state
         try:
             for number, (part, beta, delta) in enumerate(phases):
@@ -173,23 +174,37 @@ class Search:
         if kept is not None:
             mover = self.mover(aim, budget)
             state = mover.adopt(kept.points, kept.labels, kept.counts)
-            self._anneal(aim, mover.scaled(state, budget / max(1, sum(kept.counts))), steps, AGAIN, growth=4.0)
+            state = mover.scaled(state, budget / max(1, sum(kept.counts)))
+            self._anneal(aim, state, round(NEAR * steps), AGAIN, growth=4.0)
             return
         for start in range(self.n_starts):
             growth = self.growth[start % len(self.growth)]
-            if start == 0 and question.training_aim is not None:  # what moves the training rows moves others, too
-                state = self._anneal(question.training_aim, None, steps, growth=growth)
-                self._anneal(aim, state, steps // 2, AGAIN, growth=growth)
-            else:
-                self._anneal(aim, None, steps, share=self._shares(aim, start), growth=growth)
+            if start == 0:
+                state = None
+                if question.training_aim is not None:  # what moves the training rows moves others, too
+                    state = self._anneal(question.training_aim, None, steps, growth=growth)
+                self._anneal(aim, state, steps, PHASES if state is None else AGAIN, growth=growth)
+            else:  # from the best so far, and first towards other rows
+                self._anneal(aim, self.best, steps, AGAIN, self._shares(aim, start), growth)
+        flipped = None if self.goal is None else self._flipped(aim)
+        if flipped is not None:
+            self._anneal(aim, flipped, steps, AGAIN)
+
+    def _flipped(self, aim):
+        """The rows aimed at with their labels turned, those that are nearly wrong first: copies make a group wrong."""
+        order = np.argsort(aim.margins(self.clean_theta), kind="stable")[: min(self.budget, MOST_FLIPPED)]
+        rows, labels = aim.X[order], -aim.y[order]
+        keep = np.flatnonzero(self.question.feasible_set.contains(rows, labels))
+        if not len(keep):
+            return None
+        rows, mover = rows[keep], self.mover(aim, self.budget)
+        state = mover.adopt(rows.toarray() if sp.issparse(rows) else rows, labels[keep].tolist(), [1] * len(keep))
+        return mover.scaled(state, self.budget / len(keep))
 
     def _shares(self, aim, start):
         """Weights of the rows in a start's first phase: equal ones, one label before the other, then at random."""
-        number = start - (self.question.training_aim is not None)
-        if number == 0:
-            return None
-        if number in (1, 2) and len(np.unique(aim.y)) == 2:
-            weight = np.where((aim.y > 0) == (number == 1), 3.0, 1.0)
+        if start in (1, 2) and len(np.unique(aim.y)) == 2:
+            weight = np.where((aim.y > 0) == (start == 1), 3.0, 1.0)
         else:
             weight = self.rng.exponential(size=len(aim.y))
         return aim.share * weight / float(aim.share @ weight)

@@ -37,25 +37,25 @@ class KinkedSensitivity:
         """Take in the model: ``margins`` of the clean rows, the points and what they weigh."""
         self.inverse = 1.0 / (k * self.penalty)
         near = np.flatnonzero((np.abs(margins - 1.0) <= width) & (self.weight > 0.0))
-        Z = self.X[near]
-        Z = Z.toarray() if sp.issparse(Z) else Z
         on = [i for i, x in enumerate(points) if abs(labels[i] * (x @ theta[:-1] + theta[-1]) - 1.0) <= width]
         on = [i for i in on if weights[i] > 0.0]
-        Z = np.vstack([Z, *(points[i][None] for i in on)]) if on else Z
         c = np.concatenate([self.weight[near], [weights[i] for i in on]])
-        self.Z, self.factor = np.hstack([Z, np.ones((len(Z), 1))]), None
-        m, d = self.Z.shape
+        m, d = len(c), len(theta) - 1
+        self.n_rows, self.few = min(m, d), m <= d
+        clean, added = self.X[near], np.array([points[i] for i in on]).reshape(len(on), d)
+        self.Z = Rows(clean, added)
+        self.factor = None
         if not m:
             return
-        if m <= d:
-            inner = (self.Z * self.inverse) @ self.Z.T
+        if self.few:
+            inner = self.Z.products() / k
+            inner += self.inverse[-1]
             inner[np.diag_indices(m)] += 2.0 * width / c
         else:
-            scaled = self.Z * np.sqrt(c / (2.0 * width))[:, None]
-            inner = scaled.T @ scaled
+            inner = self.Z.moments(c / (2.0 * width))
             if not np.isfinite(self.penalty[-1]):
                 inner[-1] = inner[:, -1] = 0.0
-            inner[np.diag_indices(d)] += np.where(np.isfinite(self.penalty), k * self.penalty, 1.0)
+            inner[np.diag_indices(d + 1)] += np.where(np.isfinite(self.penalty), k * self.penalty, 1.0)
         self.factor = cho_factor(inner, overwrite_a=True, check_finite=False)
 
     def apply(self, vector):
@@ -63,10 +63,50 @@ class KinkedSensitivity:
         out = self.inverse * vector
         if self.factor is None:
             return out
-        if len(self.Z) <= self.Z.shape[1]:
-            return out - self.inverse * (self.Z.T @ cho_solve(self.factor, self.Z @ out, check_finite=False))
+        if self.few:
+            return out - self.inverse * self.Z.pull(cho_solve(self.factor, self.Z.scores(out), check_finite=False))
         out = cho_solve(self.factor, np.where(self.inverse > 0.0, vector, 0.0), check_finite=False)
         return np.where(self.inverse > 0.0, out, 0.0)
+
+
+class Rows:
+    """Clean rows, dense or CSR, above a few dense ones, each with a 1 for the intercept at its end."""
+
+    def __init__(self, clean, added):
+        sparse = sp.issparse(clean)
+        self.parts = [clean if sparse or not len(added) else np.vstack([clean, added])]
+        if sparse and len(added):
+            self.parts.append(added)
+
+    def scores(self, theta):
+        """``Z theta``"""
+        return np.concatenate([part @ theta[:-1] for part in self.parts]) + theta[-1]
+
+    def pull(self, a):
+        """``Z' a``"""
+        out, at = np.append(np.zeros(self.parts[0].shape[1]), a.sum()), 0
+        for part in self.parts:
+            out[:-1] += part.T @ a[at : at + part.shape[0]]
+            at += part.shape[0]
+        return out
+
+    def products(self):
+        """``Z Z'`` without the intercept."""
+        first, *rest = self.parts
+        inner = first @ first.T
+        if not sp.issparse(first):
+            return inner
+        inner = inner.toarray()
+        for added in rest:
+            across = first @ added.T
+            inner = np.block([[inner, across], [across.T, added @ added.T]])
+        return inner
+
+    def moments(self, c):
+        """``Z' diag(c) Z``"""
+        Z = np.vstack([part.toarray() if sp.issparse(part) else part for part in self.parts])
+        Z = np.hstack([Z, np.ones((len(Z), 1))]) * np.sqrt(c)[:, None]
+        return Z.T @ Z
 
 
 class SmoothSensitivity:

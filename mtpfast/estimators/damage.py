@@ -12,6 +12,7 @@ from mtpfast.arrays.checks import check_number
 from mtpfast.attacks.cheapest import cheapest_of
 from mtpfast.attacks.damage import curve_of, runs, search_for
 from mtpfast.attacks.damage_question import points_of_budget, read_damage_question
+from mtpfast.guarantee.goal import GoalBound, bound_of_goal, rows_to_look_at
 from mtpfast.losses.margin import class_weights
 from mtpfast.results.result import PoisoningResult
 
@@ -43,9 +44,9 @@ class DamagePoisoner(Poisoner):
         ``y (w . x + b)`` and weights, the larger the better for the attack. The search follows the error where the
         function has no attribute ``derivative`` (of the same arguments, ``d metric / d margin`` for every row).
     n_starts : int, default=3
-        Starts of the search: from equal weights of the rows aimed at, from one class before the other, then from
-        random ones; where other rows than the training rows are aimed at, the first one starts from what is found for
-        the training rows.
+        Starts of the search: the first from scratch, or from what is found for the training rows where others are aimed
+        at; each of the others from the best points so far, and first towards rows that weigh differently: one class
+        more than the other, then weights drawn at random.
     max_iter : int, default=200
         Trainings of the victim in each start.
     random_state : int, numpy Generator or None, default=0
@@ -177,7 +178,7 @@ class DamagePoisoner(Poisoner):
         return [self._in_user_terms(result) for result in curve_of(search, budgets, self._resumed(resume))]
 
     def cheapest(
-        self, goal, X_eval=None, y_eval=None, mask=None, *, eval_sets=None, resume=None, callback=None
+        self, goal, X_eval=None, y_eval=None, mask=None, *, prove=100, eval_sets=None, resume=None, callback=None
     ) -> PoisoningResult:
         """The fewest points found with a metric of at least ``goal`` on the rows aimed at.
 
@@ -185,6 +186,12 @@ class DamagePoisoner(Poisoner):
         ----------
         goal : float
             Of the parameter ``metric``; the parameter ``budget`` does not count.
+        prove : bool or int, default=100
+            Of how many rows aimed at to ask for a guarantee (:meth:`certify`), those with the largest margins. An
+            attack that has a share g of the rows wrong needs as many points as the m-th smallest of their lower bounds,
+            m the number of rows that must be wrong; rows that are not looked at count 0, so that a small share of many
+            rows takes nearly all of them. True: all; False: none. ``result.damage.proved`` and the message tell the
+            number; 0, and why, where nothing is proved: of a mean loss or a callable, for example.
         X_eval, y_eval, mask, eval_sets, resume, callback
             As in :meth:`attack`.
 
@@ -208,10 +215,32 @@ class DamagePoisoner(Poisoner):
         >>> result = attacker.cheapest(0.10)
         >>> result.damage.found >= 0.10, result.n_points < 80
         (True, True)
+        >>> result = attacker.cheapest(1.0, mask=y == 1)
+        >>> 1 < result.damage.proved <= result.n_points
+        True
         """
         goal = check_number(goal, "goal")
         search = self._search(X_eval, y_eval, mask, eval_sets, callback)
-        return self._in_user_terms(cheapest_of(search, goal, self._resumed(resume)))
+        most = rows_to_look_at(prove, len(search.question.aim.y))
+        result = self._in_user_terms(cheapest_of(search, goal, self._resumed(resume)))
+        bound = self._proved(search.question, goal, most)
+        said = f"proved: fewer than {bound.n_points} cannot" if bound.n_points else bound.reason
+        message = f"found: {result.n_points} points; {said}; {result.message}"
+        damage = dataclasses.replace(result.damage, goal=goal, proved=bound.n_points)
+        return dataclasses.replace(result, damage=damage, message=message)
+
+    def _proved(self, question, goal, most) -> GoalBound:
+        """What the guarantees of the rows aimed at prove of a goal."""
+        aim = question.aim
+        if not aim.metric.counts_wrong:
+            return GoalBound(0, f"nothing proved: {aim.metric.name} is no share of wrong predictions")
+        if most == 0:
+            return GoalBound(0, "nothing proved: prove=0")
+        theta = np.append(self.coef_[0], self.intercept_)
+        return bound_of_goal(
+            question.X, question.y, theta, question.objective, question.feasible_set, aim.X, aim.y, aim.weight, goal,
+            most, question.sample_weight,
+        )  # fmt: skip
 
     def _resumed(self, resume):
         return None if resume is None else self._in_signs(resume)

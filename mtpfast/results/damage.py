@@ -22,6 +22,10 @@ class Damage:
         By the name of the set; ``"aimed"`` are the rows that the attack was to be worst on.
     time_limit : float or None
         Seconds after which the search was to stop, where the caller asked for that: it is then not reproducible.
+    goal : float or None
+        The metric that was to be reached on the rows aimed at with as few points as can be.
+    proved : int
+        Fewer points than so many cannot reach the goal: the rows' guarantees prove it. 0 where nothing is proved.
 
     Examples
     --------
@@ -34,6 +38,8 @@ class Damage:
     before: dict[str, float] = field(default_factory=dict)
     after: dict[str, float] = field(default_factory=dict)
     time_limit: float | None = None
+    goal: float | None = None
+    proved: int = 0
 
     @property
     def found(self) -> float:
