@@ -118,3 +118,17 @@ def test_what_is_no_table_is_named_by_a_search_for_damage(X):
 def test_a_target_is_made_of_real_numbers(target):
     with pytest.raises(TypeError, match="target must hold real numbers, got"):
         as_theta(target)
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000])
+def test_models_are_refused_exactly_where_their_largest_size_is_out_of_range(n):
+    """0, or a finite largest size from 1e-100 to 1e60, whatever the sum of squares says; the array is copied."""
+    for size in (0.0, 1e-300, 9.9e-101, 1e-100, 3e-100, 1e-99, 1.0, 1e59, 1e60, 1.01e60, 1e154, 1e300, np.inf, np.nan):
+        for one in (np.full(n, size), np.append(np.zeros(n - 1), -size)):
+            if size == 0.0 or 1e-100 <= size <= 1e60:
+                theta = as_theta(one)
+                assert_array_equal(theta, one)
+                assert not np.shares_memory(theta, one)
+            else:
+                with pytest.raises(ValueError, match=r"target (has NaN or infinite|is too (large|small))"):
+                    as_theta(one)

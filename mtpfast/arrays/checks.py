@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
 
-from .magnitude import check_magnitude
+from .magnitude import check_magnitude, is_moderate
 
 __all__ = ["as_theta", "check_X", "check_count", "check_flag", "check_labels", "check_number", "check_sample_weight"]
 
@@ -93,6 +93,10 @@ def check_sample_weight(sample_weight, n_rows: int, name: str = "sample_weight")
 def as_theta(model, n_features: int | None = None, name: str = "target") -> np.ndarray:
     """``(w, b)`` as one float64 array, from ``(coef, intercept)``, from such an array, or from
     anything that carries scikit-learn's ``coef_`` and ``intercept_``."""
+    if type(model) is np.ndarray and model.ndim == 1 and model.dtype == np.float64:
+        theta = model.copy()
+        if is_moderate(theta):
+            return _of_size(theta, n_features, name)
     if hasattr(model, "coef_") and hasattr(model, "intercept_"):
         model = (model.coef_, model.intercept_)
     for part in model if isinstance(model, (tuple, list)) else [model]:
@@ -116,7 +120,11 @@ def as_theta(model, n_features: int | None = None, name: str = "target") -> np.n
     if not np.all(np.isfinite(theta)):
         raise ValueError(f"{name} has NaN or infinite coefficients")
     check_magnitude(theta, name)
-    if n_features is not None and theta.shape != (n_features + 1,):
+    return _of_size(theta, n_features, name)
+
+
+def _of_size(theta, n_features, name):
+    if n_features is not None and len(theta) != n_features + 1:
         raise ValueError(f"{name} has {theta.size - 1} features, expected {n_features}")
     return theta
 

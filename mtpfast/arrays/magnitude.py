@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["LARGEST", "SMALLEST", "check_magnitude"]
+__all__ = ["LARGEST", "SMALLEST", "check_magnitude", "is_moderate"]
 
 
 LARGEST, SMALLEST = 1e60, 1e-100
+
+
+def is_moderate(vector) -> bool:
+    """Whether the sum of squares shows a float64 vector to be finite and in range: ``max^2 <= sum <= n max^2``.
+
+    One product, for what is called often. Of a vector at the ends of the range, or all zero, it does not tell.
+    """
+    return len(vector) * 10.0 * SMALLEST**2 <= float(np.vdot(vector, vector)) <= 0.1 * LARGEST**2
 
 
 def check_magnitude(values, name):

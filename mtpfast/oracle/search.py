@@ -20,6 +20,8 @@ candidate are taken. So the same attack takes the same way whatever the machine 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mtpfast import _search
@@ -160,10 +162,11 @@ def _over_features(theta, theta_target, space, regions, loss, max_nodes, effort,
     if max_nodes is None:
         max_nodes = MAX_NODES if kernel is not None else MAX_NODES_CUSTOM
     max_nodes *= effort
-    best, known = None, -np.inf
-    bound, nodes = -np.inf, 0
+    best, known = None, -math.inf
+    bound, nodes = -math.inf, 0
     for y, region in regions.items():
-        weight, at_rest = weight_of(weights, y), region.at_rest if rest is None else rest[y]
+        weight = 1.0 if weights is None else weight_of(weights, y)
+        at_rest = region.at_rest if rest is None else rest[y]
         if kernel is not None:
             x, value, label_bound, n = _compiled(
                 theta, theta_target, region, at_rest, y, kernel, known / weight, max_nodes
@@ -175,8 +178,9 @@ def _over_features(theta, theta_target, space, regions, loss, max_nodes, effort,
             x, value, label_bound, n = branch_and_bound(
                 theta, theta_target, region, at_rest, y, loss, known / weight, max_nodes
             )
-        value *= weight
-        bound, nodes = max(bound, above(label_bound, weight)), nodes + n
+        if weight != 1.0:
+            value, label_bound = value * weight, above(label_bound, weight)
+        bound, nodes = max(bound, label_bound), nodes + n
         if best is None or better(value, known, theta, theta_target, region, loss, weight):
             best, known = (x, y, value), value
     best = LossDifference(*best, bound, nodes)
@@ -190,8 +194,7 @@ def _compiled(theta, theta_target, region, rest, y, kernel, known, max_nodes):
         return x, value, bound, 0
     groups = NO_GROUPS
     if region.groups:
-        levels = region._levels
-        groups = levels.starts, levels.columns, levels.off, levels.on, levels.exactly.view(np.uint8)
+        groups = region.level_arrays
     value, bound, nodes = _search.region_loss_difference(
         kernel,
         theta,

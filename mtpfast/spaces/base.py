@@ -145,11 +145,16 @@ def is_space(value) -> bool:
     return has_points and not isinstance(value, type) and all(hasattr(value, name) for name in needed)
 
 
+_SEEN = set()  # classes of which some object was a Space: a search asks at every call
+
+
 def as_space(value):
-    """The value, if it is a :class:`Space`; TypeError, naming the argument, if not."""
-    if not is_space(value):
-        some = "FeatureSpace, CandidatePool, Ball, ..."
-        raise TypeError(f"feasible_set must be a space ({some}) or None, got {type(value).__name__}")
+    """The value, if it is a :class:`Space`; TypeError, naming the argument, if not. A class is looked at once."""
+    if type(value) not in _SEEN:
+        if not is_space(value):
+            some = "FeatureSpace, CandidatePool, Ball, ..."
+            raise TypeError(f"feasible_set must be a space ({some}) or None, got {type(value).__name__}")
+        _SEEN.add(type(value))
     return value
 
 

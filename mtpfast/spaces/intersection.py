@@ -63,6 +63,18 @@ class Intersection(ConvexSpace):
         self._check_labels()
 
     @property
+    def _regions(self):
+        """What is kept of the regions; nothing once an attribute of a part has been set, which then keeps others."""
+        parts = [getattr(space, "_regions", None) for space in self.spaces]
+        if any(now is not then for now, then in zip(parts, self._kept_of[1], strict=True)):
+            self._regions = {}
+        return self._kept_of[0]
+
+    @_regions.setter
+    def _regions(self, known):
+        object.__setattr__(self, "_kept_of", (known, [getattr(space, "_regions", None) for space in self.spaces]))
+
+    @property
     def n_features(self) -> int | None:
         """The number of features, where a space tells it."""
         return next((space.n_features for space in self.spaces if space.n_features is not None), None)

@@ -40,6 +40,12 @@ class LabelledSpace:
         self.labels, self.names = as_labels(labels), read_names(names)
         self.canonical, self._regions = None, {}
 
+    def __setattr__(self, name, value):
+        """Set an attribute; the regions, which depend on it, are made anew."""
+        object.__setattr__(self, name, value)
+        if name != "_regions":
+            object.__setattr__(self, "_regions", {})
+
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         known = KINDS.setdefault(cls.__name__, cls)
@@ -86,6 +92,12 @@ class LabelledSpace:
             If the space does not fit ``n_features``, or its rules contradict one another; or if its
             labels are not -1 and +1 (see :meth:`bind`).
         """
+        known = self._regions.get(n_features)
+        if known is None:
+            known = self._regions[n_features] = self._by_sign(n_features)
+        return dict(known)
+
+    def _by_sign(self, n_features):
         signs = (-1.0, 1.0)
         own = {as_sign(label, signs): label for label in self._known_labels()}
         allowed = signs if self.labels is None else [as_sign(label, signs) for label in self.labels]
@@ -218,7 +230,7 @@ class LabelledSpace:
     # -- reading ------------------------------------------------------------------------------
 
     def _kept(self, label, n_features):
-        """The region of a label, made once."""
+        """The region of a label, made once. (``_regions`` holds those of all signs too, by the number of features.)"""
         key = (label if self._per_label else None, n_features)
         if key not in self._regions:
             try:

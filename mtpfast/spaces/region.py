@@ -113,7 +113,7 @@ class Region:
         else:
             freeze(self, "tolerance", self.tolerance)
 
-    @property
+    @cached_property
     def is_box(self) -> bool:
         """Whether there is neither a group nor a lattice."""
         return not self.groups and not len(self.stepped)
@@ -123,7 +123,7 @@ class Region:
         """Whether every point of the hull is one of the region: without groups and lattices."""
         return self.is_box
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Which search suits: see :class:`mtpfast.spaces.base.Region`."""
         return "box" if self.is_box else "records"
@@ -154,6 +154,12 @@ class Region:
             np.concatenate((on - off, np.zeros(len(loose)))),
             np.concatenate((number, loose)),
         )
+
+    @cached_property
+    def level_arrays(self) -> tuple[np.ndarray, ...]:
+        """Where the groups start, the columns of all of them with their two values, and the flags ``exactly``."""
+        levels = self._levels
+        return levels.starts, levels.columns, levels.off, levels.on, levels.exactly.view(np.uint8)
 
     @cached_property
     def _group_of(self) -> np.ndarray:
