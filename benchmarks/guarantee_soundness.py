@@ -1,6 +1,8 @@
 """Do fewer points than certified ever flip a row? Small random problems, attacked in several ways, and retrained.
 
     python benchmarks/guarantee_soundness.py --minutes 20     # ends then; the table goes to results/
+    python benchmarks/guarantee_soundness.py --log sweep.jsonl --first 100000   # goes on where the log ends
+    python benchmarks/guarantee_soundness.py --log a.jsonl b.jsonl --minutes 0  # the table of several logs
 
 Problem ``seed`` (``numpy.random.default_rng(seed)``): 15 to 80 clean rows in 1 to 5 features, a loss, alpha or C, the
 intercept penalised, free or absent, class weights now and then, a space (box, box per label, one label, one-hot or
@@ -11,7 +13,10 @@ at-most-one groups, whole numbers, a pool), six rows to protect. For a row whose
 * ``copies``: the row with the other label, or what comes nearest to it in the space;
 * ``greedy``: a search aimed at the row: batch after batch, of the point with the largest pull against the row's margin
   at the model just retrained;
-* ``maximiser``: the points at which the certificate itself is nearly broken.
+* ``maximiser``: the points at which the certificate itself is nearly broken, with the clean victim as the comparison
+  model and with the one that proved more, alone and mixed with others.
+
+Seventy attacks a row, those that are the same left out.
 
 The judge trains clean rows plus attack to a proved duality gap of 1e-10; every hundredth attack is retrained by
 scikit-learn as well, where it has such a victim. A flip is a score on the wrong side by more than 1e-7.
@@ -24,6 +29,7 @@ import environment  # noqa: F401 - pins the threads; before numpy
 
 # isort: split
 import argparse
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -41,6 +47,7 @@ from mtpfast.training.victim import refit
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 SPACES = ("box", "box per label", "one label", "records", "whole numbers", "pool")
+SHARES = (0.97, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4)  # of a strong point, mixed with another
 INTERCEPTS = {"penalised": {}, "free": {"penalize_intercept": False}, "absent": {"fit_intercept": False}}
 
 
@@ -97,27 +104,34 @@ def dealt(share, m):
     return counts
 
 
-def attacks(rng, space, objective, train, row, sign, m, push):
+def attacks(rng, space, objective, train, row, sign, m, pushes):
     """(name, points, labels, counts) of every attack with m points."""
     d = len(row)
     parts = [(label, points_of(rng, space, d, label, 6)) for label in (1.0, -1.0)]
     points = np.vstack([p for _, p in parts])
     labels = np.concatenate([np.full(len(p), label) for label, p in parts])
-    yield "random", points, labels, dealt(rng.dirichlet(np.full(len(points), 0.2)), m)
-    flips = Flips(*train[:2], objective, None, None, space, m)
-    for point, label in flips._candidates(row, sign):
+    for _ in range(30):
+        yield "random", points, labels, dealt(rng.dirichlet(np.full(len(points), 0.2)), m)
+    own = list(Flips(*train[:2], objective, None, None, space, m)._candidates(row, sign))
+    for point, label in own:
         yield "copies", point[None], np.array([label]), np.array([m])
-    if push is not None:
-        yield "maximiser", push[0][None], np.array([push[1]]), np.array([m])
-        mixed = np.vstack([push[0][None], points[:1]])
-        yield "maximiser", mixed, np.array([push[1], labels[0]]), dealt(np.array([0.8, 0.2]), m)
-    for point, label in flips._candidates(row, sign):
+        for share in SHARES:
+            other = int(rng.integers(len(points)))
+            mixed = np.vstack([point[None], points[other : other + 1]])
+            yield "copies", mixed, np.array([label, labels[other]]), dealt(np.array([share, 1.0 - share]), m)
+    for point, label in pushes:
+        yield "maximiser", point[None], np.array([label]), np.array([m])
+        for share in SHARES:
+            other = int(rng.integers(len(points)))
+            mixed = np.vstack([point[None], points[other : other + 1]])
+            yield "maximiser", mixed, np.array([label, labels[other]]), dealt(np.array([share, 1.0 - share]), m)
+    for point, label in [*own, *pushes]:
         points, labels = np.vstack([points, point]), np.append(labels, label)
     share = np.zeros(len(points))
     z = labels[:, None] * np.column_stack([points, np.ones(len(points))])
-    a = sign * np.append(row, 1.0 if objective.fit_intercept else 0.0)
+    a = sign * np.append(row, objective.one)
     theta = train[2]
-    for turn in range(4):
+    for turn in range(8):
         pull = -objective.loss.derivative(z @ theta - 1e-9) * -(z @ a)
         best = int(np.argmax(pull * [objective.weight_of(label) for label in labels]))
         share = share * (1.0 - 1.0 / (turn + 1))
@@ -152,66 +166,91 @@ def second_opinion(X, y, objective, points, labels, counts):
     return np.append(judge.coef_[0], judge.intercept_)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "guarantee_soundness.md")
-    args = parser.parse_args()
-    end = time.monotonic() + 60.0 * args.minutes
-    tried, groups, flipped, seed, n_rows, sizes, opinions, apart = Counter(), Counter(), [], args.first, 0, [], 0, 0.0
-    caught = {}
-    own = Bundle.settle
+class Pushes:
+    """The points at which the certificates of the last guarantee are nearly broken, row by row."""
 
-    def settle(bundle):
-        own(bundle)
-        caught["bundle"] = bundle
+    def __init__(self):
+        self.bundles = []
+        own = Bundle.settle
 
-    Bundle.settle = settle
-    while time.monotonic() < end:
-        X, y, objective, space, rows, names = draw(seed)
-        rng = np.random.default_rng([seed, 1])
-        fit = refit(X, y, objective, tol=1e-10)
-        signs = np.where(rows @ fit.theta[:-1] + fit.theta[-1] > 0, 1.0, -1.0)
-        guarantee = per_row.certify(X, y, fit.theta, objective, space, rows, signs, attack=False)
-        assert guarantee.check(X, y).ok
-        pushes = list(zip(*caught["bundle"].pushes(False), strict=True)) if not space.is_finite else [None] * len(rows)
-        for row, sign, bound, push in zip(rows, signs, guarantee.lower_bound, pushes, strict=False):
-            n_rows += 1
-            sizes.append(int(bound))
-            m = int(bound) - 1
-            if m > 2 and rng.random() < 0.2:
-                m = int(rng.integers(1, m))
-            if m < 1:
+        def settle(bundle):
+            own(bundle)
+            self.bundles.append(bundle)
+
+        Bundle.settle = settle
+
+    def of(self, a):
+        found = []
+        for bundle in self.bundles:
+            at = np.flatnonzero((bundle.a == a).all(axis=1))
+            if len(at):
+                points, labels = bundle.pushes(False)
+                found.append((points[at[0]], labels[at[0]]))
+        return found
+
+
+def judged(seed, caught):
+    """One problem: what was tried, by name and kind, and what flipped."""
+    X, y, objective, space, rows, names = draw(seed)
+    rng = np.random.default_rng([seed, 1])
+    fit = refit(X, y, objective, tol=1e-10)
+    signs = np.where(rows @ fit.theta[:-1] + fit.theta[-1] > 0, 1.0, -1.0)
+    caught.bundles = []
+    guarantee = per_row.certify(X, y, fit.theta, objective, space, rows, signs, attack=False)
+    assert guarantee.check(X, y).ok
+    tried, flipped, opinions, apart = Counter(), [], 0, 0.0
+    for row, sign, bound in zip(rows, signs, guarantee.lower_bound, strict=True):
+        pushes = [] if space.is_finite else caught.of(sign * np.append(row, objective.one))
+        m = int(bound) - 1
+        if m > 2 and rng.random() < 0.2:
+            m = int(rng.integers(1, m))
+        seen = set()
+        if m < 1:
+            continue
+        for name, points, labels, counts in attacks(rng, space, objective, (X, y, fit.theta), row, sign, m, pushes):
+            there = counts > 0
+            points, labels, counts = points[there], labels[there], counts[there]
+            key = points.tobytes(), labels.tobytes(), counts.tobytes()
+            if key in seen:
                 continue
-            for name, points, labels, counts in attacks(rng, space, objective, (X, y, fit.theta), row, sign, m, push):
-                model = trained(X, y, objective, points, labels, counts)
-                tried[name] += 1
-                groups.update(
-                    (part, value)
-                    for part, value in zip(("loss", "penalty", "intercept", "space", "weights"), names, strict=True)
-                )
-                score = sign * float(row @ model.theta[:-1] + model.theta[-1])
-                if score < -1e-7:
-                    flipped.append((seed, names, m, name, score))
-                if sum(tried.values()) % 100 == 0:
-                    theta = second_opinion(X, y, objective, points, labels, counts)
-                    if theta is not None:
-                        opinions += 1
-                        apart = max(apart, float(np.abs(theta - model.theta).max()))
-                        if sign * float(row @ theta[:-1] + theta[-1]) < -1e-4:
-                            flipped.append((seed, names, m, "second opinion", score))
-        seed += 1
-    total = sum(tried.values())
-    lines = [
+            seen.add(key)
+            model = trained(X, y, objective, points, labels, counts)
+            tried[name] += 1
+            score = sign * float(row @ model.theta[:-1] + model.theta[-1])
+            if score < -1e-7:
+                flipped.append((seed, names, m, name, score))
+            if (seed + sum(tried.values())) % 100 == 0:
+                theta = second_opinion(X, y, objective, points, labels, counts)
+                if theta is not None:
+                    opinions += 1
+                    apart = max(apart, float(np.abs(theta - model.theta).max()))
+                    if sign * float(row @ theta[:-1] + theta[-1]) < -1e-4:
+                        flipped.append((seed, names, m, "second opinion", score))
+    return {"seed": seed, "names": names, "tried": tried, "bounds": guarantee.lower_bound.tolist(), "flipped": flipped,
+            "opinions": opinions, "apart": apart}  # fmt: skip
+
+
+def table(problems):
+    """The lines of the report."""
+    tried, groups = Counter(), Counter()
+    for problem in problems:
+        tried.update(problem["tried"])
+        for part, value in zip(("loss", "penalty", "intercept", "space", "weights"), problem["names"], strict=True):
+            groups[part, value] += sum(problem["tried"].values())
+    sizes = np.concatenate([problem["bounds"] for problem in problems])
+    flipped = [flip for problem in problems for flip in problem["flipped"]]
+    seeds = np.sort([problem["seed"] for problem in problems])
+    ends = np.flatnonzero(np.diff(seeds) > 1)
+    runs = zip(seeds[np.append(0, ends + 1)], seeds[np.append(ends, len(seeds) - 1)], strict=True)
+    opinions, apart = sum(problem["opinions"] for problem in problems), max(problem["apart"] for problem in problems)
+    return [
         "# Planted attacks with fewer points than certified",
         "",
-        f"Seeds {args.first} to {seed - 1}: {n_rows:,} rows, {total:,} attacks, **{len(flipped)} flips**. "
-        f"`python benchmarks/guarantee_soundness.py --first {args.first}`",
+        f"Seeds {', '.join(f'{a} to {b}' for a, b in runs)}: {len(problems):,} problems, {len(sizes):,} rows, "
+        f"{sum(tried.values()):,} attacks, **{len(flipped)} flips**. `python benchmarks/guarantee_soundness.py`",
         "",
-        f"Bounds: median {np.median(sizes):g}, largest {max(sizes)}, at least 2 on {np.mean(np.array(sizes) > 1):.0%} "
-        f"of the rows. {opinions:,} attacks were retrained by scikit-learn as well: its models are at most {apart:.1g} "
-        f"away.",
+        f"Bounds: median {np.median(sizes):g}, largest {max(sizes)}, at least 2 on {np.mean(sizes > 1):.0%} of rows. "
+        f"{opinions:,} attacks were retrained by scikit-learn as well: its models are at most {apart:.1g} away.",
         "",
         "| attack | tried |",
         "| --- | --- |",
@@ -222,9 +261,29 @@ def main():
         *(f"| {part} | {value} | {count:,} |" for (part, value), count in sorted(groups.items())),
         *(f"\nFLIP {flip}" for flip in flipped),
     ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--log", type=Path, nargs="+", default=[])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "guarantee_soundness.md")
+    args = parser.parse_args()
+    end, caught = time.monotonic() + 60.0 * args.minutes, Pushes()
+    logs = [path for path in args.log if path.exists()]
+    problems = [json.loads(line) for path in logs for line in path.read_text(encoding="utf-8").splitlines()]
+    seed = max([args.first - 1, *(problem["seed"] for problem in problems)]) + 1
+    while time.monotonic() < end:
+        problems.append(judged(seed, caught))
+        if args.log:
+            with open(args.log[0], "a", encoding="utf-8") as file:
+                file.write(json.dumps(problems[-1]) + "\n")
+        seed += 1
+    lines = table(problems)
     args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
-    raise SystemExit(bool(flipped))
+    raise SystemExit(any(problem["flipped"] for problem in problems))
 
 
 if __name__ == "__main__":

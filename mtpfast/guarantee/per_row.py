@@ -12,9 +12,12 @@ from joblib import Parallel, delayed
 from scipy.optimize import lsq_linear
 
 from mtpfast.losses.objective import Objective
-from mtpfast.proofs.pointwise import Pointwise, cases_of, hulls_of, lines_of, planes_of, refusal
+from mtpfast.proofs.hulls import hulls_of, planes_of
+from mtpfast.proofs.lines import lines_of
+from mtpfast.proofs.pointwise import Pointwise, cases_of, refusal
 from mtpfast.results.guarantee import NEVER, SHARES, Guarantee
 
+from .comparison import compared
 from .flips import Flips
 from .search import N_LINES, Search
 
@@ -91,9 +94,10 @@ def certify(
     bound, upper = np.zeros(n_rows, dtype=np.int64), np.where(right, NEVER, 0)
     status = np.where(right, "interrupted", "wrong")
     tau, lam = np.zeros((n_rows, len(cases))), np.zeros((n_rows, len(cases)))
-    pi = np.zeros((n_rows, len(cases), planes_of(hulls)))
+    pi, comparison = np.zeros((n_rows, len(cases), planes_of(hulls))), np.zeros(n_rows, dtype=np.intp)
     models, mixtures, found, n_models = [theta[None]], [], [], 1
     todo = np.flatnonzero(right)
+    todo = todo[np.lexsort((np.abs(rows @ theta[:-1] + theta[-1])[todo], signs[todo]))]  # rows alike share models
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
     one = objective.one
 
@@ -102,6 +106,9 @@ def certify(
         a = signs[part, None] * np.column_stack([block, np.full(len(part), one)])
         bundle = search.run(a)
         proof = _proof(bundle, block, signs[part], feasible_set, on_margin, amount)
+        others = [(own, _proof(shared, block[own], signs[part][own], feasible_set, on_margin, amount))
+                  for own, shared in compared(bundle)]  # fmt: skip
+        proof = _best(proof, others)
         if not attack:
             return part, proof, []
         flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * len(y))
@@ -113,8 +120,9 @@ def certify(
     try:
         for part, proof, flips in _in_turn(work, parts, n_jobs):
             J = len(cases)
-            shifted = np.where(proof.weight_model > 0, proof.weight_model + n_models - 1, 0)
-            mixtures.append((part[proof.weight_of // J] * J + proof.weight_of % J, shifted, proof.weight))
+            weight_of = part[proof.weight_of // J] * J + proof.weight_of % J
+            mixtures.append((weight_of, _after(proof.weight_model, n_models), proof.weight))
+            comparison[part] = _after(proof.comparison, n_models)
             models.append(proof.models[1:])
             n_models += len(proof.models) - 1
             bound[part], tau[part], lam[part], pi[part] = proof.lower_bound, proof.tau, proof.lam, proof.pi
@@ -130,8 +138,9 @@ def certify(
         pass
     joined = [np.concatenate(part) for part in zip((EMPTY, EMPTY, np.empty(0)), *mixtures, strict=True)]
     proof = Pointwise(
-        theta, objective, feasible_set, rows, signs, bound, np.vstack(models), *joined, tau, lam, pi, *on_margin
-    )
+        theta, objective, feasible_set, rows, signs, bound, np.vstack(models), comparison, *joined, tau, lam, pi,
+        *on_margin,
+    )  # fmt: skip
     flips = [flip for _, flip in found]
     points = np.vstack([np.empty((0, d)), *(flip.points for flip in flips)])
     return Guarantee(
@@ -163,20 +172,55 @@ def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:
     search, models = bundle.search, np.vstack(bundle.models)
     for _ in range(2):
         row, case, line = np.nonzero(bundle.mu)
-        used, place = np.unique(np.append(0, bundle.index[row, line]), return_inverse=True)
+        numbers = np.concatenate([[0, bundle.comparison], bundle.index[row, line]])
+        used, place = np.unique(numbers, return_inverse=True)
         proof = Pointwise(
-            search.theta, search.objective, feasible_set, block, signs,
-            np.maximum(bundle.count, -1.0).astype(np.int64) + 1, models[used],
-            row * bundle.mu.shape[1] + case, place[1:].astype(np.intp), bundle.mu[row, case, line],
+            models[0], search.objective, feasible_set, block, signs,
+            np.maximum(bundle.count, -1.0).astype(np.int64) + 1, models[used], np.full(len(block), place[1]),
+            row * bundle.mu.shape[1] + case, place[2:].astype(np.intp), bundle.mu[row, case, line],
             bundle.tau, bundle.lam, bundle.pi, *on_margin,
         )  # fmt: skip
         lines = bundle.joined()
-        lines = lines._replace(c=lines.c[used], p=lines.p[used], error=lines.error[used])
+        lines = lines._replace(**{name: getattr(lines, name)[used] for name in ("c", "p", "error", "loss")})
         proved = proof.proved(lines, amount)
         if np.all(proved == proof.lower_bound):
             break
         bundle.give_up(np.flatnonzero(proved < proof.lower_bound))
     return dataclasses.replace(proof, lower_bound=proved)
+
+
+def _after(numbers, n_models):
+    """Numbers of models, the first the clean victim, where all but that come after ``n_models`` others."""
+    return np.where(numbers > 0, numbers + n_models - 1, 0)
+
+
+def _best(first: Pointwise, others) -> Pointwise:
+    """Of every row the proof that proves most: ``others`` are (rows, proof) of parts of the rows."""
+    bound, comparison = first.lower_bound.copy(), first.comparison.copy()
+    tau, lam, pi = first.tau.copy(), first.lam.copy(), first.pi.copy()
+    J, models = tau.shape[1], [first.models]
+    chosen = np.zeros(len(bound), dtype=np.intp)  # 0 for the first
+    mixtures = [(first.weight_of, first.weight_model, first.weight, np.zeros(len(first.weight), dtype=np.intp))]
+    n_models = len(first.models)
+    for number, (rows, proof) in enumerate(others, start=1):
+        better = proof.lower_bound > bound[rows]
+        own = rows[better]
+        bound[own], chosen[own] = proof.lower_bound[better], number
+        comparison[own] = _after(proof.comparison[better], n_models)
+        tau[own], lam[own], pi[own] = proof.tau[better], proof.lam[better], proof.pi[better]
+        weight_of = rows[proof.weight_of // J] * J + proof.weight_of % J
+        source = np.full(len(weight_of), number)
+        mixtures.append((weight_of, _after(proof.weight_model, n_models), proof.weight, source))
+        models.append(proof.models[1:])
+        n_models += len(proof.models) - 1
+    weight_of, weight_model, weight, source = (np.concatenate(part) for part in zip(*mixtures, strict=True))
+    keep = chosen[weight_of // J] == source
+    numbers = np.concatenate([[0], comparison, weight_model[keep]])
+    used, place = np.unique(numbers, return_inverse=True)
+    return dataclasses.replace(
+        first, lower_bound=bound, models=np.vstack(models)[used], comparison=place[1 : len(bound) + 1],
+        weight_of=weight_of[keep], weight_model=place[len(bound) + 1 :], weight=weight[keep], tau=tau, lam=lam, pi=pi,
+    )  # fmt: skip
 
 
 def _on_margin(X, y, theta, objective, sample_weight):

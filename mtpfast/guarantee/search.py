@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtpfast.proofs.pointwise import Case, Hull, Lines, lines_of, planes_of
+from mtpfast.proofs.hulls import Hull, planes_of
+from mtpfast.proofs.lines import Lines, lines_of
+from mtpfast.proofs.pointwise import Case
 
 __all__ = ["Search", "Soft"]
 
@@ -140,7 +142,7 @@ class Search:
         self.theta, self.hulls, self.cases, self.first = theta, hulls, cases, first
         self.R = objective.R(len(theta) - 1)
         self.k = objective.k(objective.amount(y, sample_weight))
-        self.loss = first.loss
+        self.loss = float(first.loss[0])
         self.most = MOST * X.shape[0]
 
     def run(self, a):
@@ -150,19 +152,23 @@ class Search:
             rows = np.flatnonzero(bundle.open())
             if not len(rows):
                 break
-            binding = np.argmin(bundle.m[rows], axis=1)
-            touched = np.empty((len(rows), len(self.theta)))
-            for j in np.unique(binding):
-                here = binding == j
-                touched[here] = bundle.minimiser(rows[here], j)
-            bundle.add(rows, touched)
-            near = bundle.m[rows] <= NEAR * bundle.m[rows].min(axis=1)[:, None] + 0.1
-            near[np.arange(len(rows)), binding] = True
-            for j in np.flatnonzero(near.any(axis=0)):
-                bundle.improve(rows[near[:, j]], j)
-            bundle.look(rows)
+            self.look_closer(bundle, rows)
         bundle.settle()
         return bundle
+
+    def look_closer(self, bundle, rows):
+        """A line where the case that allows least has its minimum, and better multipliers with it."""
+        binding = np.argmin(bundle.m[rows], axis=1)
+        touched = np.empty((len(rows), len(self.theta)))
+        for j in np.unique(binding):
+            here = binding == j
+            touched[here] = bundle.minimiser(rows[here], j)
+        bundle.add(rows, touched)
+        near = bundle.m[rows] <= NEAR * bundle.m[rows].min(axis=1)[:, None] + 0.1
+        near[np.arange(len(rows)), binding] = True
+        for j in np.flatnonzero(near.any(axis=0)):
+            bundle.improve(rows[near[:, j]], j)
+        bundle.look(rows)
 
 
 class Bundle:
@@ -176,7 +182,7 @@ class Bundle:
         self.c[:, 0], self.p[:, 0] = search.first.c[0], search.first.p[0]
         self.index = np.zeros((K, N_LINES), dtype=np.intp)  # among the models
         self.models, self.lines = [search.theta[None]], [search.first]
-        self.n_models = 1
+        self.n_models, self.comparison = 1, 0
         self.mu = np.zeros((K, J, N_LINES))
         self.mu[:, :, 0] = 1.0
         away = np.maximum(a @ search.theta, 0.0) / np.maximum((a * a).sum(axis=1), 1e-300)
@@ -192,10 +198,10 @@ class Bundle:
             self._begin_free(everyone)
         self.first = self.mu.copy(), self.tau.copy(), self.lam.copy(), self.pi.copy()
         for j in range(J):
-            self._grow(everyone, j)
+            self.grow(everyone, j)
 
     @property
-    def _multipliers(self):
+    def multipliers(self):
         return self.mu, self.tau, self.lam, self.pi
 
     def open(self):
@@ -208,7 +214,7 @@ class Bundle:
         m = np.maximum(self.m[rows, j] if m is None else m, 0.0)
         return Soft(self.search, self.search.cases[j], self.a[rows], m, self.centre[rows, j], self.pi[rows, j])
 
-    def _mixed(self, rows, mu):
+    def mixed(self, rows, mu):
         T = mu.shape[1]
         return np.sum(mu * self.c[rows, :T], axis=1), (mu[:, None] @ self.p[rows, :T])[:, 0]
 
@@ -220,7 +226,7 @@ class Bundle:
     def minimiser(self, rows, j, heat=None):
         """Where the next lines touch."""
         soft = self._soft(rows, j)
-        mixed = self._mixed(rows, self.mu[rows, j])
+        mixed = self.mixed(rows, self.mu[rows, j])
         tau, lam = np.maximum(self.tau[rows, j], 0.0), self.lam[rows, j]
         mean = soft.at(*mixed, tau, lam, self._heat(rows, j) if heat is None else heat).mean
         self.centre[rows, j] = mean[:, -1]
@@ -242,7 +248,7 @@ class Bundle:
 
     def add(self, rows, models):
         search = self.search
-        lines = lines_of(models, search.X, search.y, search.objective, search.sample_weight)
+        lines = lines_of(models, search.X, search.y, search.objective, search.sample_weight, compared=())
         at = self.n_lines[rows]
         self.c[rows, at], self.p[rows, at] = lines.c, lines.p
         self.index[rows, at] = self.n_models + np.arange(len(rows))
@@ -253,18 +259,18 @@ class Bundle:
 
     def joined(self) -> Lines:
         """The lines of all models."""
-        parts = [np.concatenate([getattr(lines, name) for lines in self.lines]) for name in ("c", "p", "error")]
-        return Lines(*parts, self.search.loss, self.search.first.n_rows)
+        parts = [np.concatenate([getattr(lines, name) for lines in self.lines]) for name in ("c", "p", "error", "loss")]
+        return Lines(*parts, self.search.first.n_rows, self.search.first.weight)
 
     def improve(self, rows, j):
         """Maximise (4) over mixture, tau, lam and pi, and let m grow."""
         before = self.m[rows, j].copy()
-        kept = tuple(part[rows, j].copy() for part in self._multipliers)
+        kept = tuple(part[rows, j].copy() for part in self.multipliers)
         self._maximised(rows, j, *kept[:3], np.maximum(self.m[rows, j], 0.0))
-        self._grow(rows, j)
+        self.grow(rows, j)
         worse = self.m[rows, j] < before
         back = rows[worse]
-        for part, old in zip(self._multipliers, kept, strict=True):
+        for part, old in zip(self.multipliers, kept, strict=True):
             part[back, j] = old[worse]
         self.m[back, j] = before[worse]
         self.rounds[rows, j] += 1
@@ -277,6 +283,7 @@ class Bundle:
         mu = mu[:, :T] * (0.9 / mu.sum(axis=1))[:, None]
         mu = np.where(have, np.maximum(np.where(new, 0.08, mu), 1e-4), 1e-12)
         tau = np.maximum(tau, 1e-6)
+        lam = np.maximum(lam, 1e-6) if self.search.cases[j].has_margin else lam
         soft, heat = self._soft(rows, j, m), self._heat(rows, j) if heat is None else heat
         mu, tau, lam, pi = _maximise(soft, self.c[rows, :T], self.p[rows, :T], self.a[rows], mu, tau, lam, heat)
         self.pi[rows, j, : pi.shape[1]] = pi
@@ -294,7 +301,7 @@ class Bundle:
             rows, case = np.flatnonzero(binding == j), self.search.cases[j]
             heat = self._heat(rows, j) if is_convex else None
             soft = self._soft(rows, j)
-            soft.at(*self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j], heat)
+            soft.at(*self.mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j], heat)
             points[rows] = soft.x[:, :-1]
             labels[rows] = case.label
         return points, labels
@@ -315,7 +322,7 @@ class Bundle:
     def give_up(self, rows):
         """Claim no more for some rows than that no points at all flip them."""
         self.count[rows] = np.minimum(self.count[rows], 0.0)
-        for part, first in zip(self._multipliers, self.first, strict=True):
+        for part, first in zip(self.multipliers, self.first, strict=True):
             part[rows] = first[rows]
 
     def _settled(self, rows):
@@ -324,8 +331,8 @@ class Bundle:
         settled = np.ones(len(rows), dtype=bool)
         for j in range(self.m.shape[1]):
             wrong = rows[self._value(rows, j) <= firm]
-            kept = tuple(part[wrong, j].copy() for part in self._multipliers)
-            for part, first in zip(self._multipliers, self.first, strict=True):
+            kept = tuple(part[wrong, j].copy() for part in self.multipliers)
+            for part, first in zip(self.multipliers, self.first, strict=True):
                 part[wrong, j] = first[wrong, j]
             still = self._value(wrong, j) <= firm
             wrong, kept = wrong[still], [part[still] for part in kept]
@@ -337,7 +344,7 @@ class Bundle:
 
     def _value(self, rows, j):
         soft = self._soft(rows, j, self.count[rows])
-        return soft.at(*self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]).value
+        return soft.at(*self.mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]).value
 
     def look(self, rows):
         """Count how often in a row a line has brought a row nothing."""
@@ -346,10 +353,10 @@ class Bundle:
         self.seen[rows] = np.where(gained, least, self.seen[rows])
         self.stale[rows] = np.where(gained, 0, self.stale[rows] + 1)
 
-    def _grow(self, rows, j):
+    def grow(self, rows, j):
         """The largest m that the multipliers prove: (4) is concave in m, so Newton's method comes down to its zero."""
         case = self.search.cases[j]
-        mixed, tau, lam = self._mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]
+        mixed, tau, lam = self.mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]
         m = np.maximum(self.m[rows, j], 0.0)
         if case.share == 0.0:
             positive = self._soft(rows, j).at(*mixed, tau, lam).value > 0.0

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from sklearn.svm import LinearSVC
 
 from mtpfast import CandidatePool, DocumentSpace, FeatureSpace, Guarantee, ModelTargetedPoisoner
+from mtpfast.guarantee import per_row
 from mtpfast.guarantee.flips import Flips
 from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import make_objective
@@ -185,6 +186,7 @@ EDITS = {
     "lower_bound": lambda p: {"lower_bound": p.lower_bound + 2},
     "theta": lambda p: {"theta": 1.1 * p.theta, "models": np.vstack([1.1 * p.theta, p.models[1:]])},
     "models": lambda p: {"models": np.vstack([p.models[:1], 0.3 * p.models[1:]])},
+    "comparison": lambda p: {"comparison": np.zeros_like(p.comparison)},
     "weight": lambda p: {"weight": 0.9 * p.weight},
     "tau": lambda p: {"tau": 0.5 * p.tau},
     "rows": lambda p: {"rows": np.roll(p.rows, 1, axis=0)},
@@ -205,6 +207,19 @@ def test_an_edited_certificate_does_not_pass(made, name):
     report = edited.check(X, y)
     assert not report.ok
     assert len(report.failed)
+
+
+def test_another_comparison_model_than_the_clean_victim_proves_more(cancer, monkeypatch):
+    """(4) is concave in the comparison model: the better of two models is taken, and the clean victim is not best."""
+    X, y = np.ascontiguousarray(cancer[0][::4, :8]), cancer[1][::4]
+    victim = ModelTargetedPoisoner(alpha=0.1, feasible_set=FeatureSpace(0, 1)).fit(X, y)
+    rows = cancer[0][1::60, :8]
+    better = victim.certify(rows, attack=False)
+    monkeypatch.setattr(per_row, "compared", lambda bundle: [])
+    plain = victim.certify(rows, attack=False)
+    assert np.all(better.lower_bound >= plain.lower_bound)
+    assert better.lower_bound.sum() > 1.05 * plain.lower_bound.sum()
+    assert better.check(X, y).ok
 
 
 def test_a_claim_beyond_its_certificate_does_not_pass(made):

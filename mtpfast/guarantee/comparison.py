@@ -1,0 +1,197 @@
+"""Comparison models that lose less to the points that may come than the clean victim does.
+
+Equation (4) of ``proofs/pointwise.py`` is concave in the comparison model too, once its clean loss is counted. A model
+costs a read of the clean data per step, so that a few rows alike share one. The rows' multipliers move with it (L-BFGS,
+all cases at once, the least of them softened), and lines are added where the minimum then is.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from scipy.optimize import minimize
+
+from mtpfast.proofs.lines import lines_of
+from mtpfast.proofs.pointwise import cases_of
+
+from .search import N_LINES, Bundle, Soft
+
+__all__ = ["compared"]
+
+
+ALIKE, PER_READ = 8, 150_000  # rows that share a model: so many, or one for so many entries of X
+ROUNDS, STEPS = 3, 30  # of new lines, and of L-BFGS between them
+WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
+ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
+OVER = 10.0  # what mixtures of more than 1 cost, per clean row
+POLISH = 2  # rounds of the first search, at the model found
+
+
+def compared(bundle) -> list[tuple]:
+    """``(rows, bundle)`` for groups of rows, each with a comparison model of its own."""
+    search = bundle.search
+    label = np.array([case.label for case in search.cases])[np.argmin(bundle.m, axis=1)]
+    order = np.lexsort((bundle.m.min(axis=1), label))
+    n_alike = int(np.clip(search.X.shape[0] * search.X.shape[1] / PER_READ, ALIKE, max(ALIKE, len(order))))
+    groups = np.array_split(order, max(1, round(len(order) / n_alike))) if len(order) else []
+    return [(rows, Shared(bundle, rows).run()) for rows in groups]
+
+
+class Shared:
+    """A comparison model, and the multipliers of the rows that share it."""
+
+    def __init__(self, bundle, rows):
+        self.search = copy.copy(bundle.search)
+        self.bundle = _part(bundle, rows, self.search)
+        self.theta = self.search.theta.copy()
+        objective, y = self.search.objective, self.search.y
+        weights = objective.weights(y, self.search.sample_weight)
+        self.weights = np.ones(len(y)) if weights is None else weights
+
+    def run(self) -> Bundle:
+        """The bundle of the rows, settled, at the model found."""
+        bundle, everyone = self.bundle, np.arange(len(self.bundle.a))
+        for turn in range(ROUNDS):
+            self._moved(turn)
+            rows = everyone[bundle.n_lines < N_LINES]
+            if len(rows):
+                bundle.add(rows, self._where(rows, turn))
+        self._compare(self.theta)
+        for _ in range(POLISH):
+            rows = everyone[bundle.n_lines < N_LINES]
+            if len(rows):
+                self.search.look_closer(bundle, rows)
+        bundle.first = tuple(part.copy() for part in bundle.multipliers)
+        bundle.settle()
+        return bundle
+
+    def _compare(self, theta):
+        """Make theta the comparison model: its loss, its cases, and the numbers of points that the rows then have."""
+        search, bundle = self.search, self.bundle
+        own = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight)
+        search.theta, search.loss = theta, float(own.loss[0])
+        search.cases = cases_of(search.objective, search.hulls, theta)
+        bundle.comparison = bundle.n_models
+        bundle.models.append(theta[None])
+        bundle.lines.append(own)
+        bundle.n_models += 1
+        for j in range(len(search.cases)):
+            bundle.grow(np.arange(len(bundle.a)), j)
+
+    def _heat(self, turn):
+        return WARM * COOLING**turn * np.maximum(self.bundle.m.min(axis=1), 1.0)
+
+    def _soft(self, m):
+        bundle = self.bundle
+        return [Soft(self.search, case, bundle.a, m, bundle.centre[:, j], bundle.pi[:, j])
+                for j, case in enumerate(self.search.cases)]  # fmt: skip
+
+    def _where(self, rows, turn):
+        """Where the binding case of every row has its minimum."""
+        bundle = self.bundle
+        m, heat = np.maximum(bundle.m.min(axis=1), 0.5), self._heat(turn)
+        value, mean = [], []
+        for j, soft in enumerate(self._soft(m)):
+            soft.at(*bundle.mixed(np.arange(len(m)), bundle.mu[:, j]), bundle.tau[:, j], bundle.lam[:, j], heat)
+            value.append(soft.value)
+            mean.append(soft.mean)
+            bundle.centre[:, j] = soft.mean[:, -1]
+        return np.array(mean)[np.argmin(value, axis=0), np.arange(len(m))][rows]
+
+    def _loss(self, theta, width):
+        """The clean loss, the hinge's kink smoothed, and its gradient."""
+        search = self.search
+        margin = search.objective.margins(theta, search.X, search.y)
+        if search.objective.loss.smooth:
+            value, slope = search.objective.loss.value(margin), -search.objective.loss.derivative(margin)
+        else:
+            slope = np.clip((1.0 - margin) / width + 0.5, 0.0, 1.0)
+            value = np.where(slope < 1.0, 0.5 * width * slope * slope, 1.0 - margin)
+        pull = self.weights * slope * search.y
+        return float(self.weights @ value), -np.append(pull @ search.X, search.objective.one * pull.sum())
+
+    def _moved(self, turn):
+        """L-BFGS over model and multipliers; then the numbers of points that they allow."""
+        search, bundle = self.search, self.bundle
+        K, J, T, P, D = len(bundle.a), len(search.cases), int(bundle.n_lines.max()), bundle.pi.shape[2], len(self.theta)
+        m = np.maximum(bundle.m.min(axis=1), 0.5)
+        heat, width = self._heat(turn), ROUND * 0.7**turn + 1e-3
+        softs, scale = self._soft(m), m[:, None]
+        over = OVER * search.X.shape[0]
+        have = (np.arange(T) < bundle.n_lines[:, None])[:, None]
+        c, p = bundle.c[:, :T], bundle.p[:, :T]
+        unit = max(1.0, float(np.median(bundle.tau)))
+        has_margin = np.array([case.has_margin for case in search.cases])
+        some = np.array([len(soft.limits) for soft in softs])
+        ends = np.cumsum([D, K * J * T, K * J, K * J, K * J * P])
+
+        def apart(v):
+            theta, mu, tau, lam, pi = np.split(v, ends[:-1])
+            return theta, mu.reshape(K, J, T), unit * tau.reshape(K, J), lam.reshape(K, J), pi.reshape(K, J, P)
+
+        def function(v):
+            theta, mu, tau, lam, pi = apart(v)
+            search.theta = theta
+            loss, by_theta = self._loss(theta, width)
+            values, parts = np.empty((K, J)), []
+            for j, soft in enumerate(softs):
+                soft.theta, soft.loss, soft.pi = theta, loss, pi[:, j]
+                mixed = np.einsum("kt,kt->k", mu[:, j], c), np.matmul(mu[:, j, None], p)[:, 0]
+                soft.at(*mixed, tau[:, j], lam[:, j], heat)
+                values[:, j] = soft.value
+                parts.append((soft, soft.mean))
+            beyond = np.maximum(0.0, mu.sum(axis=2) - 1.0)
+            values -= over * beyond**2
+            fall = -values / (ROUND * scale)
+            top = fall.max(axis=1, keepdims=True)
+            share = np.exp(fall - top)
+            total = share.sum(axis=1, keepdims=True)
+            least = -ROUND * float((np.log(total) + top).sum())
+            share /= total * scale
+            by_theta = -share.sum() * by_theta
+            by_mu, by_tau, by_lam, by_pi = np.empty((K, J, T)), np.empty((K, J)), np.empty((K, J)), np.zeros((K, J, P))
+            for j, (soft, mean) in enumerate(parts):
+                part = share[:, j, None]
+                by_theta += (part * (soft.M * soft.case.label * soft.x - soft.k * search.R * mean)).sum(axis=0)
+                by_mu[:, j] = part * (c - np.matmul(p, mean[:, :, None])[:, :, 0] - 2.0 * over * beyond[:, j, None])
+                by_tau[:, j] = share[:, j] * np.einsum("kd,kd->k", bundle.a, mean)
+                by_lam[:, j] = share[:, j] * (soft.pushed - soft.M[:, 0] * soft.kappa) if has_margin[j] else 0.0
+                by_pi[:, j, : some[j]] = part * (soft.x @ soft.planes.T - soft.limits)
+            gradient = by_theta, np.where(have, by_mu, 0.0), unit * by_tau, by_lam, by_pi
+            return -least, -np.concatenate([part.ravel() for part in gradient])
+
+        start = self.theta, bundle.mu[:, :, :T], bundle.tau / unit, bundle.lam, bundle.pi
+        bounds = [(None, None)] * D + [(0.0, 1.0)] * (K * J * T) + [(0.0, None)] * (K * J * (2 + P))
+        start = np.concatenate([part.ravel() for part in start])
+        found = minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}).x
+        self.theta, mu, bundle.tau[:], bundle.lam[:], bundle.pi[:] = apart(found)
+        bundle.mu[:, :, :T] = mu / np.maximum(1.0, mu.sum(axis=2, keepdims=True))
+        search.theta, search.loss = self.theta, self._loss(self.theta, 1e-9)[0]
+        search.cases = cases_of(search.objective, search.hulls, self.theta)
+        before = bundle.m.min(axis=1)
+        for j in range(J):
+            bundle.grow(np.arange(K), j)
+        bundle.m = np.where((bundle.m.min(axis=1) < before)[:, None], before[:, None], bundle.m)
+
+
+def _part(bundle, rows, search) -> Bundle:
+    """Some rows of a bundle, with the lines that they use."""
+    part = copy.copy(bundle)
+    part.search, part.a = search, bundle.a[rows]
+    use = bundle.mu[rows].max(axis=1)
+    order = np.argsort(-use, axis=1, kind="stable")
+    kept = min(N_LINES - ROUNDS - POLISH, max(1, int((use > 0.0).sum(axis=1).max())))
+    order = order[:, :kept]
+    at = rows[:, None], order
+    part.c, part.p = np.zeros((len(rows), N_LINES)), np.zeros((len(rows), N_LINES, bundle.p.shape[2]))
+    part.index = np.zeros((len(rows), N_LINES), dtype=np.intp)
+    part.mu = np.zeros((len(rows), bundle.mu.shape[1], N_LINES))
+    part.c[:, :kept], part.p[:, :kept], part.index[:, :kept] = bundle.c[at], bundle.p[at], bundle.index[at]
+    part.mu[:, :, :kept] = np.take_along_axis(bundle.mu[rows], order[:, None], axis=2)
+    part.n_lines = np.full(len(rows), kept)
+    for name in ("tau", "lam", "pi", "m", "rounds", "stale", "seen", "centre"):
+        setattr(part, name, getattr(bundle, name)[rows].copy())
+    part.rounds = np.maximum(part.rounds, 4)
+    part.models, part.lines = list(bundle.models), list(bundle.lines)
+    return part
