@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from .arrays.checks import as_theta, check_labels, check_number, check_sample_weight, check_X
 from .arrays.magnitude import check_magnitude
+from .arrays.parts import RowParts, as_parts, width
 from .losses.objective import Objective
 from .proofs.certificate import Certificate, certificate_for, prove
 from .proofs.clean_pass import CleanGradient, clean_gradient, extent
@@ -31,9 +32,10 @@ class Question:
 
     Attributes
     ----------
-    X : ndarray, memmap or CSR matrix of shape (n_samples, n_features)
-        As :func:`mtpfast.arrays.checks.check_X` leaves it; for what reads X in blocks, any array of numbers.
-    y : ndarray of shape (n_samples,)
+    X : ndarray, memmap or CSR matrix of shape (n_samples, n_features), or RowParts
+        As :func:`mtpfast.arrays.checks.check_X` leaves it; for what reads X in blocks, any array of numbers, or rows in
+        parts, which bring their labels and weights.
+    y : ndarray of shape (n_samples,), or None
         -1. and +1.
     sample_weight : ndarray of shape (n_samples,) or None
     goal : Goal
@@ -89,7 +91,10 @@ class Question:
 def read_question(
     X, y, target, objective: Objective, feasible_set=None, sample_weight=None, margin_tol=None, *, in_blocks=False
 ) -> Question:
-    """The question in what users hand in. ``in_blocks``: X stays as it is if it is an array of numbers."""
+    """The question in what users hand in. ``in_blocks``: X stays as it is if it is an array of numbers, or in parts."""
+    parts = as_parts(X, y, sample_weight) if in_blocks else None
+    if parts is not None:
+        return ask(parts, None, None, target, objective, feasible_set, margin_tol)
     X = _rows(X) if in_blocks else check_X(X)
     n = X.shape[0]
     y = np.asarray(y) if in_blocks and np.size(y) > 10**6 else check_labels(y, n)
@@ -100,7 +105,7 @@ def read_question(
 
 def ask(X, y, sample_weight, target, objective: Objective, feasible_set=None, margin_tol=None) -> Question:
     """The question about clean data that are checked already."""
-    d = X.shape[1]
+    d = width(X)
     theta = as_theta(target, d)
     if not objective.fit_intercept and theta[-1] != 0.0:
         raise ValueError(f"target must have intercept 0 with fit_intercept=False, got {theta[-1]:g}")
@@ -119,8 +124,6 @@ def ask(X, y, sample_weight, target, objective: Objective, feasible_set=None, ma
 def _box_around(X):
     """Between the minimum and the maximum of every feature."""
     low, high = extent(X)
-    if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
-        raise ValueError("X must be finite, got NaN or infinity")
     check_magnitude(np.append(low, high), "X")
     return FeatureSpace(low, high)
 
@@ -174,11 +177,24 @@ class Problem(Question):
             )
         proof = question.clean_gradient()
         check_magnitude(np.append(proof.lower, proof.upper), "X")
+        if isinstance(X, RowParts):
+            if retrain:
+                raise ValueError("retrain=True takes rows that are held in memory, got X in parts")
+            if proof.weight == 0.0:
+                raise ValueError("sample_weight must not be zero everywhere")
+            retrain = False
         if retrain is None:
             held = sp.issparse(X) or 8 * X.shape[0] * X.shape[1] <= RETRAIN_BYTES
             retrain = not isinstance(X, np.memmap) and held
         asked = question.X, question.y, question.sample_weight, question.goal
         return cls(*asked, proof.centre(), proof, retrain)
+
+    @property
+    def amount(self) -> float:
+        """N of the clean rows: what k is a function of."""
+        if self.y is None:
+            return float(self.clean.n_rows) if self.objective.count_rows else self.clean.weight
+        return self.objective.amount(self.y, self.sample_weight)
 
     @property
     def setting(self) -> Setting:

@@ -21,6 +21,11 @@ __all__ = ["as_theta", "check_X", "check_count", "check_flag", "check_labels", "
 
 def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1):
     """X as a C-contiguous float64 array or a canonical float64 CSR matrix."""
+    if hasattr(X, "map_reduce"):
+        raise TypeError(
+            f"{name} comes in parts, expected rows in memory: parts are read by minimum_poisoning, MinimumPoisoner and "
+            f"certificate.check"
+        )
     try:
         X = check_array(
             X,

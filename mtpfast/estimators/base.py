@@ -280,7 +280,7 @@ class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
     def _question(self, target) -> Question:
         """What both attacks are asked, in the terms of the layers below; data and feasible set are checked already."""
         check_is_fitted(self)
-        theta = binary_linear_model(self._after_preprocessing(target), self.coef_.shape[1], self.classes_, self._names)
+        theta = binary_linear_model(self._after_preprocessing(target), self._width, self.classes_, self._names)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
         refuse_another_victim(target, objective)
         margin_tol = self._kink_width(target)
@@ -312,10 +312,19 @@ class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
         """The feasible set, checked: features by number, labels as -1. and +1."""
         space = self._own_feasible_set()
         if space is None:
-            return FeatureSpace.from_data(self._X, integer=None)
+            return self._box()
         space = space.bind(self._names, self.classes_)
-        space.check(self.coef_.shape[1])
+        space.check(self._width)
         return space
+
+    def _box(self):
+        """The box around the data."""
+        return FeatureSpace.from_data(self._X, integer=None)
+
+    @property
+    def _width(self) -> int:
+        """The number of features that the victim sees."""
+        return self.coef_.shape[1]
 
     def _own_feasible_set(self):
         """The feasible set in the user's terms: what was given, or what records can be; None for neither."""
@@ -323,7 +332,7 @@ class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
         if space is None:
             return None if self._codec is None else self._codec.space
         if as_space(space).is_finite:
-            space.check(self.coef_.shape[1])
+            space.check(self._width)
             if self._codec is not None and not np.all(known := self._codec.has(space.X)):
                 raise ValueError(f"feasible_set: row {int(np.argmin(known))} of X_cand is not the row of any record")
         elif self._codec is not None:

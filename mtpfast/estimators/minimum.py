@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
+import warnings
 
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from mtpfast.arrays.parts import RowParts, as_parts
+from mtpfast.losses.margin import class_weights
+from mtpfast.minimum.blockwise import train
 from mtpfast.minimum.minimum import tradeoff
+from mtpfast.proofs.clean_pass import extent
 from mtpfast.results.result import PoisoningResult
+from mtpfast.spaces.features import FeatureSpace
 
 from .base import Poisoner
 
@@ -93,6 +102,58 @@ class MinimumPoisoner(Poisoner):
         self.rescale = rescale
         self.margin_tol = margin_tol
         self.preprocessing = preprocessing
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Train the clean victim; rows in parts (:func:`mtpfast.in_parts`) are read by passes.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in :meth:`ModelTargetedPoisoner.fit`. Rows in parts bring their labels and weights: y is None then; a
+            collection of Dask is taken with its labels. A raw table in parts is given with its fitted preprocessing,
+            ``in_parts(..., transform=preprocessing)``.
+
+        Returns
+        -------
+        self
+            Of rows in parts a smooth loss is trained by Newton's method, a pass a step (``coef_``, ``intercept_``; up
+            to 2,500 features). The hinge is not: there is no ``coef_`` then, and a warning says so. :meth:`attack` does
+            not need it.
+        """
+        parts = as_parts(X, y, sample_weight)
+        return super().fit(X, y, sample_weight) if parts is None else self._fit_parts(parts)
+
+    def _fit_parts(self, parts: RowParts):
+        if self.preprocessing is not None:
+            raise ValueError("preprocessing must be None for rows in parts: pass it, fitted, to in_parts as transform")
+        classes = parts.found_classes()
+        if len(classes) != 2:
+            raise ValueError(f"y must hold two classes, got {len(classes)}: {classes[:5].tolist()}")
+        weights = class_weights(self.class_weight, classes)
+        objective = dataclasses.replace(self._objective(), class_weight=weights)
+        for name in ("coef_", "intercept_", "dual_gap_", "n_iter_", "feature_names_in_"):
+            vars(self).pop(name, None)
+        self.classes_, self._X, self._signs, self._sample_weight = classes, parts.with_classes(classes), None, None
+        self.preprocessing_ = self._codec = self._sample = self._frame = None
+        self.n_features_in_, names = self._X.n_features, parts.feature_names
+        if names is not None and all(isinstance(name, str) for name in names):
+            self.feature_names_in_ = np.array(names, dtype=object)
+        trained = train(self._X, objective)
+        if trained is None:
+            message = "the victim of rows in parts was not trained: there is no coef_, and nothing is predicted"
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+            return self
+        self.coef_, self.intercept_ = trained.theta[None, :-1].copy(), trained.theta[-1:].copy()
+        return self
+
+    def _box(self):
+        if not isinstance(self._X, RowParts):
+            return super()._box()
+        return FeatureSpace(*extent(self._X), names=self._names)
+
+    @property
+    def _width(self):
+        return self.n_features_in_ if isinstance(self._X, RowParts) else super()._width
 
     def attack(self, target) -> PoisoningResult:
         """The fewest points for the data given to :meth:`fit`.

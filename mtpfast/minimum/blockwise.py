@@ -16,17 +16,20 @@ lie on the margin. All sums come with the bound of their rounding (see :mod:`mtp
 from __future__ import annotations
 
 import math
+import operator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.parts import over, width
 from mtpfast.arrays.rounding import gamma
 from mtpfast.losses.objective import Objective
 from mtpfast.minimum.programs.highs import solve_lp
 from mtpfast.proofs.clean_pass import blocks, clean_gradient
 
-__all__ = ["Measured", "Training", "measure"]
+__all__ = ["Measured", "Training", "measure", "train"]
 
 
 DENSE_HESSIAN = 2500  # features up to which Newton's equations are formed
@@ -62,7 +65,7 @@ class Training(NamedTuple):
     @property
     def ridge(self):
         """``k R``, a vector."""
-        return self.k * self.objective.R(self.X.shape[1])
+        return self.k * self.objective.R(width(self.X))
 
     @property
     def point_weights(self):
@@ -82,12 +85,33 @@ def measure(training: Training, theta, margin_tol) -> Measured | None:
     measured, step = (None, None) if free else _prove(training, theta, margin_tol)
     if not training.objective.loss.kinked:
         close = measured is not None and measured.error <= SETTLED * float(np.linalg.norm(theta))
-        return measured if close or training.X.shape[1] > DENSE_HESSIAN else _newton(training, theta)
+        return measured if close or width(training.X) > DENSE_HESSIAN else _newton(training, theta)
     if step is not None and np.any(step):
         closer, _ = _prove(training, theta + step, margin_tol)
         if closer is not None and (measured is None or closer.error < measured.error):
             return closer
     return measured
+
+
+def train(X, objective: Objective) -> Measured | None:
+    """The victim of rows in parts, by Newton's method from 0, a pass for each model looked at.
+
+    None for the hinge, for more than :data:`DENSE_HESSIAN` features, and where it does not converge.
+    """
+    d = width(X)
+    if objective.loss.kinked or objective.is_balanced or d > DENSE_HESSIAN or objective.loss.missing():
+        return None
+    amount = X.map_reduce(_Amount(objective), operator.add)
+    nothing = np.empty((0, d)), np.empty(0), np.empty(0)
+    return _newton(Training(X, None, None, *nothing, objective, amount), np.zeros(d + 1))
+
+
+@dataclass(frozen=True)
+class _Amount:
+    objective: Objective
+
+    def __call__(self, X, y, sample_weight):
+        return self.objective.amount(y, sample_weight)
 
 
 def _prove(training: Training, theta, margin_tol):
@@ -195,14 +219,52 @@ def _newton(training: Training, theta):
 def _pass(training: Training, theta):
     """(value, gradient, Hessian) of the objective of a smooth loss."""
     objective, ridge = training.objective, training.ridge
-    loss, w, b = objective.loss, theta[:-1], theta[-1]
-    one = objective.one
-    value, gradient, hessian = 0.5 * float(ridge @ theta**2), ridge * theta, np.diag(ridge)
+    sums = over(training.X, training.y, training.sample_weight, _Sums(objective, theta), _added)
+    if len(training.labels):
+        points = _LossSums(theta, objective)
+        points.add(training.points, training.labels, training.point_weights)
+        sums = _added(sums, points.sums)
+    value, gradient, hessian = sums
+    if not objective.one:
+        hessian[-1, -1] = 1.0
+    return value + 0.5 * float(ridge @ theta**2), gradient + ridge * theta, hessian + np.diag(ridge)
 
-    def add(rows, labels, c):
-        nonlocal value, gradient, hessian
-        margin = labels * (rows @ w + b)
-        value += float(c @ loss.value(margin))
+
+def _added(a, b):
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """(value, gradient, Hessian) of the summed loss over some of the clean rows: of any part of them."""
+
+    objective: Objective
+    theta: np.ndarray
+
+    def __call__(self, X, y, sample_weight):
+        sums = _LossSums(self.theta, self.objective)
+        for _, rows, labels, own in blocks(X, y, sample_weight):
+            c = self.objective.weights(labels, own)
+            sums.add(rows, labels, np.ones(len(labels)) if c is None else c)
+        return sums.sums
+
+
+class _LossSums:
+    """The sums, block by block."""
+
+    def __init__(self, theta, objective):
+        n = len(theta)
+        self.theta, self.loss, self.one = theta, objective.loss, objective.one
+        self.value, self.gradient, self.hessian = 0.0, np.zeros(n), np.zeros((n, n))
+
+    @property
+    def sums(self):
+        return self.value, self.gradient, self.hessian
+
+    def add(self, rows, labels, c):
+        loss, one, gradient, hessian = self.loss, self.one, self.gradient, self.hessian
+        margin = labels * (rows @ self.theta[:-1] + self.theta[-1])
+        self.value += float(c @ loss.value(margin))
         pull, bend = c * loss.derivative(margin) * labels, c * loss.second_derivative(margin)
         gradient[:-1] += rows.T @ pull
         gradient[-1] += one * pull.sum()
@@ -213,12 +275,3 @@ def _pass(training: Training, theta):
         hessian[:-1, -1] += across
         hessian[-1, :-1] += across
         hessian[-1, -1] += one * bend.sum()
-
-    weight = objective.weights(training.y, training.sample_weight)
-    for _, rows, labels, c in blocks(training.X, training.y, weight):
-        add(rows, labels, np.ones(len(labels)) if c is None else c)
-    if len(training.labels):
-        add(training.points, training.labels, training.point_weights)
-    if not one:
-        hessian[-1, -1] = 1.0
-    return value, gradient, hessian

@@ -121,7 +121,7 @@ def retrain_victim(problem, points, labels, counts):
     objective = problem.objective
     weight = np.ones(problem.X.shape[0]) if weight is None else weight
     weight = np.concatenate([weight, np.asarray(counts, dtype=float)])
-    amount = objective.amount(problem.y, problem.sample_weight)
+    amount = problem.amount
     amount += sum(n * objective.per_point(label) for label, n in zip(labels, counts, strict=True))
     # from scratch: a start at the target would prove nothing about where training ends
     return refit(X, y, objective, weight, amount, tol=1e-9)
@@ -130,7 +130,7 @@ def retrain_victim(problem, points, labels, counts):
 def measure_reached(problem, found) -> Measured | None:
     """Where training ends on clean plus poison, from passes over blocks of rows; None where that is not known."""
     objective, labels, counts = problem.objective, np.asarray(found.labels, float), np.asarray(found.counts, float)
-    amount = objective.amount(problem.y, problem.sample_weight)
+    amount = problem.amount
     amount += sum(n * objective.per_point(label) for label, n in zip(labels, counts, strict=True))
     points = point_matrix(problem, found.points)
     training = Training(problem.X, problem.y, problem.sample_weight, points, labels, counts, objective, amount)

@@ -71,9 +71,11 @@ def minimum_poisoning(
 
     Parameters
     ----------
-    X : ndarray, memmap, CSR matrix or anything array-like, of shape (n_samples, n_features)
-        The clean data. Arrays of numbers are read in blocks, once, and never copied as a whole.
+    X : ndarray, memmap, CSR matrix or anything array-like, of shape (n_samples, n_features), or rows in parts
+        The clean data. Arrays of numbers are read in blocks, once, and never copied as a whole. Rows that do not fit
+        into memory: what :func:`mtpfast.in_parts` returns, or a collection of Dask with its labels.
     y : array-like of shape (n_samples,), -1 and +1
+        None for rows in parts, which bring labels and weights.
     target : fitted linear model, pair (coef, intercept), or array (w, b)
     loss : {"hinge", "squared_hinge", "log_loss"} or Loss
         Over a space, one of one's own (:func:`mtpfast.losses.custom`) needs a second derivative and a convex
@@ -109,8 +111,8 @@ def minimum_poisoning(
     sample_weight : array-like of shape (n_samples,), optional
         Row weights; weight 2 is the row twice.
     retrain : bool, optional
-        Train the victim on clean plus poison, to measure what was reached. By default yes, unless X is a
-        memory map or would take more than 2 GiB as float64; then passes over blocks of rows tell where training
+        Train the victim on clean plus poison, to measure what was reached. By default yes, unless X comes in parts, is
+        a memory map or would take more than 2 GiB as float64; then passes over blocks of rows tell where training
         ends (``mtpfast.minimum.blockwise``), and the status is ``"unverified"`` (``theta`` NaN) where they cannot.
 
     Returns
@@ -258,7 +260,7 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         history=history,
         feasible_set=problem.feasible_set,
         classes=np.array([-1.0, 1.0]),
-        n_clean=problem.X.shape[0],
+        n_clean=problem.clean.n_rows,
         clean_weight=problem.clean.weight,
         certificate=certificate,
         goal=problem.goal if certificate is None else certificate.goal,

@@ -51,6 +51,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.frozen import freeze
+from mtpfast.arrays.parts import as_parts
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.objective import Objective
 
@@ -202,14 +203,15 @@ class Certificate:
         """The bound as a whole number of points."""
         return whole(self.value)
 
-    def check(self, X, y, sample_weight=None) -> CertificateCheck:
+    def check(self, X, y=None, sample_weight=None) -> CertificateCheck:
         """Recompute the bound from the direction alone.
 
         Parameters
         ----------
-        X : ndarray, memmap or CSR of shape (n_samples, n_features)
+        X : ndarray, memmap or CSR of shape (n_samples, n_features), or rows in parts
             The clean data. Read in blocks, once.
         y : array of shape (n_samples,), -1 and +1
+            None for rows in parts (:func:`mtpfast.in_parts`).
         sample_weight : array of shape (n_samples,), optional
 
         Returns
@@ -219,14 +221,22 @@ class Certificate:
             whether the certificate claims no more.
         """
         self.validate()
-        X = X if sp.issparse(X) else np.asanyarray(X)
-        if X.ndim != 2 or X.shape[1] != len(self.theta_target) - 1:
-            raise ValueError(f"X has shape {X.shape}, expected (n_samples, {len(self.theta_target) - 1})")
-        if len(y) != X.shape[0]:
-            raise ValueError(f"y has {len(y)} labels, X has {X.shape[0]} rows")
+        d, parts = len(self.theta_target) - 1, as_parts(X, y, sample_weight)
+        if parts is not None:
+            X, y, sample_weight = parts, None, None
+            if X.n_features != d:
+                raise ValueError(f"X has {X.n_features} features, expected {d}")
+        else:
+            if y is None:
+                raise ValueError("y must be given, one label per row of X, got None")
+            X, y = X.tocsr() if sp.issparse(X) else np.asanyarray(X), np.asarray(y)
+            if X.ndim != 2 or X.shape[1] != d:
+                raise ValueError(f"X has shape {X.shape}, expected (n_samples, {d})")
+            if len(y) != X.shape[0]:
+                raise ValueError(f"y has {len(y)} labels, X has {X.shape[0]} rows")
         clean = clean_gradient(
-            X.tocsr() if sp.issparse(X) else X,
-            np.asarray(y),
+            X,
+            y,
             self.theta_target,
             self.objective,
             sample_weight,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.magnitude import LARGEST, check_magnitude
+from mtpfast.arrays.parts import over
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.objective import Objective
 
 __all__ = [
     "CleanGradient",
+    "CleanPass",
+    "CleanSums",
     "blocks",
     "clean_gradient",
     "extent",
@@ -98,8 +102,9 @@ def clean_gradient(
 
     Parameters
     ----------
-    X : ndarray, memmap or CSR of shape (n_samples, n_features); any float or integer dtype
-        Read a block of rows at a time; a block is all that is ever converted to float64.
+    X : ndarray, memmap or CSR of shape (n_samples, n_features); any float or integer dtype; or RowParts
+        Read a block of rows at a time; a block is all that is ever converted to float64. Rows in parts
+        (:mod:`mtpfast.arrays.parts`) bring their labels and weights: ``y`` and ``sample_weight`` are None then.
     y : array of shape (n_samples,), -1 and +1
     theta : ndarray of shape (n_features + 1,)
     margin_tol : float
@@ -116,99 +121,223 @@ def clean_gradient(
 
     Complexity: one pass, O(n d) time, O(block + free rows) memory.
     """
-    n, d = X.shape
-    loss = objective.loss
-    w, b = theta[:-1], theta[-1]
-    sparse = sp.issparse(X)
-    hinge = loss.kinked
-    if objective.is_balanced:
-        raise ValueError("class_weight='balanced' changes with every point: no bound is proved for it")
-    one = objective.one
-    in_ball = tol > 0.0 and not compact
-    G, Gerr = np.zeros(d + 1), np.zeros(d + 1)
-    lower, upper = np.full(d, np.inf), np.full(d, -np.inf)
-    kept, kept_y, kept_c, kept_s = [], [], [], []
-    weight = slack = slack_err = remainder = turn_abs = 0.0
-    turn = np.zeros(d + 1)  # H v
-    n_blocks = -(-n // _block_rows(X))
-    dot = gamma(d + 4)
-    for _, rows, labels, own in blocks(X, y, sample_weight):
-        if not np.all(np.abs(labels) == 1.0):
-            raise ValueError(f"y must hold -1 and +1 only, got {labels[np.abs(labels) != 1.0][0]:g}")
-        low, high = _extent(rows)
-        if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
-            raise ValueError("X must be finite, got NaN or infinity")
-        if max(float(np.max(high)), -float(np.min(low))) > LARGEST:
-            check_magnitude(np.append(low, high), "X")
-        np.minimum(lower, low, out=lower)
-        np.maximum(upper, high, out=upper)
-        c = objective.weights(labels, own)
-        size = rows if np.all(low >= 0) else abs(rows)  # |X|, for error bounds
-        margin = labels * (rows @ w + b)
-        error = dot * (size @ np.abs(w) + abs(b)) + 2 * UNIT * np.abs(margin - 1.0)
-        reach = error
-        if tol > 0.0:
-            squares = rows.multiply(rows).sum(axis=1) if sparse else np.einsum("ij,ij->i", rows, rows)
-            reach = error + tol * np.sqrt(np.asarray(squares).ravel() + one) * (1.0 + gamma(d + 6))
-        if hinge:
-            free = np.abs(margin - 1.0) <= reach + margin_tol
-            s = np.where(free | (margin > 1.0), 0.0, 1.0)
-            s_error = None
-            free = np.flatnonzero(free)
-            width = np.ones(len(free))
-            near = np.abs(margin[free] - 1.0) <= error[free] + margin_tol
-            slopes = np.where(near, np.nan, np.where(margin[free] > 1.0, 0.0, 1.0))
-        else:
-            taylor = compact and direction is not None
-            s, s_high, s_error = _slopes(loss, margin, error if taylor else reach, in_ball)
-            if taylor:
-                add, add_abs, rest = _turn(rows, labels, margin, reach, c, direction, loss, one)
-                turn, turn_abs, remainder = turn + add, turn_abs + add_abs, remainder + rest
-            free = np.flatnonzero(s_high > s) if in_ball else np.empty(0, dtype=np.intp)
-            width = (s_high - s)[free]
-            slopes = np.full(len(free), np.nan)
-        weights = np.ones(len(labels)) if c is None else c
-        weight += float(len(labels)) if c is None else math.fsum(c)
-        active = weights * s
-        G[:-1] -= (active * labels) @ rows
-        G[-1] -= one * float(np.dot(active, labels))
-        # Products w u s y (c = w u) and y x, the sum inside the block, and one addition per block.
-        doubt = gamma(len(labels) + n_blocks + 5) * active
-        if s_error is not None:
-            doubt = doubt + weights * s_error
-        Gerr[:-1] += doubt @ size
-        Gerr[-1] += one * float(np.sum(doubt))
-        if len(free):
-            c_free = weights[free] * width
-            if direction is None:
-                kept.append(rows[free])
-                kept_y.append(labels[free])
-                kept_c.append(c_free)
-                kept_s.append(slopes)
+    asked = CleanPass(theta, objective, margin_tol, tol, direction, compact, getattr(X, "memory_limit", math.inf))
+    return asked.finish(over(X, y, sample_weight, asked, asked.merge))
+
+
+@dataclass(frozen=True)
+class CleanSums:
+    """What :class:`CleanPass` makes of some of the rows: the sums over them and, for each sum, what bounds its error.
+
+    ``depth``: through so many additions, at most, a summand went from block to block. ``kept``: (rows, labels, weights,
+    slopes) of the free rows, block by block. ``weight`` is exact beyond the sums of blocks.
+    """
+
+    gradient: np.ndarray
+    error: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    kept: tuple
+    sparse: bool
+    n_rows: int
+    depth: int
+    weight: Fraction
+    slack: float
+    slack_error: float
+    turn: np.ndarray  # H v
+    turn_size: float
+    remainder: float
+
+    @property
+    def n_free(self) -> int:
+        return sum(len(labels) for _, labels, _, _ in self.kept)
+
+    @property
+    def free_bytes(self) -> int:
+        return sum(_bytes(rows) for rows, _, _, _ in self.kept)
+
+
+@dataclass(frozen=True)
+class CleanPass:
+    """What one pass over the clean rows is asked (:func:`clean_gradient`): of any part of them, merged, and finished.
+
+    ``pass(X, y, weight)`` are the sums over some rows, :meth:`merge` those over more, in any grouping, and
+    :meth:`finish` adds the penalty. With ``s = fl(a + b)`` an addition errs by ``u |s|`` at most, which merge adds to
+    the errors that the parts have counted for themselves: whatever the parts, the sum is within its error.
+    """
+
+    theta: np.ndarray
+    objective: Objective
+    margin_tol: float = 0.0
+    tol: float = 0.0
+    direction: np.ndarray | None = None
+    compact: bool = False
+    memory_limit: float = math.inf  # bytes of free rows
+
+    def __call__(self, X, y, sample_weight=None) -> CleanSums:
+        objective, tol, direction, compact = self.objective, self.tol, self.direction, self.compact
+        d = X.shape[1]
+        loss = objective.loss
+        w, b = self.theta[:-1], self.theta[-1]
+        sparse = sp.issparse(X)
+        hinge = loss.kinked
+        if objective.is_balanced:
+            raise ValueError("class_weight='balanced' changes with every point: no bound is proved for it")
+        one = objective.one
+        in_ball = tol > 0.0 and not compact
+        G, Gerr = np.zeros(d + 1), np.zeros(d + 1)
+        lower, upper = np.full(d, np.inf), np.full(d, -np.inf)
+        kept = []
+        weight = slack = slack_err = remainder = turn_abs = 0.0
+        turn = np.zeros(d + 1)  # H v
+        n_blocks = -(-X.shape[0] // _block_rows(X))
+        dot = gamma(d + 4)
+        for _, rows, labels, own in blocks(X, y, sample_weight):
+            if not np.all(np.abs(labels) == 1.0):
+                raise ValueError(f"y must hold -1 and +1 only, got {labels[np.abs(labels) != 1.0][0]:g}")
+            low, high = _extent(rows)
+            if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
+                raise _not_finite(low, high)
+            if max(float(np.max(high)), -float(np.min(low))) > LARGEST:
+                check_magnitude(np.append(low, high), "X")
+            np.minimum(lower, low, out=lower)
+            np.maximum(upper, high, out=upper)
+            c = objective.weights(labels, own)
+            size = rows if np.all(low >= 0) else abs(rows)  # |X|, for error bounds
+            margin = labels * (rows @ w + b)
+            error = dot * (size @ np.abs(w) + abs(b)) + 2 * UNIT * np.abs(margin - 1.0)
+            reach = error
+            if tol > 0.0:
+                squares = rows.multiply(rows).sum(axis=1) if sparse else np.einsum("ij,ij->i", rows, rows)
+                reach = error + tol * np.sqrt(np.asarray(squares).ravel() + one) * (1.0 + gamma(d + 6))
+            if hinge:
+                free = np.abs(margin - 1.0) <= reach + self.margin_tol
+                s = np.where(free | (margin > 1.0), 0.0, 1.0)
+                s_error = None
+                free = np.flatnonzero(free)
+                width = np.ones(len(free))
+                near = np.abs(margin[free] - 1.0) <= error[free] + self.margin_tol
+                slopes = np.where(near, np.nan, np.where(margin[free] > 1.0, 0.0, 1.0))
             else:
-                add, add_err = free_slack(rows[free], labels[free], c_free, direction, one)
-                slack, slack_err = slack + add, slack_err + add_err + gamma(n_blocks) * add
-    if compact and not hinge and direction is not None:
-        slack = tol * float(np.linalg.norm(turn)) + remainder
-        slack_err = gamma(n + 3 * d + 64) * (tol * turn_abs + remainder)
-    k = objective.k(float(n) if objective.count_rows else weight)
-    penalty = k * objective.R(d) * theta
-    G += penalty
-    Gerr += gamma(n_blocks + 7) * np.abs(penalty) + 2 * UNIT * np.abs(G)
-    Gerr *= 1.0 + gamma(2 * n + d)  # the bound's own sums, all of non-negative terms
-    if kept:
-        free_rows = sp.vstack(kept, format="csr") if sparse else np.concatenate(kept)
-        free_y, free_c, free_s = map(np.concatenate, (kept_y, kept_c, kept_s))
-    else:
-        free_rows = sp.csr_matrix((0, d)) if sparse else np.empty((0, d))
-        free_y, free_c, free_s = np.empty(0), np.empty(0), np.empty(0)
-    return CleanGradient(G, Gerr, free_rows, free_y, free_c, free_s, n, weight, k, lower, upper, one, slack, slack_err)
+                taylor = compact and direction is not None
+                s, s_high, s_error = _slopes(loss, margin, error if taylor else reach, in_ball)
+                if taylor:
+                    add, add_abs, rest = _turn(rows, labels, margin, reach, c, direction, loss, one)
+                    turn, turn_abs, remainder = turn + add, turn_abs + add_abs, remainder + rest
+                free = np.flatnonzero(s_high > s) if in_ball else np.empty(0, dtype=np.intp)
+                width = (s_high - s)[free]
+                slopes = np.full(len(free), np.nan)
+            weights = np.ones(len(labels)) if c is None else c
+            weight += float(len(labels)) if c is None else math.fsum(c)
+            active = weights * s
+            G[:-1] -= (active * labels) @ rows
+            G[-1] -= one * float(np.dot(active, labels))
+            # Products w u s y (c = w u) and y x, the sum inside the block, and one addition per block.
+            doubt = gamma(len(labels) + n_blocks + 5) * active
+            if s_error is not None:
+                doubt = doubt + weights * s_error
+            Gerr[:-1] += doubt @ size
+            Gerr[-1] += one * float(np.sum(doubt))
+            if len(free):
+                c_free = weights[free] * width
+                if direction is None:
+                    kept.append((rows[free], labels[free], c_free, slopes))
+                else:
+                    add, add_err = free_slack(rows[free], labels[free], c_free, direction, one)
+                    slack, slack_err = slack + add, slack_err + add_err + gamma(n_blocks) * add
+        return self._within_limit(
+            CleanSums(
+                G, Gerr, lower, upper, tuple(kept), sparse, X.shape[0], n_blocks, Fraction(weight),
+                slack, slack_err, turn, turn_abs, remainder,
+            )
+        )  # fmt: skip
+
+    def merge(self, a: CleanSums, b: CleanSums) -> CleanSums:
+        """The sums over the rows of both."""
+        if not a.n_rows or not b.n_rows:
+            return a if a.n_rows else b
+        gradient, slack = a.gradient + b.gradient, a.slack + b.slack
+        more = 1.0 + 8 * UNIT  # two additions and two products of what is not negative
+        merged = CleanSums(
+            gradient=gradient,
+            error=(a.error + b.error + UNIT * np.abs(gradient)) * more,
+            lower=np.minimum(a.lower, b.lower),
+            upper=np.maximum(a.upper, b.upper),
+            kept=a.kept + b.kept,
+            sparse=a.sparse or b.sparse,
+            n_rows=a.n_rows + b.n_rows,
+            depth=max(a.depth, b.depth),
+            weight=a.weight + b.weight,
+            slack=slack,
+            slack_error=(a.slack_error + b.slack_error + UNIT * slack) * more,
+            turn=a.turn + b.turn,  # these three: gamma(n_rows) covers any order of their additions
+            turn_size=a.turn_size + b.turn_size,
+            remainder=a.remainder + b.remainder,
+        )
+        return self._within_limit(merged)
+
+    def _within_limit(self, sums: CleanSums) -> CleanSums:
+        if sums.kept and sums.free_bytes > self.memory_limit:
+            raise MemoryError(
+                f"{sums.n_free} rows and more lie within margin_tol={self.margin_tol:g} of the margin of the target "
+                f"and take {sums.free_bytes} bytes, more than memory_limit={self.memory_limit:.0f}: pass a larger "
+                f"memory_limit to in_parts, or a smaller margin_tol (the bound is then for the fewer rows so near)"
+            )
+        return sums
+
+    def finish(self, sums: CleanSums) -> CleanGradient:
+        """The gradient of the objective: with the penalty, whose k takes the weight of all rows."""
+        objective, tol = self.objective, self.tol
+        n, d, G = sums.n_rows, len(self.theta) - 1, sums.gradient
+        if not n:
+            raise ValueError("X must have one row at least, got none")
+        slack, slack_err, weight = sums.slack, sums.slack_error, float(sums.weight)
+        if self.compact and not objective.loss.kinked and self.direction is not None:
+            slack = tol * float(np.linalg.norm(sums.turn)) + sums.remainder
+            slack_err = gamma(n + 3 * d + 64) * (tol * sums.turn_size + sums.remainder)
+        k = objective.k(float(n) if objective.count_rows else weight)
+        penalty = k * objective.R(d) * self.theta
+        G = G + penalty
+        Gerr = sums.error + (gamma(sums.depth + 7) * np.abs(penalty) + 2 * UNIT * np.abs(G))
+        Gerr *= 1.0 + gamma(2 * n + d)  # the bound's own sums, all of non-negative terms
+        if sums.kept:
+            kept, *free = zip(*sums.kept, strict=True)
+            free_rows = sp.vstack(kept, format="csr") if sums.sparse else np.concatenate(kept)
+            free_y, free_c, free_s = map(np.concatenate, free)
+        else:
+            free_rows = sp.csr_matrix((0, d)) if sums.sparse else np.empty((0, d))
+            free_y, free_c, free_s = np.empty(0), np.empty(0), np.empty(0)
+        return CleanGradient(
+            G, Gerr, free_rows, free_y, free_c, free_s, n, weight, k, sums.lower, sums.upper, objective.one, slack,
+            slack_err,
+        )  # fmt: skip
+
+
+def _bytes(rows):
+    return rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes if sp.issparse(rows) else rows.nbytes
+
+
+def _not_finite(low, high):
+    column = int(np.argmin(np.isfinite(low) & np.isfinite(high)))
+    return ValueError(f"X must be finite, got NaN or infinity in column {column}")
 
 
 def extent(X):
     """Per-feature minimum and maximum, in one blocked pass."""
-    ends = [_extent(rows) for _, rows, _, _ in blocks(X, np.empty(X.shape[0]))]
-    return np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
+    return over(X, None, None, _extent_of, _wider)
+
+
+def _extent_of(X, *_):
+    n, d = X.shape
+    ends = [_extent(rows) for _, rows, _, _ in blocks(X, np.empty(n))] or [(np.full(d, np.inf), np.full(d, -np.inf))]
+    low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
+    if n and not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
+        raise _not_finite(low, high)
+    return low, high
+
+
+def _wider(a, b):
+    return np.minimum(a[0], b[0]), np.maximum(a[1], b[1])
 
 
 def _extent(rows):

@@ -1,0 +1,314 @@
+"""Rows in parts: what is read a part at a time, on one machine or on many, and reduced to what is small.
+
+A pass over rows is a sum, ``f(part 1) + ... + f(part p)`` for an associative ``+``: :meth:`RowParts.map_reduce`. Who
+calls f where, and again after a failure, is the engine's business (joblib, Dask, Spark); here stand only what a part
+is, what is refused, and the order of the sum, which depends on neither the engine nor its workers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from .labels import plain
+from .layout import Join, Layout, Part, Piece, Reduced, Task
+
+__all__ = ["ArrayParts", "Layout", "Part", "Piece", "RowParts", "as_parts", "in_parts", "over", "width"]
+
+
+MEMORY_LIMIT = 2**30  # bytes: what a pass may bring back of single rows
+PLAIN = Layout()
+TASKS = 128  # at most so many tasks are made of arrays and files: their number does not depend on that of the workers
+
+
+class RowParts:
+    """Rows in parts: ``n_rows``, ``n_features``, :meth:`parts` and :meth:`map_reduce`.
+
+    What an engine adds is ``pieces()``, which yields the parts as they come, and ``_reduced(task, join)``: the join, in
+    the order of the parts, of what the task makes of each.
+
+    Attributes
+    ----------
+    layout : Layout
+    memory_limit : int
+        Bytes of single rows that a pass may bring back (those on the margin of a target).
+    """
+
+    memory_limit = MEMORY_LIMIT
+
+    def __init__(self, layout: Layout = PLAIN, memory_limit=MEMORY_LIMIT):
+        self.layout, self.memory_limit = layout, memory_limit
+
+    def pieces(self) -> Iterator[Piece]:
+        raise NotImplementedError
+
+    def _reduced(self, task: Task, join: Join) -> Reduced:
+        raise NotImplementedError
+
+    def parts(self) -> Iterator[Part]:
+        """(X, y, weight) of every part, here, one at a time."""
+        for piece in self.pieces():
+            try:
+                yield self.layout.part(piece)[0]
+            except (ValueError, TypeError) as error:
+                raise self.layout.blame(piece, error) from None
+
+    def map_reduce(self, function, merge):
+        """``merge`` over all parts, in their order, of ``function(X, y, weight)``.
+
+        Parameters
+        ----------
+        function : callable
+            Of the rows of one part; never of an empty one. It and what it returns must pickle.
+        merge : callable
+            Associative: which neighbours are merged first is the engine's choice.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a part with other columns or other dtypes than the first, a label that is neither of the two, or what
+            the function refuses, naming the part.
+        """
+        join = Join(merge, self.layout.strict)
+        found = self._reduced(Task(self.layout, function, join), join)
+        if found.columns is None:
+            raise ValueError("X must have one row at least, got parts without any")
+        return found.value
+
+    @cached_property
+    def n_rows(self) -> int:
+        """By a pass where nothing says it."""
+        return self.map_reduce(_n_rows, _plus)
+
+    @cached_property
+    def n_features(self) -> int:
+        """The columns of the first part, after ``transform``."""
+        if self.layout.columns is not None and self.layout.transform is None:
+            return len(self.layout.columns)
+        return next(self.parts()).X.shape[1]
+
+    @property
+    def feature_names(self) -> list | None:
+        """The columns of a table, or what ``transform`` calls its own."""
+        columns, transform = self.layout.columns, self.layout.transform
+        if transform is None or columns is None:
+            return None if columns is None else list(columns)
+        return list(transform.get_feature_names_out())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_rows, self.n_features
+
+    def with_classes(self, classes) -> RowParts:
+        """The same rows, with the two labels that stand for -1. and +1."""
+        return self._with(classes=None if classes is None else tuple(map(plain, classes)))
+
+    def found_classes(self) -> np.ndarray:
+        """The labels that there are, sorted, by a pass."""
+        return self.with_classes(None).map_reduce(_labels, np.union1d)
+
+    def _with(self, **changes) -> RowParts:
+        other = copy.copy(self)
+        other.layout = replace(self.layout, **changes)
+        return other
+
+
+def _n_rows(X, *_):
+    return X.shape[0]
+
+
+def _plus(a, b):
+    return a + b
+
+
+def _labels(X, y, _):
+    found = np.unique(y)
+    if len(found) > 100:
+        raise ValueError(f"y must hold two classes, got {len(found)}")
+    return found
+
+
+class LocalParts(RowParts):
+    """Parts that any process of this machine, or of a cluster with the same disk, reads by itself: joblib's.
+
+    ``sources()`` is a list of callables that yield pieces. ``joblib.parallel_config`` names the backend.
+    """
+
+    def __init__(self, layout, memory_limit, n_jobs):
+        super().__init__(layout, memory_limit)
+        self.n_jobs = n_jobs
+
+    def sources(self) -> list:
+        raise NotImplementedError
+
+    def pieces(self):
+        for source in self.sources():
+            yield from source()
+
+    def _reduced(self, task, join):
+        from joblib import Parallel, delayed
+
+        sources = self.sources()
+        cuts = np.linspace(0, len(sources), min(TASKS, len(sources)) + 1).astype(int).tolist()
+        groups = (sources[a:b] for a, b in pairwise(cuts))
+        return join.all(Parallel(n_jobs=self.n_jobs)(delayed(_of_sources)(task, join, group) for group in groups))
+
+
+def _of_sources(task, join, sources):
+    return join.all(task(source()) for source in sources)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows ``start`` to ``start + len(X)`` of an array; a memory map goes to another process as its file's name."""
+
+    start: int
+    X: Any
+    y: Any
+    weight: Any
+
+    def __call__(self):
+        yield Piece(f"rows {self.start} to {self.start + self.X.shape[0] - 1}", self.X, self.y, self.weight)
+
+
+class ArrayParts(LocalParts):
+    """An array, memory map or CSR matrix, ``rows`` rows at a time (by default in as many parts as there are tasks)."""
+
+    def __init__(self, X, y, weight=None, *, rows=None, layout=PLAIN, memory_limit=MEMORY_LIMIT, n_jobs=None):
+        super().__init__(layout, memory_limit, n_jobs)
+        self.X = X if sp.issparse(X) or isinstance(X, np.ndarray) else np.asarray(X)
+        self.X = self.X.tocsr() if sp.issparse(self.X) else self.X
+        if self.X.ndim != 2:
+            raise ValueError(f"X must have two dimensions, got shape {self.X.shape}")
+        n = self.X.shape[0]
+        self.y, self.weight = np.asarray(y), None if weight is None else np.asarray(weight)
+        for name, values in (("y", self.y), ("sample_weight", self.weight)):
+            if values is not None and values.shape != (n,):
+                raise ValueError(f"{name} has shape {values.shape}, X has {n} rows")
+        self.rows = max(1, -(-n // TASKS)) if rows is None else rows
+
+    @property
+    def n_rows(self):
+        return self.X.shape[0]
+
+    def sources(self):
+        return [
+            _Rows(i, self.X[i : i + self.rows], self.y[i : i + self.rows], _slice(self.weight, i, self.rows))
+            for i in range(0, self.n_rows, self.rows)
+        ]
+
+
+def _slice(values, start, size):
+    return None if values is None else values[start : start + size]
+
+
+def over(X, y, weight, function, merge):
+    """``function(X, y, weight)`` of all rows: of those of every part, merged, where X comes in parts."""
+    return X.map_reduce(function, merge) if isinstance(X, RowParts) else function(X, y, weight)
+
+
+def width(X) -> int:
+    """The number of features."""
+    return X.n_features if isinstance(X, RowParts) else X.shape[1]
+
+
+def as_parts(X, y=None, sample_weight=None) -> RowParts | None:
+    """Rows in parts, where X is that, or a collection of Dask or Spark; None for what is held in memory."""
+    if isinstance(X, RowParts):
+        for name, values in (("y", y), ("sample_weight", sample_weight)):
+            if values is not None:
+                raise ValueError(f"{name} must be None: rows in parts bring their own, which in_parts takes")
+        return X
+    engine = _engine(X)
+    return None if engine is None else in_parts(X, y, sample_weight)
+
+
+def _engine(X):
+    """Whose collection X is, "dask" or "spark"; None for others."""
+    library = type(X).__module__.split(".")[0]
+    if library in ("dask", "dask_expr") and hasattr(X, "to_delayed"):
+        return "dask"
+    return "spark" if library == "pyspark" and hasattr(X, "mapInArrow") else None
+
+
+def in_parts(
+    X,
+    y=None,
+    sample_weight=None,
+    *,
+    columns=None,
+    classes=(-1, 1),
+    transform=None,
+    rows: int | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+    n_jobs: int | None = None,
+) -> RowParts:
+    """Rows that need not fit into memory, for :func:`minimum_poisoning`, ``MinimumPoisoner`` and ``certificate.check``.
+
+    Parameters
+    ----------
+    X : array, memory map, CSR matrix, path or list of paths, ``dask.array``, ``dask.dataframe`` or Spark DataFrame
+        Paths: files that end in npy, npz (arrays ``X``, ``y``), parquet or csv; a path may hold ``*``.
+    y : str, array-like, or list of paths
+        A name: the column (npz: the array) that holds the labels. Else one label per row, of Dask too; for npy files a
+        list of files.
+    sample_weight : str or array-like, optional
+        The same for weights.
+    columns : list of str, optional
+        The features among the columns of a table; all but labels and weights by default, and then a part with other
+        columns is refused.
+    classes : pair, default=(-1, 1)
+        The labels that stand for -1 and +1.
+    transform : fitted transformer, optional
+        Applied to the columns of each part, as a pandas DataFrame, where the part is.
+    rows : int, optional
+        Rows of a part of an array, or that are read at once of a file.
+    memory_limit : int, default=2**30
+        Bytes of rows on the margin of a target that a pass may bring back.
+    n_jobs : int, optional
+        For arrays and files: joblib's, which ``joblib.parallel_config`` sets too.
+
+    Returns
+    -------
+    RowParts
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtpfast import FeatureSpace, in_parts, minimum_poisoning
+    >>> X, y = np.array([[0.0], [1.0], [0.2], [0.9]]), np.array([-1, 1, -1, 1])
+    >>> rows = in_parts(X, y, rows=3)
+    >>> [part.X.shape for part in rows.parts()]
+    [(3, 1), (1, 1)]
+    >>> result = minimum_poisoning(rows, None, ([-1.0], 0.5), loss="log_loss", C=1.0,
+    ...                            feasible_set=FeatureSpace(0.0, 1.0))
+    >>> result.status, result.n_points, result.lower_bound
+    ('reached', 13, 13)
+    """
+    classes = None if classes is None else tuple(map(plain, classes))
+    if classes is not None and (len(classes) != 2 or classes[0] == classes[1]):
+        raise ValueError(f"classes must be two labels, got {classes!r}")
+    if rows is not None and (not isinstance(rows, (int, np.integer)) or rows < 1):
+        raise ValueError(f"rows must be a whole number, at least 1, got {rows!r}")
+    label, weight = (values if isinstance(values, str) else None for values in (y, sample_weight))
+    given = None if columns is None else tuple(columns)
+    layout = Layout(label, weight, given, False, classes, transform)
+    engine = _engine(X)
+    if engine is not None:
+        from .part_engines import DaskParts, SparkParts
+
+        if engine == "dask":
+            return DaskParts(X, y, sample_weight, layout, memory_limit)
+        return SparkParts(X, y, sample_weight, layout, memory_limit)
+    from .part_files import FileParts, is_paths
+
+    if is_paths(X):
+        return FileParts(X, y, sample_weight, rows=rows, layout=layout, memory_limit=memory_limit, n_jobs=n_jobs)
+    return ArrayParts(X, y, sample_weight, rows=rows, layout=layout, memory_limit=memory_limit, n_jobs=n_jobs)
