@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from mtpfast.arrays.rows import stack
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import Objective, make_objective
 from mtpfast.preprocessing.steps import to_matrix
-from mtpfast.training.victim import refit
+from mtpfast.training.victim import Victim, refit
 
 __all__ = [
     "QUANTILES",
@@ -199,7 +200,8 @@ def make_target(
 
     Notes
     -----
-    One training per pair of the tapes, each started from the one before. Repeats are weights of
+    One training per pair of the tapes, each started from the one before: the weights of one set of rows are changed in
+    place. Repeats are weights of
     one row, so memory does not grow with them. No input is changed. That a target exists says
     nothing of its cost; the number of points it needs is what :func:`minimum_poisoning` proves.
 
@@ -275,31 +277,35 @@ def make_target(
     X_all = stack(X, X_rows)
     y_all = np.concatenate([signs, -y_rows])
 
-    theta, candidates = clean, []
-    for q in quantiles:
-        for r in repeats:
-            flipped = _below(margin, q, margin_rows)
-            copies = np.concatenate([np.zeros(len(signs)), r * flipped])
-            weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
-            # A weight of r stands for r rows of weight 1 here.
-            totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
-            victim = objective.settled(totals)
-            amount = objective.amount(signs, weight)
-            amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
-            theta = refit(X_all, y_all, victim, weight_all, amount, theta0=theta, tol=tol).theta
-            candidates.append(
-                TargetCandidate(
-                    quantile=float(q),
-                    repeats=int(r),
-                    error=float(np.mean(_predict(theta, X_goal) != y_goal)),
-                    n_flips=int(r) * int(flipped.sum()),
-                    clean_objective=objective.value(theta, X, signs, weight),
-                    coef_=theta[None, :-1].copy(),
-                    intercept_=theta[-1:].copy(),
-                )
+    trained, first, candidates = None, clean, []
+    for q, (i, r) in product(quantiles, enumerate(repeats)):
+        flipped = _below(margin, q, margin_rows)
+        copies = np.concatenate([np.zeros(len(signs)), r * flipped])
+        weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
+        # A weight of r stands for r rows of weight 1 here.
+        totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
+        victim = objective.settled(totals)
+        amount = objective.amount(signs, weight)
+        amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
+        if trained is None:
+            trained = Victim(X_all, y_all, victim, weight_all, amount, theta0=clean, tol=tol)
+        else:  # a few more rows of small weight move a model less than the fall of large weights to small ones
+            trained.reweigh(victim, weight_all, amount, theta0=first if i == 0 and not improved else None)
+        theta = trained.theta
+        first = theta if i == 0 else first
+        candidates.append(
+            TargetCandidate(
+                quantile=float(q),
+                repeats=int(r),
+                error=float(np.mean(_predict(theta, X_goal) != y_goal)),
+                n_flips=int(r) * int(flipped.sum()),
+                clean_objective=objective.value(theta, X, signs, weight),
+                coef_=theta[None, :-1].copy(),
+                intercept_=theta[-1:].copy(),
             )
-            if improved:
-                margin = margin_rows = objective.margins(theta, X_rows, y_rows)
+        )
+        if improved:
+            margin = margin_rows = objective.margins(theta, X_rows, y_rows)
 
     good = [candidate for candidate in candidates if candidate.error >= goal]
     if not good:

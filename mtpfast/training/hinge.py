@@ -77,6 +77,15 @@ class HingeSolver(Solver):
         self.audit()
         self.warn_if_loose()
 
+    def reweigh(self, theta):
+        """The weights of the clean rows, and k, are others; without theta the rows on the margin stay there first."""
+        if theta is None:
+            self.core.set_weights(self.training.weight, self.training.k)
+            self.audit()
+            if self.is_tight():
+                return
+        self.solve(self.theta if theta is None else theta)
+
     def add(self, index, new, count):
         training, core = self.training, self.core
         training.rows.show()

@@ -77,6 +77,12 @@ class SmoothSolver(Solver):
         self._move(self._evaluate(self.theta))
         self._newton()
 
+    def reweigh(self, theta):
+        """The weights of the clean rows, and k, are others, and so is the Hessian."""
+        self.inverse = None
+        self.theta = self.theta if theta is None else theta
+        self.solve()
+
     def add(self, index, new, count):
         self._prepare()
         self.n_added += 1

@@ -36,12 +36,9 @@ class TrainingSet:
     """
 
     def __init__(self, X, y, objective: Objective, sample_weight=None, total_weight=None):
-        self.X, self.y, self.objective, self.sample_weight = X, y, objective, sample_weight
+        self.X, self.y = X, y
         self.sparse, self.n_features = sp.issparse(X), X.shape[1]
-        amount = objective.amount(y, sample_weight) if total_weight is None else float(total_weight)
-        self.k = objective.k(amount)
-        self.totals = objective.class_totals(y, sample_weight) if objective.is_balanced else None
-        self.weigh()
+        self.renew(objective, sample_weight, total_weight)
         self.unit = _unit(X)
         self._index = {1.0: {}, -1.0: {}}  # per label: what stands for a point, and its row
         self.rows = AddedRows(self.n_features, self.sparse, may_be_dense=objective.loss.kinked)
@@ -75,6 +72,13 @@ class TrainingSet:
         count = self.added_count
         weights = self.settled.class_weight
         return count if weights is None else count * np.where(self.added_y > 0, weights[1], weights[0])
+
+    def renew(self, objective, sample_weight, total_weight):
+        """The same rows, of which none is added, under another objective or with other weights."""
+        self.objective, self.sample_weight = objective, sample_weight
+        self.k = objective.k(objective.amount(self.y, sample_weight) if total_weight is None else total_weight)
+        self.totals = objective.class_totals(self.y, sample_weight) if objective.is_balanced else None
+        self.weigh()
 
     def weigh(self):
         """The class weights, and the weights of the clean rows: "balanced" changes both with every added point."""

@@ -142,6 +142,14 @@ class Victim:
         self.training = self._solver = rows.reader = None
         return rows.hand_over(n, sparse)
 
+    def reweigh(self, objective, sample_weight, total_weight=None, theta0=None) -> None:
+        """Train again with other weights of the rows, from theta0 (default: the present model); see :func:`refit`.
+
+        ``objective`` differs in its class weights at most, and no point has been added.
+        """
+        self.training.renew(objective, sample_weight, total_weight)
+        self._solver.reweigh(theta0)
+
     def add_many(self, points, labels, counts) -> None:
         """Add many points at once and refit once."""
         for x, y, count in zip(points, labels, counts, strict=True):

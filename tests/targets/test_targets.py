@@ -66,6 +66,19 @@ def test_target_is_the_cheapest_candidate_that_meets_the_goal(cancer):
     assert best.clean_objective == pytest.approx(objective.value(theta, X, y), rel=1e-12)
 
 
+@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
+@pytest.mark.parametrize("class_weight", [None, {-1: 2.0}, "balanced"])
+def test_every_candidate_is_its_own_training_whatever_came_before(cancer, loss, class_weight):
+    """A tape of one pair trains the same model as the same pair among others, to the accuracy of a training."""
+    X, y = cancer
+    options = {"goal": 0.0, "loss": loss, "class_weight": class_weight, "alpha": 0.02}
+    tape = make_target(X, y, quantiles=[0.1, 0.5, 0.3], repeats=[1, 20, 4], **options)
+    for candidate in tape.candidates[1::2]:
+        alone = make_target(X, y, quantiles=[candidate.quantile], repeats=[candidate.repeats], **options)
+        assert_allclose(candidate.coef_, alone.coef_, atol=1e-7 * np.abs(alone.coef_).max())
+        assert_allclose(candidate.intercept_, alone.intercept_, atol=1e-7 * np.abs(alone.coef_).max())
+
+
 def test_default_tapes_are_the_papers(cancer):
     X, y = cancer
     assert (QUANTILES[0], QUANTILES[-1], len(QUANTILES)) == (0.05, 0.60, 12)

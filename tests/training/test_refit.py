@@ -843,3 +843,26 @@ def test_refits_copy_nothing_of_the_size_of_the_data(loss, convert):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 0.15 * size
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("penalize_intercept", [True, False])
+def test_weights_changed_in_place_give_the_model_of_a_training_from_scratch(loss, sparse, penalize_intercept):
+    """The minimiser is one, whatever weights the rows had before: large, small and none, and whatever k was."""
+    rng = np.random.default_rng(5)
+    X = rng.random((80, 6))
+    y = np.where(X @ rng.normal(size=6) + 0.3 * rng.normal(size=80) > 0.2, 1.0, -1.0)
+    X = sp.csr_matrix(X) if sparse else X
+    objective = make_objective(loss, alpha=0.05, penalize_intercept=penalize_intercept)
+    victim = Victim(X, y, objective, np.ones(80), 80.0)
+    for turn in range(12):
+        weight = rng.choice([0.0, 0.1, 1.0, 30.0], size=80)
+        weight[:2] = 1.0
+        amount = [weight.sum(), 10.0, 500.0][turn % 3]
+        victim.reweigh(objective, weight, amount, theta0=[None, rng.normal(size=7)][turn % 2])
+        fresh = refit(X, y, objective, weight, amount)
+        # tol = 1e-8 for both, relative to the size of the model
+        assert_allclose(victim.theta, fresh.theta, atol=3e-8 * max(1.0, np.abs(fresh.theta).max()))
+        assert victim.is_tight()
+        assert victim.k == 0.05 * amount
