@@ -30,6 +30,7 @@ __all__ = [
     "max_loss_difference",
     "minimum_poisoning",
     "poison",
+    "read_model",
 ]
 
 _HOME = {
@@ -53,6 +54,7 @@ _HOME = {
     "max_loss_difference": "oracle.search",
     "minimum_poisoning": "minimum.minimum",
     "poison": "attacks.online",
+    "read_model": "targets.files",
 }
 
 # Modules by the names that they had before the package had folders: loaded from where they stand now.

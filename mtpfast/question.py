@@ -19,7 +19,7 @@ from .proofs.goal import Goal, hit_radius, trained_margin_tol
 from .spaces.base import as_space, is_convex
 from .spaces.features import FeatureSpace
 
-__all__ = ["Problem", "Question", "Setting", "ask", "evaluation_sets", "moved_to", "read_question"]
+__all__ = ["Problem", "Question", "Setting", "ask", "evaluation_sets", "largest_sizes", "moved_to", "read_question"]
 
 
 RETRAIN_BYTES = 2**31  # up to this size of X as float64 the victim is retrained on clean plus poison
@@ -109,16 +109,27 @@ def ask(X, y, sample_weight, target, objective: Objective, feasible_set=None, ma
     theta = as_theta(target, d)
     if not objective.fit_intercept and theta[-1] != 0.0:
         raise ValueError(f"target must have intercept 0 with fit_intercept=False, got {theta[-1]:g}")
-    margin_tol = trained_margin_tol(target) if margin_tol is None else check_number(margin_tol, "margin_tol")
     if feasible_set is None:
         feasible_set = _box_around(X)
     as_space(feasible_set).check(d)
+    if margin_tol is None:
+        margin_tol = trained_margin_tol(target, lambda: largest_sizes(X, feasible_set))
+    margin_tol = check_number(margin_tol, "margin_tol")
     return Question(
         X,
         y,
         sample_weight,
         Goal(theta, objective, feasible_set, hit_radius(theta, feasible_set, objective.fit_intercept), margin_tol),
     )
+
+
+def largest_sizes(X, feasible_set):
+    """The largest size of every feature, in the clean rows and where points may lie."""
+    own = np.max(np.abs(extent(X)), axis=0)
+    if feasible_set.is_finite:
+        return np.maximum(own, feasible_set.largest()[:-1])
+    regions = feasible_set.regions(len(own)).values()
+    return np.max([own, *(np.abs(end) for region in regions for end in (region.lower, region.upper))], axis=0)
 
 
 def _box_around(X):

@@ -22,7 +22,7 @@ from mtpfast.losses.objective import make_objective
 from mtpfast.preprocessing.codecs import as_raw, codec_of
 from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
-from mtpfast.question import Question, ask, evaluation_sets
+from mtpfast.question import Question, ask, evaluation_sets, largest_sizes
 from mtpfast.results.guarantee import SHARES, Guarantee
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
@@ -287,9 +287,12 @@ class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
         return ask(self._X, self._signs, self._sample_weight, theta, objective, self._feasible_set(), margin_tol)
 
     def _kink_width(self, target):
-        """``margin_tol``: what was given, else what the estimator that is the target was trained to, if not closely."""
-        trained = trained_margin_tol(self._after_preprocessing(target))
-        return self.margin_tol if self.margin_tol is not None or trained <= MARGIN_TOL else trained
+        """``margin_tol``: what was given, else what the target was trained to or its file keeps, if not closely."""
+        if self.margin_tol is not None:
+            return self.margin_tol
+        own = self._after_preprocessing(target)
+        trained = trained_margin_tol(own, lambda: largest_sizes(self._X, self._feasible_set()))
+        return None if trained <= MARGIN_TOL else trained
 
     def _after_preprocessing(self, target):
         """The last step of a target that is a Pipeline with the victim's own preprocessing; others as they are."""

@@ -49,16 +49,20 @@ def is_same(theta, target, sizes, error=0.0) -> bool:
     return change <= BLUR or (near and change <= NEAR * float(np.linalg.norm(sizes * target)))
 
 
-def trained_margin_tol(target) -> float:
-    """How far from the kink of the hinge rows on the margin of a target may lie.
+def trained_margin_tol(target, sizes=None) -> float:
+    """How far from the kink of the hinge rows on the margin of a target may lie; ``sizes()`` are the largest features.
 
+    A model from a file says by how much the file may have rounded each of its numbers (``rounding``): rows on the
+    margin of the trained model are off that of the file's by at most ``rounding . (sizes, 1)``, and twice that counts.
     What a solver was asked for cannot be read off a model, but off a fitted estimator: LIBLINEAR and LIBSVM keep
     ``w = sum a_i y_i x_i`` with feasible ``a`` exactly, and stop when the margins contradict ``a`` by less than their
     ``tol``. Twice that, as margins move once more after they were looked at; at least :data:`MARGIN_TOL`.
     """
-    tol = getattr(target, "tol", None)
+    tol, rounding = getattr(target, "tol", None), getattr(target, "rounding", None)
     if not hasattr(target, "coef_") or isinstance(tol, bool) or not isinstance(tol, (Real, np.number)):
-        return MARGIN_TOL
+        tol = 0.0
+    if rounding is not None and sizes is not None:
+        tol += float(np.dot(rounding, np.append(sizes(), 1.0)))
     return float(min(1.0, max(MARGIN_TOL, 2.0 * tol)))
 
 

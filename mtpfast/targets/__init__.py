@@ -1,5 +1,6 @@
 """Models to aim at."""
 
+from .files import ModelFile, read_model
 from .flips import (
     QUANTILES,
     QUANTILES_SUBPOPULATION,
@@ -12,6 +13,7 @@ from .flips import (
 from .models import binary_linear_model
 
 __all__ = [
+    "ModelFile",
     "QUANTILES",
     "QUANTILES_SUBPOPULATION",
     "REPEATS",
@@ -20,4 +22,5 @@ __all__ = [
     "TargetModel",
     "binary_linear_model",
     "make_target",
+    "read_model",
 ]
