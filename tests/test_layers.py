@@ -284,8 +284,8 @@ def test_the_package_loads_pandas_only_where_a_data_frame_is_made():
 # -- losses are an open axis -----------------------------------------------------------------------
 
 BUILT_IN = set(LOSSES)
-# Names of losses are read in what scikit-learn's estimators say of themselves; nowhere else.
-READ_NAMES = {"targets.models"}
+# Names of losses are read in what trainers say of themselves; nowhere else.
+READ_NAMES = {"targets.trainers"}
 # Built-in losses are told apart by identity where they are paired with what others have written for them.
 PAIR_LOSSES = {"kernels": "their compiled twins", "verification.retrain": "scikit-learn's trainers"}
 

@@ -28,7 +28,8 @@ from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
 from mtpfast.spaces.base import as_space
 from mtpfast.spaces.features import FeatureSpace
-from mtpfast.targets.models import binary_linear_model, training_of
+from mtpfast.targets.models import binary_linear_model
+from mtpfast.targets.trainers import training_of
 from mtpfast.training.victim import refit
 
 from .aims import MakesTargets, refuse_another_victim
@@ -201,11 +202,13 @@ class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
 
     @classmethod
     def from_estimator(cls, estimator, **params):
-        """An attacker on a victim trained as this scikit-learn estimator is.
+        """An attacker on a victim trained as this estimator is.
 
         Parameters
         ----------
-        estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression, SGDClassifier or Pipeline
+        estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression, SGDClassifier, Pipeline, or a trainer of
+            scikit-learn-intelex, glum, liblinear, lightning, skglm, snapml, Spark ML, statsmodels or XGBoost
+            (``docs/victims.md``: what each minimises, and what is refused).
             Fitted or not. Its loss, its C or alpha, its class weights, and what it does with the intercept are taken
             over. The steps of a Pipeline before such a last one become ``preprocessing``: fitted
             ones are used as they are.
@@ -260,7 +263,7 @@ class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
         _refuse_samplers(estimator)
         while isinstance(last, Pipeline):
             steps, last = [*steps, *last.steps[:-1]], last.steps[-1][1]
-        taken = training_of(last)
+        taken = training_of(last, **params)
         if len(steps) > 1:
             plain = type(estimator) is Pipeline and not isinstance(estimator.steps[-1][1], Pipeline)
             taken["preprocessing"] = estimator[:-1] if plain else Pipeline(_renamed(steps))

@@ -1,0 +1,348 @@
+"""What the trainers of linear models minimise, in the terms of one objective: recognised by name, none is imported.
+
+The objective is ``sum_i c_i phi(m_i) + (k/2) (|w|^2 + r b^2)``: each reader returns the parameters of an attacker whose
+victim minimises what the trainer does, and refuses what has no such form, naming the parameter.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from numbers import Real
+
+import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
+
+__all__ = ["TRAINERS", "recognised", "training_of"]
+
+
+# Whether "balanced" counts sample weights, where scikit-learn's estimators hand them on: since version 1.7.
+_BALANCED_BY_WEIGHT = "sample_weight" in inspect.signature(compute_class_weight).parameters
+
+
+def recognised(estimator) -> str | None:
+    """``package.Class`` of a trainer of the list, the first of the classes that it is derived from; else None."""
+    for kind in type(estimator).__mro__:
+        name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+        if name in TRAINERS:
+            return name
+    return None
+
+
+def training_of(estimator, **given) -> dict:
+    """The parameters of an attacker whose victim is trained as this estimator is.
+
+    ``given`` are parameters of the attacker; of them only what a trainer does not keep is read (the alpha of
+    statsmodels, which is an argument of its fit).
+    """
+    if isinstance(estimator, type):
+        raise TypeError(f"estimator is the class {estimator.__name__}, expected an instance of it")
+    name = recognised(estimator)
+    if name is None:
+        inner = _inner_of(estimator)
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}, expected LinearSVC, SVC(kernel='linear'), LogisticRegression, "
+            f"SGDClassifier, or a trainer of glum, skglm, snapml, statsmodels, liblinear, Spark ML or XGBoost: the "
+            f"victim must minimise a hinge, squared hinge or log loss with an l2 penalty"
+            + (f". Pass {inner}" if inner else "")
+        )
+    return TRAINERS[name](estimator, given)
+
+
+class _Params:
+    """A trainer's parameters, and the refusal of a value: what was expected, and what came."""
+
+    def __init__(self, estimator, params=None):
+        self.kind = type(estimator).__name__
+        self.params = estimator.get_params(deep=False) if params is None else params
+
+    def __getitem__(self, name):
+        return self.params[name]
+
+    def refuse(self, name, expected, got=None):
+        got = self.params.get(name) if got is None else got
+        raise ValueError(f"{self.kind} has {name}={got!r}, expected {expected}")
+
+    def must_be(self, name, *values, why=""):
+        if name in self.params and not any(self.params[name] is v or self.params[name] == v for v in values):
+            self.refuse(name, " or ".join(map(repr, values)) + (f": {why}" if why else ""))
+
+    def positive(self, name):
+        value = self.params[name]
+        if isinstance(value, bool) or not isinstance(value, (Real, np.number)) or not 0 < value < math.inf:
+            self.refuse(name, "a positive and finite number: without a penalty the model need not be unique")
+        return float(value)
+
+
+def _weights(p, balanced_counts_rows=False):
+    """The class weights of a scikit-learn classifier."""
+    if p["class_weight"] is None:
+        return {}
+    rows = p["class_weight"] == "balanced" if isinstance(p["class_weight"], str) else False
+    counted = {"count_rows": True} if rows and (balanced_counts_rows or not _BALANCED_BY_WEIGHT) else {}
+    return {"class_weight": p["class_weight"], **counted}
+
+
+def _l2(p):
+    # Versions differ in how they say "l2": penalty="l2", or penalty="deprecated" with l1_ratio 0.
+    penalty = p.params.get("penalty", "l2")
+    if penalty == "deprecated" and p.params.get("l1_ratio") not in (None, 0):
+        p.refuse("l1_ratio", "0, an l2 penalty")
+    if penalty not in ("l2", "deprecated"):
+        p.refuse("penalty", "'l2'")
+
+
+def _unscaled(p, fit_intercept):
+    if p.params.get("intercept_scaling", 1) != 1 and fit_intercept:
+        p.refuse("intercept_scaling", "1: elsewhere the intercept has a penalty of its own")
+
+
+def _linear_svc(estimator, given):
+    p = _Params(estimator)
+    _l2(p)
+    _unscaled(p, p["fit_intercept"])
+    p.must_be("multi_class", "ovr")
+    return {**_weights(p), "fit_intercept": p["fit_intercept"], "loss": p["loss"], "C": p["C"]}
+
+
+def _svc(estimator, given):
+    p = _Params(estimator)
+    p.must_be("kernel", "linear")
+    return {"loss": "hinge", "C": p["C"], "penalize_intercept": False, **_weights(p, balanced_counts_rows=True)}
+
+
+def _logistic(estimator, given, C=None):
+    p = _Params(estimator)
+    _l2(p)
+    _unscaled(p, p["fit_intercept"] and p["solver"] == "liblinear")
+    C = p["C"] if C is None else C
+    if not np.isfinite(C):
+        p.refuse("C", "a finite number: without a penalty the model need not be unique")
+    common = {"fit_intercept": p["fit_intercept"], "loss": "log_loss", "C": C}
+    return {**_weights(p), **common, "penalize_intercept": p["solver"] == "liblinear"}
+
+
+def _logistic_cv(estimator, given):
+    """The C that it chose: what comes out was trained once more with it, on all rows."""
+    if not hasattr(estimator, "C_"):
+        raise TypeError(
+            "estimator is a LogisticRegressionCV that is not fitted, expected a fitted one: its C_ is the victim's C. "
+            "Pass LogisticRegression with the C that it chose (its C_[0])"
+        )
+    p = _Params(estimator)
+    p.must_be("refit", True, why="elsewhere the model is the mean of those of the folds, and minimises nothing")
+    ratios = p.params.get("l1_ratios")
+    if not (ratios is None or isinstance(ratios, str)) and any(ratio not in (None, 0) for ratio in ratios):
+        p.refuse("l1_ratios", "those of an l2 penalty, 0 only")
+    chosen = np.ravel(estimator.C_)
+    if not np.all(chosen == chosen[0]):
+        p.refuse("C_", "one C", chosen.tolist())
+    return _logistic(estimator, given, float(chosen[0]))
+
+
+def _sgd(estimator, given):
+    p = _Params(estimator)
+    _l2(p)
+    if p["loss"] not in ("hinge", "squared_hinge", "log_loss"):
+        p.refuse("loss", "'hinge', 'squared_hinge' or 'log_loss'")
+    common = {"fit_intercept": p["fit_intercept"], "loss": p["loss"], "alpha": p["alpha"]}
+    return {**_weights(p), **common, "penalize_intercept": False, "count_rows": True}
+
+
+def _ridge(estimator, given):
+    raise TypeError(
+        f"estimator is a {type(estimator).__name__}, expected LinearSVC or LogisticRegression, ...: it fits labels of "
+        f"-1 and +1 by least squares, a loss that also rises where a row is more right than it need be. No rule of a "
+        f"margin loss holds for it"
+    )
+
+
+def _snapml(loss):
+    def read(estimator, given):
+        p = _Params(estimator)
+        p.must_be("penalty", "l2")
+        p.must_be("loss", "hinge", why="its other losses are not read")
+        p.must_be("kernel", "linear")
+        p.must_be("privacy", False, why="noise is added to what it minimises")
+        p.must_be("normalize", False, why="rows are scaled before they are trained on")
+        p.must_be("class_weight", None, why="how it weighs classes was not measured")
+        if p["fit_intercept"]:
+            p.must_be("intercept_scaling", 1, why="elsewhere the intercept has a penalty of its own")
+        return {"loss": loss, "C": 1.0 / p.positive("regularizer"), "fit_intercept": bool(p["fit_intercept"])}
+
+    return read
+
+
+def _skglm(estimator, given):
+    """No intercept, whatever its ``fit_intercept`` says."""
+    return {"loss": "hinge", "C": _Params(estimator).positive("C"), "fit_intercept": False}
+
+
+def _glum(estimator, given):
+    p = _Params(estimator)
+    family, link = p["family"], p["link"]
+    if family != "binomial" and type(family).__name__ != "BinomialDistribution":
+        p.refuse("family", "'binomial'")
+    if link not in ("auto", "logit") and type(link).__name__ != "LogitLink":
+        p.refuse("link", "'auto' or 'logit'")
+    why = "a penalty or bounds per feature are not read"
+    for name in ("A_ineq", "b_ineq", "lower_bounds", "upper_bounds", "monotonic_constraints", "formula"):
+        p.must_be(name, None, why=why)
+    p.must_be("alpha_search", False)
+    p.must_be("scale_predictors", False, why="the penalty of a weight then depends on the column's deviation")
+    if not (isinstance(p["P2"], str) and p["P2"] == "identity"):
+        p.refuse("P2", f"'identity': {why}")
+    if hasattr(estimator, "alpha_"):  # of a search
+        p.params |= {"alpha": estimator.alpha_, "l1_ratio": estimator.l1_ratio_}
+    elif "alpha" not in p.params:
+        raise TypeError(f"estimator is a {p.kind} that is not fitted, expected a fitted one: alpha_ is the victim's")
+    p.must_be("l1_ratio", 0, why="an l2 penalty")
+    alpha = p.positive("alpha")
+    return {"loss": "log_loss", "alpha": alpha, "fit_intercept": p["fit_intercept"], "penalize_intercept": False}
+
+
+def _statsmodels(estimator, given):
+    """``GLM(y, X, family=Binomial())``, to be fitted by ``fit_regularized(alpha=alpha, L1_wt=0)``."""
+    model = getattr(estimator, "model", estimator)
+    family = model.family
+    p = _Params(model, {"family": type(family).__name__, "link": type(family.link).__name__})
+    p.kind = "GLM"
+    p.must_be("family", "Binomial")
+    p.must_be("link", "Logit")
+    for name in ("offset", "exposure"):
+        if np.any(getattr(model, name, 0.0)):
+            raise ValueError(f"GLM has {name}, expected none")
+    if given.get("alpha") is None:
+        raise ValueError(
+            "GLM keeps no penalty, it is an argument of fit_regularized: hand it in as alpha=... (with L1_wt=0)"
+        )
+    constant = model.data.const_idx is not None
+    # A constant column is one of the features to it, and is penalised like any other. It divides by rows.
+    return {"loss": "log_loss", "fit_intercept": constant, "penalize_intercept": True, "count_rows": True}
+
+
+# Of LIBLINEAR's solvers: the loss.
+_SOLVERS = {0: "log_loss", 1: "squared_hinge", 2: "squared_hinge", 3: "hinge", 7: "log_loss"}
+
+
+def _liblinear(estimator, given):
+    """A model that was trained in this process, or a ``parameter``: a file does not keep C."""
+    param = getattr(estimator, "param", estimator)
+    p = _Params(estimator, {"solver_type": int(param.solver_type), "C": float(param.C)})
+    if p["solver_type"] not in _SOLVERS:
+        p.refuse("solver_type", "0, 1, 2, 3 or 7: two classes with an l2 penalty")
+    if p["C"] == 0.0:
+        p.refuse("C", "a positive number: a model from a file does not say with which C it was trained")
+    bias = float(estimator.bias)
+    if bias >= 0 and bias != 1:
+        p.refuse("bias", "-1 or 1: elsewhere the intercept has a penalty of its own", bias)
+    weights = {int(param.weight_label[i]): float(param.weight[i]) for i in range(param.nr_weight)}
+    regularized = bool(getattr(param, "regularize_bias", 1))
+    return {
+        "loss": _SOLVERS[p["solver_type"]],
+        "C": p.positive("C"),
+        "fit_intercept": bias == 1,
+        **({"class_weight": weights} if weights else {}),
+        **({} if regularized or bias < 0 else {"penalize_intercept": False}),
+    }
+
+
+def _spark(loss):
+    def read(estimator, given):
+        params = {key.name: estimator.getOrDefault(key) for key in estimator.params if estimator.isDefined(key)}
+        p = _Params(estimator, params)
+        p.must_be("family", "auto", "binomial", why="with two rows of weights both are penalised")
+        p.must_be("elasticNetParam", 0.0, why="an l2 penalty")
+        if params.get("regParam") == 0:
+            p.refuse("regParam", "a positive number: 0, its default, is no penalty, and the model need not be unique")
+        p.must_be(
+            "standardization", False,
+            why="the penalty of a weight is otherwise its column's variance, which poison changes",
+        )  # fmt: skip
+        for name in params:
+            if "BoundsOn" in name:
+                p.refuse(name, "none")
+        return {
+            "loss": loss,
+            "alpha": p.positive("regParam"),
+            "fit_intercept": p["fitIntercept"],
+            "penalize_intercept": False,
+        }
+
+    return read
+
+
+def _xgboost(estimator, given):
+    p = _Params(estimator)
+    p.must_be("booster", "gblinear", why="trees are no linear model")
+    p.must_be("objective", "binary:logistic", "binary:logitraw", None)
+    p.must_be("reg_alpha", 0, None, why="an l2 penalty")
+    p.must_be("scale_pos_weight", 1, None, why="give class_weight to the attacker instead, and 1 here")
+    p.must_be("reg_lambda", p["reg_lambda"] or "a positive number")
+    return {"loss": "log_loss", "alpha": p.positive("reg_lambda"), "penalize_intercept": False}
+
+
+def _dask(estimator, given):
+    raise TypeError(
+        f"estimator is a {type(estimator).__name__} of dask-ml, expected LogisticRegression of scikit-learn, ...: it "
+        f"standardises its columns (normalize) and penalises the intercept of the centred ones, so what it minimises "
+        f"depends on the poisoned table's own means and deviations"
+    )
+
+
+def _lightning(estimator, given):
+    """LinearSVC of sklearn-contrib-lightning: no intercept."""
+    p = _Params(estimator)
+    loss = p["loss"]
+    p.must_be("loss", "hinge", "squared_hinge", "l1", "l2")
+    return {
+        "loss": "squared_hinge" if loss in ("squared_hinge", "l2") else "hinge",
+        "C": p.positive("C"),
+        "fit_intercept": False,
+    }
+
+
+#: ``package.Class`` -> what reads it.
+TRAINERS = {
+    "sklearn.LinearSVC": _linear_svc,
+    "sklearn.SVC": _svc,
+    "sklearn.LogisticRegression": _logistic,
+    "sklearn.LogisticRegressionCV": _logistic_cv,
+    "sklearn.SGDClassifier": _sgd,
+    "sklearn.RidgeClassifier": _ridge,
+    "sklearn.RidgeClassifierCV": _ridge,
+    "snapml.SupportVectorMachine": _snapml("hinge"),
+    "snapml.LogisticRegression": _snapml("log_loss"),
+    "skglm.LinearSVC": _skglm,
+    "glum.GeneralizedLinearRegressor": _glum,
+    "glum.GeneralizedLinearRegressorCV": _glum,
+    "statsmodels.GLM": _statsmodels,
+    "statsmodels.RegularizedResults": _statsmodels,
+    "statsmodels.RegularizedResultsWrapper": _statsmodels,
+    "liblinear.model": _liblinear,
+    "liblinear.parameter": _liblinear,
+    "pyspark.LinearSVC": _spark("hinge"),
+    "pyspark.LogisticRegression": _spark("log_loss"),
+    "xgboost.XGBClassifier": _xgboost,
+    "dask_ml.LogisticRegression": _dask,
+    "lightning.LinearSVC": _lightning,
+}
+
+
+def _inner_of(estimator) -> str | None:
+    """Which estimator to pass in place of one that is wrapped around it."""
+    kind = type(estimator).__name__
+    if hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions"):
+        fitted = "its best_estimator_" if hasattr(estimator, "best_estimator_") else "best_estimator_ once it is fitted"
+        return f"{fitted}, the victim that the search ends with"
+    if kind == "CalibratedClassifierCV":
+        return (
+            "its parameter estimator: calibration changes the probabilities that come out, and is no part of the "
+            "training (with ensemble=True there is a victim per fold, calibrated_classifiers_[i].estimator)"
+        )
+    if hasattr(getattr(estimator, "estimator", None), "fit"):
+        fitted = " (fitted: its estimator_)" if hasattr(estimator, "estimator_") else ""
+        return f"its parameter estimator{fitted}"
+    if hasattr(estimator, "estimators"):
+        return "one of its estimators"
+    return None
