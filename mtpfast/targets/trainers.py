@@ -64,7 +64,8 @@ class _Params:
         raise ValueError(f"{self.kind} has {name}={got!r}, expected {expected}")
 
     def must_be(self, name, *values, why=""):
-        if name in self.params and not any(self.params[name] is v or self.params[name] == v for v in values):
+        value = self.params.get(name, values[0])
+        if not any(value is v or (np.ndim(value) == 0 and value == v) for v in values):
             self.refuse(name, " or ".join(map(repr, values)) + (f": {why}" if why else ""))
 
     def positive(self, name):
