@@ -314,65 +314,59 @@ class PoisoningResult:
     # -- checks -------------------------------------------------------------------------------
 
     def verify(
-        self, X, y, sample_weight=None, *, refit_preprocessing: bool = False, preprocessing=None, verbose: bool = False
-    ) -> VerificationReport:
+        self, X, y, sample_weight=None, *, refit_preprocessing=False, preprocessing=None, verbose=False, estimator=None,
+        pipeline=None,
+    ) -> VerificationReport:  # fmt: skip
         """Check every claim of this result independently of the code that made it.
 
-        Proves from the optimality conditions how far the model can be from what training on the
-        clean rows and the poisoning points returns, and retrains the victim from scratch with
-        scikit-learn (SciPy where scikit-learn has no such estimator); recomputes the loss
-        difference and the distance in plain NumPy; checks that every point lies in the feasible
-        set; recomputes the lower bound from ``certificate``. Where the attack was on raw records,
-        checks that the preprocessing maps each to exactly its point.
+        Proves from the optimality conditions how far the model can be from what training on the clean rows and the
+        poisoning points returns, and retrains the victim from scratch with scikit-learn (SciPy where it has no such
+        estimator); recomputes the loss difference and the distance in plain NumPy; checks that every point lies in the
+        feasible set; recomputes the lower bound from ``certificate``. Where the attack was on raw records, checks that
+        the preprocessing maps each to exactly its point.
 
         Parameters
         ----------
         X : array-like, sparse matrix or DataFrame of shape (n_clean, n_features)
         y : array-like of shape (n_clean,)
         sample_weight : array-like of shape (n_clean,), optional
-            The clean data as it was attacked: the raw table, if it was one.
+            The clean data as it was attacked.
         refit_preprocessing : bool, default=False
-            Train the whole pipeline once more on the poisoned table, its preprocessing included:
-            scalers see the poison too. ``report.refitted`` then says how far that moves the
-            result; it is no failure, whatever it says.
+            Train the whole pipeline once more on the poisoned table, its preprocessing included: scalers see the poison
+            too. ``report.refitted`` then says how far that moves the result; it is no failure, whatever it says.
         preprocessing : fitted transformer, optional
             What the victim did to records; a result that was saved and loaded has it no more.
         verbose : bool, default=False
             Write a line to the standard error for every claim, as soon as it is checked.
+        estimator, pipeline : object with fit, optional
+            Train *it* at *its* settings on the poisoned rows (a pipeline: the poisoned table), with five seeds where it
+            has a ``random_state``: ``report.trained`` says how much of the attack is left.
 
         Returns
         -------
         VerificationReport
-            Its ``ok`` is True only if every claim was decided, and true. Every solver in here has
-            a limit of iterations or nodes; what it could not decide within is in ``undecided``.
+            Its ``ok`` is True only if every claim was decided, and true. Every solver in here has a limit of iterations
+            or nodes; what it could not decide within is in ``undecided``.
 
         Raises
         ------
         VerificationError
-            If a claim is shown to be false; the message says which, and ``error.report`` has them all.
+            If a claim is shown to be false; ``error.report`` has them all.
 
         Notes
         -----
-        Let ``g`` be a subgradient of the victim's objective F at the result's theta. F is strongly convex,
-        so the minimiser lies within ``|g| / k``; for the hinge loss the rows on the margin leave g a
-        choice, and the smallest is found by Newton steps or a linear program. (A free intercept is not
-        strongly convex: it is enclosed by where the slope of F changes its sign.) The model passes if
-        that distance is at most 1e-6 of ``max(|theta|, |theta_target|)``, and fails if more is proved,
-        by ``(F(theta) - F(theta')) / |g|`` for any better model theta'.
+        Let ``g`` be a subgradient of the victim's objective F at the result's theta. F is strongly convex, so the
+        minimiser lies within ``|g| / k``; for the hinge loss the rows on the margin leave g a choice, and the smallest
+        is found by Newton steps or a linear program. (A free intercept is not strongly convex: it is enclosed by where
+        the slope of F changes its sign.) The model passes if that distance is at most 1e-6 of ``max(|theta|,
+        |theta_target|)``, and fails if more is proved, by ``(F(theta) - F(theta')) / |g|`` for any better theta'.
 
         Complexity: a few passes over the rows, and ``O(d^2)`` for each of the rows on the margin.
         """
         from mtpfast.verification.verify import verify
 
-        return verify(
-            self,
-            X,
-            y,
-            sample_weight,
-            refit_preprocessing=refit_preprocessing,
-            preprocessing=preprocessing,
-            verbose=verbose,
-        )
+        options = {"refit_preprocessing": refit_preprocessing, "preprocessing": preprocessing, "verbose": verbose}
+        return verify(self, X, y, sample_weight, estimator=estimator, pipeline=pipeline, **options)
 
     # -- files --------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Check", "RefittedPipeline", "VerificationError", "VerificationReport"]
+__all__ = ["Check", "RefittedPipeline", "TrainedVictim", "VerificationError", "VerificationReport"]
 
 
 class VerificationError(RuntimeError):
@@ -100,6 +100,79 @@ class RefittedPipeline:
 
 
 @dataclass(frozen=True, repr=False)
+class TrainedVictim:
+    """A real trainer at its own settings on the poisoned data, beside the exact minimiser.
+
+    Attributes
+    ----------
+    name : str
+        The estimator.
+    seeds : tuple of int, or (None,)
+        Its ``random_state`` in each run; one run where it has none.
+    distance : ndarray of shape (n_seeds,)
+        l2 distance of the model that each run learned to the target.
+    loss_difference : ndarray of shape (n_seeds,)
+        The largest loss difference to the target over the feasible set, attained.
+    accuracy : ndarray of shape (n_seeds,)
+        Share of the clean rows that it labels right.
+    excess : ndarray of shape (n_seeds,), or None
+        By how much the objective of the attack's victim is above its proved minimum at the trained model, as a share of
+        it; None for a pipeline, whose features are its own.
+    distance_exact, loss_difference_exact, accuracy_exact : float
+        Of the result's model, which is proved to be the minimiser's.
+    distance_clean : float
+        Of the clean rows' exact minimiser to the target: the way that the attack goes.
+    warned : int
+        In how many runs the trainer said that it did not converge.
+    """
+
+    name: str
+    seeds: tuple
+    distance: np.ndarray
+    loss_difference: np.ndarray
+    accuracy: np.ndarray
+    excess: np.ndarray | None
+    distance_exact: float
+    loss_difference_exact: float
+    accuracy_exact: float
+    distance_clean: float
+    warned: int
+
+    @property
+    def undone(self) -> np.ndarray:
+        """Which share of the way from the clean model to the target each run falls short of the exact minimiser.
+
+        ``(distance - distance_exact) / distance_clean``; negative where a run ends nearer to the target.
+        """
+        return (self.distance - self.distance_exact) / (self.distance_clean or 1.0)
+
+    @property
+    def words(self) -> str:
+        """What that says of the attack, in a sentence or two."""
+        least, most = float(np.min(self.undone)), float(np.max(self.undone))
+        runs = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else "one run"
+        share = f"{100 * most:.2g} %" if least > 0.9 * most else f"{100 * least:.2g} to {100 * most:.2g} %"
+        if most < 0.001:
+            said = "less than 0.1 %"
+        else:
+            said = share
+        text = f"{self.name} at its own settings ({runs}) undoes {said} of the attack by its own inexactness."
+        if most > 0.1:
+            text += " The exact minimum loses more than a tenth of its effect on this trainer."
+        if self.excess is not None and float(np.max(self.excess)) > 0.01:
+            text += (
+                f" Its models are up to {100 * float(np.max(self.excess)):.2g} % above the minimum of the objective "
+                f"that the attack assumes: it stops early, or minimises something else."
+            )
+        if self.warned:
+            text += f" It warned in {self.warned} of {len(self.seeds)} runs that it did not converge."
+        return text
+
+    def __repr__(self) -> str:
+        return f"TrainedVictim: {self.words}"
+
+
+@dataclass(frozen=True, repr=False)
 class VerificationReport:
     """What :meth:`mtpfast.PoisoningResult.verify` found.
 
@@ -120,6 +193,8 @@ class VerificationReport:
     checks : tuple of Check
     refitted : RefittedPipeline or None
         Where ``verify`` was asked to refit the preprocessing: what that changes.
+    trained : TrainedVictim or None
+        Where ``verify`` was given an estimator or a pipeline: what it makes of the points at its own settings.
     """
 
     solver: str
@@ -129,6 +204,7 @@ class VerificationReport:
     lower_bound: int
     checks: tuple[Check, ...]
     refitted: RefittedPipeline | None = None
+    trained: TrainedVictim | None = None
 
     @property
     def ok(self) -> bool:
@@ -165,4 +241,14 @@ class VerificationReport:
             ):
                 lines.append(f"  {name:{width}}  {before:14.8g}  {after:14.8g}")
             lines.append(f"  {'clean rows that change their label':{width}}  {'':14}  {again.changed:14.8g}")
+        if self.trained is not None:
+            own = self.trained
+            lines.append(f"  {own.words}")
+            lines.append(f"  {'':{width}}  {'exact':>14}  {'least':>14}  {'most':>14}")
+            for name, exact, found in (
+                ("distance to the target", own.distance_exact, own.distance),
+                ("loss difference", own.loss_difference_exact, own.loss_difference),
+                ("accuracy on the clean rows", own.accuracy_exact, own.accuracy),
+            ):
+                lines.append(f"  {name:{width}}  {exact:14.8g}  {np.min(found):14.8g}  {np.max(found):14.8g}")
         return "\n".join(lines)

@@ -18,13 +18,14 @@ import numpy as np
 from mtpfast.arrays.checks import check_X
 from mtpfast.arrays.labels import Classes
 from mtpfast.preprocessing.steps import to_matrix
-from mtpfast.preprocessing.texts import TextCodec
 
 from .audit import Audit
 from .claims import CLAIMS, OF_THE_MODEL
 from .maximum import attained_and_proved
 from .report import RefittedPipeline, VerificationError, VerificationReport
 from .retrain import Training, descend, reference_fit
+from .trained import train_again
+from .written import written_as
 
 if TYPE_CHECKING:
     from mtpfast.results.result import PoisoningResult
@@ -41,6 +42,8 @@ def verify(
     refit_preprocessing=False,
     preprocessing=None,
     verbose=False,
+    estimator=None,
+    pipeline=None,
 ) -> VerificationReport:
     """Check every claim of ``result``; see :meth:`mtpfast.PoisoningResult.verify`."""
     audit = Audit(result, X, y, sample_weight, refit_preprocessing, preprocessing)
@@ -55,11 +58,13 @@ def verify(
         if verbose:
             sys.stderr.write(f"verify: {check.name}: {check.word}\n")
     refitted = _refit_pipeline(audit, y) if refit_preprocessing else None
+    trained = None if estimator is None and pipeline is None else train_again(audit, estimator, pipeline, y)
     theta, solver = audit.retrained
     # A result that is "unverified" names no model: the report then speaks of the one that was retrained here.
     model, worst = (theta, audit.largest(theta)) if result.status == "unverified" else (result.theta, audit.maximum)
     distance = float(np.linalg.norm(model - result.theta_target))
-    report = VerificationReport(solver, theta, distance, worst.attained, int(audit.proved), tuple(checks), refitted)
+    found = (distance, worst.attained, int(audit.proved))
+    report = VerificationReport(solver, theta, *found, tuple(checks), refitted, trained)
     if report.failed:
         failures = "; ".join(
             f"{c.name}: claimed {c.claimed:.8g}, found {c.found:.8g} (allowance {c.allowance:.1e})"
@@ -83,17 +88,11 @@ def _refit_pipeline(audit, y):
     before, after = X @ theta[:-1] + theta[-1], rows[~mask] @ again[:-1] + again[-1]
 
     # The same model in the features of the attack: the nearest to the target that answers alike on records.
-    probes = codec.probes()
-    own = codec.encode(probes)
-    B = check_X(to_matrix(refitted.transform(probes)))
+    def refitted_answers(records):
+        return check_X(to_matrix(refitted.transform(records))) @ again[:-1] + again[-1]
 
-    def written(answers):
-        if isinstance(codec, TextCodec):
-            return codec.model_of(answers, result.theta_target)
-        A = np.column_stack([own, np.ones(len(probes))])
-        return result.theta_target + np.linalg.lstsq(A, answers - A @ result.theta_target, rcond=None)[0]
-
-    same, same_before = written(B @ again[:-1] + again[-1]), written(own @ theta[:-1] + theta[-1])
+    same = written_as(audit, refitted_answers)
+    same_before = written_as(audit, lambda records: codec.encode(records) @ theta[:-1] + theta[-1])
 
     def largest(model):
         return attained_and_proved(

@@ -1,7 +1,7 @@
 """Trainers of other packages: how they are called, how tightly they go, and what is refused.
 
-A case is trained twice on breast_cancer, scaled to [0, 1] (569 x 30), or on its first rows: as its defaults stop, and as
-tightly as it goes. ``near`` is how far (l2, in models of norm 5 to 16) its tight solution may be from our victim.
+A case is trained twice on breast_cancer, scaled to [0, 1] (569 x 30): as its defaults stop, and as tightly as it
+goes. ``near`` is how far (l2, in models of norm 5 to 16) its tight solution may be from our victim.
 """
 
 import importlib
@@ -146,70 +146,126 @@ def liblinear_bias():
 
 CASES = [
     Case(
-        "scikit-learn LinearSVC(loss='hinge')", "sklearn", "scikit-learn", "hinge, 1/C, intercept penalised",
-        sklearn_like(LINEAR_SVC, {}, {"tol": 1e-10, "max_iter": 10**6}, loss="hinge", random_state=0), 1e-5,
+        "scikit-learn LinearSVC(loss='hinge')",
+        "sklearn",
+        "scikit-learn",
+        "hinge, 1/C, intercept penalised",
+        sklearn_like(LINEAR_SVC, {}, {"tol": 1e-10, "max_iter": 10**6}, loss="hinge", random_state=0),
+        1e-5,
         {"intercept_scaling": refusing(LINEAR_SVC, "intercept_scaling=10", intercept_scaling=10)},
     ),
     Case(
-        "scikit-learn LinearSVC()", "sklearn", "scikit-learn", "squared hinge, 1/C, intercept penalised",
-        sklearn_like(LINEAR_SVC, {}, {"tol": 1e-10, "max_iter": 10**6}), 1e-5,
+        "scikit-learn LinearSVC()",
+        "sklearn",
+        "scikit-learn",
+        "squared hinge, 1/C, intercept penalised",
+        sklearn_like(LINEAR_SVC, {}, {"tol": 1e-10, "max_iter": 10**6}),
+        1e-5,
         {"penalty": refusing(LINEAR_SVC, "penalty='l1'", penalty="l1", dual=False)},
     ),
     Case(
-        "scikit-learn LogisticRegression()", "sklearn", "scikit-learn", "log, 1/C, intercept free",
-        sklearn_like(LOGISTIC, {}, {"tol": 1e-12, "solver": "newton-cholesky"}), 1e-6,
+        "scikit-learn LogisticRegression()",
+        "sklearn",
+        "scikit-learn",
+        "log, 1/C, intercept free",
+        sklearn_like(LOGISTIC, {}, {"tol": 1e-12, "solver": "newton-cholesky"}),
+        1e-6,
         {"l1_ratio": refusing(LOGISTIC, "l1_ratio=0.5", l1_ratio=0.5, solver="saga")},
     ),
     Case(
-        "scikit-learn LogisticRegression(solver='liblinear')", "sklearn", "scikit-learn", "log, 1/C, intercept penalised",
-        sklearn_like(LOGISTIC, {}, {"tol": 1e-10, "max_iter": 10**5}, solver="liblinear"), 1e-5,
+        "scikit-learn LogisticRegression(solver='liblinear')",
+        "sklearn",
+        "scikit-learn",
+        "log, 1/C, intercept penalised",
+        sklearn_like(LOGISTIC, {}, {"tol": 1e-10, "max_iter": 10**5}, solver="liblinear"),
+        1e-5,
         {"intercept_scaling": refusing(LOGISTIC, "intercept_scaling=2", solver="liblinear", intercept_scaling=2)},
     ),
     Case(
-        "scikit-learn SVC(kernel='linear')", "sklearn", "scikit-learn", "hinge, 1/C, intercept free",
-        sklearn_like(of("sklearn.svm", "SVC"), {}, {"tol": 1e-9}, kernel="linear"), 1e-5,
+        "scikit-learn SVC(kernel='linear')",
+        "sklearn",
+        "scikit-learn",
+        "hinge, 1/C, intercept free",
+        sklearn_like(of("sklearn.svm", "SVC"), {}, {"tol": 1e-9}, kernel="linear"),
+        1e-5,
         {"kernel": refusing(of("sklearn.svm", "SVC"), "kernel='rbf'")},
     ),
     Case(
-        "scikit-learn SGDClassifier(alpha=0.01)", "sklearn", "scikit-learn", "hinge, alpha * rows, intercept free",
+        "scikit-learn SGDClassifier(alpha=0.01)",
+        "sklearn",
+        "scikit-learn",
+        "hinge, alpha * rows, intercept free",
         sklearn_like(
-            of("sklearn.linear_model", "SGDClassifier"), {}, {"tol": None, "max_iter": 20_000}, alpha=0.01, random_state=0
+            of("sklearn.linear_model", "SGDClassifier"),
+            {},
+            {"tol": None, "max_iter": 20_000},
+            alpha=0.01,
+            random_state=0,
         ),
         2e-2,
         {"loss": refusing(of("sklearn.linear_model", "SGDClassifier"), "loss='huber'", loss="huber")},
     ),
     Case(
-        "scikit-learn-intelex LogisticRegression()", "sklearnex", "scikit-learn-intelex", "log, 1/C, intercept free",
-        sklearn_like(of("sklearnex.linear_model", "LogisticRegression"), {}, {"tol": 1e-12, "max_iter": 10_000}), 1e-5,
-        {"penalty": refusing(of("sklearnex.linear_model", "LogisticRegression"), "l1_ratio=0.5", l1_ratio=0.5, solver="saga")},
+        "scikit-learn-intelex LogisticRegression()",
+        "sklearnex",
+        "scikit-learn-intelex",
+        "log, 1/C, intercept free",
+        sklearn_like(of("sklearnex.linear_model", "LogisticRegression"), {}, {"tol": 1e-12, "max_iter": 10_000}),
+        1e-5,
+        {
+            "penalty": refusing(
+                of("sklearnex.linear_model", "LogisticRegression"), "l1_ratio=0.5", l1_ratio=0.5, solver="saga"
+            )
+        },
     ),
     Case(
-        "snapml SupportVectorMachine()", "snapml", "snapml", "hinge, regularizer, no intercept",
-        sklearn_like(SNAP_SVM, {}, {"tol": 1e-8, "max_iter": 100_000}, regularizer=1.0), 2e-2,
+        "snapml SupportVectorMachine()",
+        "snapml",
+        "snapml",
+        "hinge, regularizer, no intercept",
+        sklearn_like(SNAP_SVM, {}, {"tol": 1e-8, "max_iter": 100_000}, regularizer=1.0),
+        2e-2,
         {
             "kernel": refusing(SNAP_SVM, "kernel='rbf'", kernel="rbf"),
-            "intercept_scaling": refusing(SNAP_SVM, "intercept_scaling=10.0", fit_intercept=True, intercept_scaling=10.0),
+            "intercept_scaling": refusing(
+                SNAP_SVM, "intercept_scaling=10.0", fit_intercept=True, intercept_scaling=10.0
+            ),
             "class_weight": refusing(SNAP_SVM, "class_weight='balanced'", class_weight="balanced"),
         },
     ),
     Case(
-        "snapml LogisticRegression()", "snapml", "snapml", "log, regularizer, no intercept",
-        sklearn_like(SNAP_LOG, {}, {"tol": 1e-8, "max_iter": 100_000}), 1e-4,
+        "snapml LogisticRegression()",
+        "snapml",
+        "snapml",
+        "log, regularizer, no intercept",
+        sklearn_like(SNAP_LOG, {}, {"tol": 1e-8, "max_iter": 100_000}),
+        1e-4,
         {"penalty": refusing(SNAP_LOG, "penalty='l1'", penalty="l1", dual=False)},
     ),
     Case(
-        "snapml LogisticRegression(fit_intercept=True)", "snapml", "snapml", "log, regularizer, intercept penalised",
-        sklearn_like(SNAP_LOG, {}, {"tol": 1e-8, "max_iter": 100_000}, fit_intercept=True), 1e-3,
+        "snapml LogisticRegression(fit_intercept=True)",
+        "snapml",
+        "snapml",
+        "log, regularizer, intercept penalised",
+        sklearn_like(SNAP_LOG, {}, {"tol": 1e-8, "max_iter": 100_000}, fit_intercept=True),
+        1e-3,
         {"privacy": refusing(SNAP_LOG, "privacy=True", privacy=True, dual=False)},
     ),
     Case(
-        "skglm LinearSVC()", "skglm", "skglm", "hinge, 1/C, no intercept, whatever fit_intercept says",
-        sklearn_like(of("skglm", "LinearSVC"), {}, {"tol": 1e-10, "max_iter": 1000}), 1e-5,
+        "skglm LinearSVC()",
+        "skglm",
+        "skglm",
+        "hinge, 1/C, no intercept, whatever fit_intercept says",
+        sklearn_like(of("skglm", "LinearSVC"), {}, {"tol": 1e-10, "max_iter": 1000}),
+        1e-5,
     ),
     Case(
-        "glum GeneralizedLinearRegressor(family='binomial', alpha=0.01, l1_ratio=0)", "glum", "glum",
+        "glum GeneralizedLinearRegressor(family='binomial', alpha=0.01, l1_ratio=0)",
+        "glum",
+        "glum",
         "log, alpha * sum of weights, intercept free",
-        sklearn_like(GLUM, {}, {"gradient_tol": 1e-12, "max_iter": 1000}, **GLUM_L2), 1e-6,
+        sklearn_like(GLUM, {}, {"gradient_tol": 1e-12, "max_iter": 1000}, **GLUM_L2),
+        1e-6,
         {
             "alpha": refusing(GLUM, "alpha=None", family="binomial", l1_ratio=0),
             "l1_ratio": refusing(GLUM, "l1_ratio=0.5", family="binomial", alpha=0.1, l1_ratio=0.5),
@@ -220,40 +276,62 @@ CASES = [
         },
     ),
     Case(
-        "statsmodels GLM(Binomial).fit_regularized(alpha=0.01, L1_wt=0)", "statsmodels", "statsmodels",
+        "statsmodels GLM(Binomial).fit_regularized(alpha=0.01, L1_wt=0)",
+        "statsmodels",
+        "statsmodels",
         "log, alpha * rows, the constant column penalised",
-        statsmodels_case(), 5e-3,
+        statsmodels_case(),
+        5e-3,
         {"alpha": (statsmodels_without_alpha, "alpha=..."), "family": (statsmodels_gaussian, "family='Gaussian'")},
     ),
     Case(
-        "statsmodels GLM(Binomial) without a constant", "statsmodels", "statsmodels", "log, alpha * rows, no intercept",
-        statsmodels_case(constant=False), 5e-3,
+        "statsmodels GLM(Binomial) without a constant",
+        "statsmodels",
+        "statsmodels",
+        "log, alpha * rows, no intercept",
+        statsmodels_case(constant=False),
+        5e-3,
     ),
     Case(
-        "liblinear-official -s 3 -B 1", "liblinear", "liblinear-official", "hinge, 1/C, intercept penalised",
-        liblinear_case(3, 1), 2e-2,
+        "liblinear-official -s 3 -B 1",
+        "liblinear",
+        "liblinear-official",
+        "hinge, 1/C, intercept penalised",
+        liblinear_case(3, 1),
+        2e-2,
         {"solver_type": (liblinear_l1, "solver_type=5"), "bias": (liblinear_bias, "bias=10.0")},
     ),
     Case(
-        "liblinear-official -s 2", "liblinear", "liblinear-official", "squared hinge, 1/C, no intercept",
-        liblinear_case(2, -1), 1e-5,
+        "liblinear-official -s 2",
+        "liblinear",
+        "liblinear-official",
+        "squared hinge, 1/C, no intercept",
+        liblinear_case(2, -1),
+        1e-5,
     ),
     Case(
-        "liblinear-official -s 0 -B 1", "liblinear", "liblinear-official", "log, 1/C, intercept penalised",
-        liblinear_case(0, 1), 1e-5,
+        "liblinear-official -s 0 -B 1",
+        "liblinear",
+        "liblinear-official",
+        "log, 1/C, intercept penalised",
+        liblinear_case(0, 1),
+        1e-5,
     ),
     Case(
-        "pyspark LogisticRegression(regParam=0.01, standardization=False)", "pyspark", "pyspark",
+        "pyspark LogisticRegression(regParam=0.01, standardization=False)",
+        "pyspark",
+        "pyspark",
         "log, regParam * sum of weights, intercept free",
-        spark_case("LogisticRegression", regParam=0.01, standardization=False), 1e-4,
+        spark_case("LogisticRegression", regParam=0.01, standardization=False),
+        1e-4,
         {"standardization": (spark_default("LogisticRegression"), "standardization=True")},
     ),
     Case(
-        "xgboost XGBClassifier(booster='gblinear', reg_lambda=0.01)", "xgboost", "xgboost",
+        "xgboost XGBClassifier(booster='gblinear', reg_lambda=0.01)",
+        "xgboost",
+        "xgboost",
         "log, reg_lambda * sum of weights, intercept free",
-        sklearn_like(
-            XGB, {}, {"n_estimators": 3000, "updater": "coord_descent"}, booster="gblinear", reg_lambda=0.01
-        ),
+        sklearn_like(XGB, {}, {"n_estimators": 3000, "updater": "coord_descent"}, booster="gblinear", reg_lambda=0.01),
         1e-4,
         {
             "booster": refusing(XGB, "booster=None"),
@@ -261,4 +339,4 @@ CASES = [
             "reg_lambda": refusing(XGB, "reg_lambda=0", booster="gblinear", reg_lambda=0),
         },
     ),
-]  # fmt: skip
+]

@@ -1,0 +1,122 @@
+"""What a real trainer, at its own settings, does with the poisoned data."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.labels import Classes
+
+from .report import TrainedVictim
+from .retrain import Training, descend, reference_fit
+from .written import written_as
+
+__all__ = ["train_again"]
+
+
+SEEDS = (0, 1, 2, 3, 4)
+
+
+def train_again(audit, estimator, pipeline, y) -> TrainedVictim:
+    """Train ``estimator`` on the rows that the victim sees, or ``pipeline`` on the poisoned table, once per seed."""
+    if estimator is not None and pipeline is not None:
+        raise ValueError("estimator and pipeline: give one of them, the pipeline ends with an estimator of its own")
+    if pipeline is not None and audit.codec is None:
+        raise ValueError("pipeline: the attack was not on raw records; give its last step as estimator=...")
+    given = estimator if pipeline is None else pipeline
+    if isinstance(given, type) or not hasattr(given, "fit"):
+        raise TypeError(f"{'pipeline' if estimator is None else 'estimator'} must have a fit, got {given!r}")
+    theta, runs, warned = audit.result.theta, [], 0
+    seeds = SEEDS if _seed_name(given) else (None,)
+    for seed in seeds:
+        model = _seeded(given, seed)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            runs.append(_on_rows(audit, model) if pipeline is None else _on_table(audit, model, y))
+        warned += any("onverge" in f"{each.category.__name__} {each.message}" for each in told)
+    target = audit.result.theta_target
+    clean = _clean_model(audit)
+    least = min(audit.proof.least, audit.value)
+    return TrainedVictim(
+        name=_name(given),
+        seeds=seeds,
+        distance=np.array([float(np.linalg.norm(model - target)) for model, _ in runs]),
+        loss_difference=np.array([audit.largest(model).attained for model, _ in runs]),
+        accuracy=np.array([accuracy for _, accuracy in runs]),
+        excess=None
+        if pipeline is not None
+        else np.array([max(0.0, audit.training.value(model) - least) / abs(least) for model, _ in runs]),
+        distance_exact=float(np.linalg.norm(theta - target)),
+        loss_difference_exact=audit.maximum.attained,
+        accuracy_exact=_accuracy(audit.X @ theta[:-1] + theta[-1], audit.signs),
+        distance_clean=float(np.linalg.norm(clean - target)),
+        warned=warned,
+    )
+
+
+def _on_rows(audit, model):
+    """``(theta, accuracy)`` of a model that is trained on clean rows and points, as the victim sees them."""
+    training, classes = audit.training, Classes(audit.result.classes)
+    weight = {} if training.weight is None else {"sample_weight": training.weight}
+    model.fit(training.X, classes.labels(training.y), **weight)
+    theta = _read(model, audit.X)
+    return theta, _accuracy(audit.X @ theta[:-1] + theta[-1], audit.signs)
+
+
+def _read(model, X):
+    """``(w, b)`` by ``coef_`` and ``intercept_``, if these are what it predicts with."""
+    if not hasattr(model, "coef_"):
+        raise TypeError(f"estimator is a {type(model).__name__} without coef_: what it learns cannot be read")
+    coef = model.coef_.toarray() if sp.issparse(model.coef_) else np.asarray(model.coef_)
+    intercept = np.ravel(getattr(model, "intercept_", 0.0))
+    theta = np.append(np.ravel(coef).astype(float), float(intercept[0]) if intercept.size else 0.0)
+    if hasattr(model, "decision_function"):
+        scores = np.ravel(model.decision_function(X))
+        apart = float(np.max(np.abs(X @ theta[:-1] + theta[-1] - scores)))
+        if apart > 1e-4 * max(1.0, float(np.max(np.abs(scores)))):
+            raise ValueError(
+                f"estimator is a {type(model).__name__} whose decision values are up to {apart:.2g} off "
+                f"X @ coef_ + intercept_: it is no linear model of the rows, or keeps a part elsewhere"
+            )
+    return theta
+
+
+def _on_table(audit, model, y):
+    """``(theta, accuracy)`` of a pipeline that is trained on the poisoned table, written in the attack's features."""
+    table, labels, _ = audit.result.poisoned(audit.table, y)
+    model.fit(table, labels)
+    theta = written_as(audit, lambda records: np.ravel(model.decision_function(records)))
+    return theta, _accuracy(np.ravel(model.decision_function(audit.table)), audit.signs)
+
+
+def _clean_model(audit):
+    """The exact victim of the clean rows alone."""
+    training = Training.of(audit.objective, audit.X, audit.signs, audit.weight)
+    return descend(training, reference_fit(training)[0])
+
+
+def _accuracy(scores, signs):
+    return float(np.mean((scores > 0) == (signs > 0)))
+
+
+def _seed_name(estimator):
+    """The name of the seed's parameter, that of the last step in a pipeline; None without one."""
+    params = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    last = f"{estimator.steps[-1][0]}__random_state" if hasattr(estimator, "steps") else "random_state"
+    return last if last in params else None
+
+
+def _seeded(estimator, seed):
+    from sklearn.base import clone
+
+    model = clone(estimator) if hasattr(estimator, "get_params") else copy.deepcopy(estimator)
+    return model if seed is None else model.set_params(**{_seed_name(estimator): seed})
+
+
+def _name(estimator):
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    text = " ".join(repr(last).split())
+    return text if len(text) <= 100 else type(last).__name__
