@@ -1,8 +1,8 @@
-"""The judge: believes no method.
+"""The judge of the benchmarks: ``mtpfast.verification.judge``, in the benchmarks' terms; and bounds by hand.
 
 Given clean data, a target and the points that a method returned, it retrains the victim from scratch with
-scikit-learn, and recomputes the loss difference, the distance and the bounds in plain NumPy from the equations
-(tests/reference.py).  Nothing of mtpfast is imported.
+scikit-learn, and maximises the loss difference by other methods than the oracle's. The bounds are recomputed in plain
+NumPy from the equations (tests/reference.py).
 """
 
 from __future__ import annotations
@@ -10,56 +10,32 @@ from __future__ import annotations
 import environment  # noqa: F401  (pins the threads, finds reference.py)
 
 # isort: split
-from typing import NamedTuple
-
 import numpy as np
 import reference as ref
-import scipy.sparse as sp
+
+from mtpfast import FeatureSpace
+from mtpfast.losses.objective import make_objective
+from mtpfast.verification.judge import Judgement
+from mtpfast.verification.judge import judge as package_judge
+from mtpfast.verification.retrain import Training
+from mtpfast.verification.retrain import retrain as package_retrain
 
 
-class Judgement(NamedTuple):
-    n_points: int
-    feasible: bool  # every point inside the box
-    theta: np.ndarray  # the victim retrained from scratch
-    distance: float  # l2 distance of (w, b) to the target
-    loss_difference: float  # max over the box and both labels
+def objective_of(loss, conv):
+    """A victim of reference.py as one of the package."""
+    return make_objective(loss, conv.alpha, conv.C, conv.fit_intercept, conv.penalize_intercept)
 
 
 def retrain(loss, conv, X, y, weight=None, tol=1e-10):
-    """The victim by scikit-learn: (w, b) to about 1e-8.
-
-    Hinge: LinearSVC. Log loss with a penalised intercept: LogisticRegression on (x, 1) without intercept, for
-    LIBLINEAR's own logistic regression stops early.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.svm import LinearSVC
-
+    """The victim by scikit-learn: (w, b) to about 1e-8."""
     weight = np.ones(len(y)) if weight is None else weight
-    C = 1.0 / conv.k(weight.sum())
-    if loss in ("hinge", "squared_hinge"):
-        if conv.fit_intercept and not conv.penalize_intercept:
-            raise ValueError("penalize_intercept must be True: the benchmarks penalise it, as the paper does")
-        options = {"tol": tol, "max_iter": 10_000_000, "random_state": 0, "fit_intercept": conv.fit_intercept}
-        model = LinearSVC(loss=loss, C=C, **options).fit(X, y, sample_weight=weight)
-        return np.append(model.coef_.ravel(), np.ravel(model.intercept_)[0] if conv.fit_intercept else 0.0)
-    ones = np.full((len(y), 1), float(conv.fit_intercept))
-    A = sp.hstack([X, ones], format="csr") if sp.issparse(X) else np.hstack([X, ones])
-    if conv.fit_intercept and not conv.penalize_intercept:
-        raise ValueError("penalize_intercept must be True: the benchmarks penalise it, as the paper does")
-    solver = "lbfgs" if sp.issparse(X) and X.shape[1] > 3000 else "newton-cholesky"
-    model = LogisticRegression(C=C, fit_intercept=False, solver=solver, tol=tol, max_iter=10_000)
-    return model.fit(A, y, sample_weight=weight).coef_.ravel()
+    return package_retrain(Training.of(objective_of(loss, conv), X, y, weight), tol)
 
 
-def judge(loss, conv, X, y, target, points, labels, counts, lower=0.0, upper=1.0) -> Judgement:
+def judge(loss, conv, X, y, target, points, labels, counts, lower=0.0, upper=1.0, tol=1e-10) -> Judgement:
     """Retrain on clean + poison (distinct points with their counts) and measure."""
-    points = points.toarray() if sp.issparse(points) else np.asarray(points, dtype=float)
-    weight = np.append(np.ones(len(y)), np.asarray(counts, dtype=float))
-    X_all = sp.vstack([X, sp.csr_matrix(points)], format="csr") if sp.issparse(X) else np.vstack([X, points])
-    theta = retrain(loss, conv, X_all, np.append(y, labels), weight)
-    difference = ref.oracle_frontier(loss, theta, target, lower, upper).value
-    inside = bool(np.all(points >= lower) and np.all(points <= upper))
-    return Judgement(int(np.sum(counts)), inside, theta, float(np.linalg.norm(theta - target)), difference)
+    space = FeatureSpace(lower, upper)
+    return package_judge(objective_of(loss, conv), X, y, points, labels, counts, space, target, tol=tol)
 
 
 def papers_bound(loss, conv, X, y, theta, target, lower=0.0, upper=1.0) -> float:

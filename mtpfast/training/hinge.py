@@ -61,6 +61,7 @@ class HingeSolver(Solver):
             metric_of(training.X, objective.fit_intercept),
         )
         training.rows.reader = self.core.set_added
+        self._told = np.zeros(0)  # the weights of the added rows, for :meth:`shift`
 
     def solve(self, theta=None):
         """From ``theta`` (or theta0, or from scratch), with all points added so far."""
@@ -69,6 +70,7 @@ class HingeSolver(Solver):
         for y in training.added_y[core.n_rows - training.n_clean :]:
             core.append(y)
         core.set_weights(np.concatenate([training.weight, training.added_weight]), training.k)
+        self._told = np.array(training.added_weight)
         if theta is None:
             theta, self.theta0 = self.theta0, None
         if theta is None:
@@ -111,10 +113,13 @@ class HingeSolver(Solver):
         """The counts of the added rows, and k, have changed by so much."""
         training, moved = self.training, np.flatnonzero(change)
         if len(moved) or change_of_k:
-            weight = np.where(training.added_y > 0, *(training.settled.weight_of(y) for y in (1.0, -1.0)))
-            rows = moved + training.n_clean
+            # what the core holds, to the last digit: fractions that come and go must leave exactly nothing
+            told = np.append(self._told, np.zeros(training.n_added - len(self._told)))
+            more = training.added_weight[moved] - told[moved]
+            told[moved] += more
+            self._told = told
             training.rows.show()
-            self._moved(self.core.shift_weights(rows, change[moved] * weight[moved], change_of_k), audit)
+            self._moved(self.core.shift_weights(moved + training.n_clean, more, change_of_k), audit)
 
     def _moved(self, outcome, audit=False):
         self._read(self.core.gap())

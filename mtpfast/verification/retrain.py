@@ -17,7 +17,7 @@ from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
 if TYPE_CHECKING:
     from mtpfast.losses.objective import Objective
 
-__all__ = ["Proof", "Training", "descend", "prove", "reference_fit"]
+__all__ = ["Proof", "Training", "descend", "prove", "reference_fit", "retrain"]
 
 
 WORK = 4e8  # multiplications that a solver may take: a second or so
@@ -371,6 +371,40 @@ def reference_fit(training):
     if np.max(model.n_iter_) >= model.max_iter:
         return theta, f"{name} stopped at its limit", False
     return theta, name, True
+
+
+def retrain(training, tol=1e-6):
+    """The victim from scratch, by scikit-learn's own trainer of this loss, to its ``tol`` and without a limit of work.
+
+    LinearSVC, SVC (hinge, free intercept), LogisticRegression (a penalised intercept is a column of ones there, for
+    LIBLINEAR's logistic regression stops early); L-BFGS on the objective where scikit-learn has no such trainer.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import SVC, LinearSVC
+
+    objective, X, y, weight, _, k = training
+    loss, common = objective.loss, {"C": 1.0 / k, "random_state": 0, "tol": tol}
+    if training.class_weight is not None:
+        common["class_weight"] = dict(zip((-1.0, 1.0), training.class_weight, strict=True))
+    if loss in (HINGE, SQUARED_HINGE) and not training.free:
+        model = LinearSVC(
+            loss=loss.name, dual=loss.kinked, fit_intercept=objective.fit_intercept, max_iter=10_000_000, **common
+        )
+    elif loss is HINGE:
+        model = SVC(kernel="linear", cache_size=500, **common)
+    elif loss is LOG_LOSS:
+        if not training.free:
+            ones = np.full((len(y), 1), float(objective.fit_intercept))
+            X = sp.hstack([X, ones], format="csr") if sp.issparse(X) else np.hstack([X, ones])
+        solver = "lbfgs" if sp.issparse(X) and X.shape[1] > 3000 else "newton-cholesky"
+        model = LogisticRegression(fit_intercept=training.free, solver=solver, max_iter=10_000, **common)
+    else:
+        return descend(training, np.zeros(X.shape[1] + 1))
+    model.fit(X, y, sample_weight=weight)
+    coef = model.coef_.toarray() if sp.issparse(model.coef_) else model.coef_
+    if loss is LOG_LOSS and not training.free:
+        return coef.ravel()
+    return np.append(coef.ravel(), model.intercept_ if objective.fit_intercept else 0.0)
 
 
 def descend(training, start):

@@ -29,3 +29,21 @@ def test_replaced_points_leave_the_model_of_training_from_scratch(loss, victim):
     cold = refit(np.vstack([X, points]), np.append(y, labels), objective, np.append(np.ones(len(y)), counts), tol=1e-10)
     # both are trained to a distance of 1e-8 of the model
     assert_allclose(theta, cold.theta, atol=1e-6 * np.abs(cold.theta).max())
+
+
+@pytest.mark.parametrize("class_weight", [None, {1: 0.7, -1: 1.3}])
+def test_fractions_that_come_and_go_leave_nothing(class_weight):
+    """Counts need not be whole: a point whose shares were moved away in parts weighs exactly nothing, and may be
+    replaced."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((30, 3)), np.where(np.arange(30) % 2 == 0, 1.0, -1.0)
+    objective = make_objective("hinge", C=1.0, class_weight=class_weight)
+    victim = MovingVictim(X, y, objective, tol=1e-10)
+    for _ in range(60):
+        points, counts = rng.random((3, 3)), rng.random(3)
+        for share in (1.0, 1.0 / 3.0, 0.1, 0.7):
+            victim.place(points, [1.0, -1.0, 1.0], counts * share)
+    weight = np.concatenate([np.ones(30), counts * 0.7])
+    direct = refit(np.vstack([X, points]), np.append(y, [1.0, -1.0, 1.0]), objective, weight, tol=1e-10)
+    # both to 1e-10
+    np.testing.assert_allclose(victim.theta, direct.theta, atol=1e-8)
