@@ -72,6 +72,7 @@ ROOMS = {
         "attacks",
         "guarantee",
     },
+    "contrib": {"spaces", "estimators"},
     "comparison": {
         "arrays",
         "losses",

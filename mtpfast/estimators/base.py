@@ -33,6 +33,7 @@ from mtpfast.targets.trainers import training_of
 from mtpfast.training.victim import refit
 
 from .aims import MakesTargets, refuse_another_victim
+from .samplers import Samples
 
 __all__ = ["Poisoner"]
 
@@ -40,7 +41,7 @@ __all__ = ["Poisoner"]
 _ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C"}
 
 
-class Poisoner(MakesTargets, ClassifierMixin, BaseEstimator):
+class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
     """The clean victim, and what both attacks share: it is a linear classifier like any other."""
 
     def fit(self, X, y, sample_weight=None):

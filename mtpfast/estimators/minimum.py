@@ -17,6 +17,7 @@ from mtpfast.results.result import PoisoningResult
 from mtpfast.spaces.features import FeatureSpace
 
 from .base import Poisoner
+from .samplers import target_of
 
 __all__ = ["MinimumPoisoner"]
 
@@ -48,6 +49,8 @@ class MinimumPoisoner(Poisoner):
         1e-6, and 1e-9 where that leaves the victim short of the target.
     preprocessing : transformer, optional
         As in :class:`ModelTargetedPoisoner`.
+    target : TargetModel or (coef, intercept), optional
+        What :meth:`attack` aims at where it is given none, and :meth:`fit_resample` always.
 
     Attributes
     ----------
@@ -87,6 +90,7 @@ class MinimumPoisoner(Poisoner):
         rescale=False,
         margin_tol=None,
         preprocessing=None,
+        target=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -102,6 +106,7 @@ class MinimumPoisoner(Poisoner):
         self.rescale = rescale
         self.margin_tol = margin_tol
         self.preprocessing = preprocessing
+        self.target = target
 
     def fit(self, X, y=None, sample_weight=None):
         """Train the clean victim; rows in parts (:func:`mtpfast.in_parts`) are read by passes.
@@ -155,7 +160,7 @@ class MinimumPoisoner(Poisoner):
     def _width(self):
         return self.n_features_in_ if isinstance(self._X, RowParts) else super()._width
 
-    def attack(self, target) -> PoisoningResult:
+    def attack(self, target=None) -> PoisoningResult:
         """The fewest points for the data given to :meth:`fit`.
 
         Parameters
@@ -169,7 +174,7 @@ class MinimumPoisoner(Poisoner):
             In the labels and columns of the data given to fit. ``status`` is "unattainable", with
             the proof in ``certificate``, where no number of points suffices.
         """
-        return self._minima(target, [self.tol])[0]
+        return self._minima(target_of(self, target), [self.tol])[0]
 
     def tradeoff(self, target, tols) -> list[PoisoningResult]:
         """How the number of points, and what is proved of it, fall with the tolerance.

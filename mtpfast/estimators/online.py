@@ -10,6 +10,7 @@ from mtpfast.attacks.online import run
 from mtpfast.results.result import PoisoningResult
 
 from .base import Poisoner
+from .samplers import target_of
 
 __all__ = ["ModelTargetedPoisoner"]
 
@@ -74,6 +75,8 @@ class ModelTargetedPoisoner(Poisoner):
         SimpleImputer; or, for texts, a CountVectorizer or TfidfVectorizer of single words. A fitted
         one is used as it is, another is fitted to the clean table. ``fit``, ``predict`` and
         ``attack`` then take, and the result gives, raw records.
+    target : TargetModel or (coef, intercept), optional
+        What :meth:`attack` aims at where it is given none, and :meth:`fit_resample` always.
 
     Attributes
     ----------
@@ -129,6 +132,7 @@ class ModelTargetedPoisoner(Poisoner):
         margin_tol=None,
         verbose=0,
         preprocessing=None,
+        target=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -145,10 +149,11 @@ class ModelTargetedPoisoner(Poisoner):
         self.margin_tol = margin_tol
         self.verbose = verbose
         self.preprocessing = preprocessing
+        self.target = target
 
     def attack(
         self,
-        target,
+        target=None,
         *,
         resume: PoisoningResult | None = None,
         callback: Callable[[dict], bool | None] | None = None,
@@ -159,8 +164,8 @@ class ModelTargetedPoisoner(Poisoner):
         Parameters
         ----------
         target : TargetModel, fitted linear classifier, or (coef, intercept)
-            From :func:`make_target`; or LinearSVC, LogisticRegression, SGDClassifier,
-            RidgeClassifier, Perceptron, with the victim's labels and columns; or two arrays. With
+            By default the parameter ``target``. From :func:`make_target`; or LinearSVC, LogisticRegression,
+            SGDClassifier, RidgeClassifier, Perceptron, with the victim's labels and columns; or two arrays. With
             ``preprocessing``, a model of the transformed rows, or a Pipeline with that preprocessing.
         resume : PoisoningResult, optional
             Go on from this attack on the same data and target.
@@ -177,7 +182,7 @@ class ModelTargetedPoisoner(Poisoner):
             In the labels and columns of the data given to fit.
         """
         result = run(
-            self._question(target),
+            self._question(target_of(self, target)),
             stop=self.stop,
             tol=self.tol,
             max_points=self.max_points,
