@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from mtpfast.minimum.minimum import minimum_poisoning
 from mtpfast.results.result import PoisoningResult
 
-from .damage import conclude, train
+from .damage import finish, train
 from .damage_search import Kept, Search, Stopped
 
 __all__ = ["cheapest_of"]
@@ -36,7 +36,7 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
     n = question.X.shape[0]
     most = n if most is None else most
     if question.aim.value(search.clean_theta) >= goal:
-        return conclude(search, 0, None)
+        return finish(search, 0, None)
     search.goal, search.growth = goal, search.growth[::-1]  # far first: how far is what is asked
     best = None if start is None else search.adopt(start)
     low, high = 0, None
@@ -71,10 +71,15 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
     except KeyboardInterrupt:
         if best is None or best.value < goal:
             raise
-        search.status, search.message = "interrupted", "interrupted; the fewest points found so far are kept"
+        search.interrupted()
     finally:
         search.goal = None
-    return conclude(search, int(sum(best.counts)), _priced(search, best, goal))
+    budget = int(sum(best.counts))
+    try:
+        best = _priced(search, best, goal)
+    except KeyboardInterrupt:
+        search.interrupted()
+    return finish(search, budget, best)
 
 
 def _at(search, budget, kept):

@@ -21,7 +21,7 @@ from mtpfast.training.victim import refit
 from .damage_question import points_of_budget, read_damage_question
 from .damage_search import Search, Stopped
 
-__all__ = ["conclude", "curve_of", "damage", "damage_curve", "runs", "search_for", "train"]
+__all__ = ["conclude", "curve_of", "damage", "damage_curve", "finish", "runs", "search_for", "train"]
 
 
 TOL = 1e-9  # of the trainings that are measured
@@ -121,12 +121,22 @@ def runs(search, budgets, start=None) -> list[PoisoningResult]:
             except KeyboardInterrupt:
                 if search.best is None and before is None:
                     raise
-                stopped, search.status = True, "interrupted"
-                search.message = "interrupted; the best points found so far are kept"
+                stopped = True
+                search.interrupted()
             if search.best is not None and (before is None or search.best_value > before.value):
                 kept = search.found()
-        results.append(conclude(search, budget, kept))
+        results.append(finish(search, budget, kept))
+        stopped = stopped or search.status == "interrupted"
     return results
+
+
+def finish(search, budget, kept) -> PoisoningResult:
+    """:func:`conclude`; an interrupt does not lose what the search has found, for what is left is two trainings."""
+    try:
+        return conclude(search, budget, kept)
+    except KeyboardInterrupt:
+        search.interrupted()
+        return conclude(search, budget, kept)
 
 
 def conclude(search, budget, kept) -> PoisoningResult:
@@ -135,10 +145,12 @@ def conclude(search, budget, kept) -> PoisoningResult:
     points, labels, counts = ([], [], []) if kept is None else kept[:3]
     d = q.X.shape[1]
     points = np.array(points, dtype=float).reshape(len(labels), d)
-    clean = refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL).theta
-    fit = train(q, points, labels, counts)
+    if search.clean_model is None:
+        search.clean_model = refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL)
+    clean = search.clean_model
+    fit = train(q, points, labels, counts) if len(labels) else clean
     name = q.aim.metric.name
-    found = Damage(name, q.measure(clean), q.measure(fit.theta), search.time_limit)
+    found = Damage(name, q.measure(clean.theta), q.measure(fit.theta), search.time_limit)
     counts = np.asarray(counts, dtype=int)
     n = int(counts.sum())
     space = q.feasible_set
@@ -182,8 +194,6 @@ def conclude(search, budget, kept) -> PoisoningResult:
 
 def train(q, points, labels, counts):
     """The victim on clean rows and points, from scratch."""
-    if not len(labels):
-        return refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL)
     X = sp.vstack([q.X, sp.csr_matrix(points)], format="csr") if sp.issparse(q.X) else np.vstack([q.X, points])
     y = np.concatenate([q.y, labels])
     weight = np.ones(len(q.y)) if q.sample_weight is None else q.sample_weight

@@ -82,6 +82,7 @@ class Search:
         tol = SEARCH_TOL if q.objective.loss.smooth else 1e-8
         self.victim = MovingVictim(q.X, q.y, q.objective, q.sample_weight, tol=tol)
         self.clean_theta = self.victim.theta.copy()
+        self.clean_model = None  # trained to the end, once there is something to set beside it
         if q.objective.loss.smooth:
             self.sensitivity = SmoothSensitivity(self.victim)
         else:
@@ -90,6 +91,10 @@ class Search:
         self.best, self.best_value, self.budget = None, -math.inf, 0
         self.growth = GROWTH
         self.goal = None  # a run ends as soon as the metric reaches it
+
+    def interrupted(self):
+        """The user has ended the search."""
+        self.status, self.message = "interrupted", "interrupted; the best points found so far are kept"
 
     def mover(self, aim, budget):
         """What moves the points of this feasible set."""

@@ -42,8 +42,7 @@ class KinkedSensitivity:
         c = np.concatenate([self.weight[near], [weights[i] for i in on]])
         m, d = len(c), len(theta) - 1
         self.n_rows, self.few = min(m, d), m <= d
-        clean, added = self.X[near], np.array([points[i] for i in on]).reshape(len(on), d)
-        self.Z = Rows(clean, added)
+        self.Z = Rows(self.X, near, np.array([points[i] for i in on]).reshape(len(on), d))
         self.factor = None
         if not m:
             return
@@ -70,13 +69,16 @@ class KinkedSensitivity:
 
 
 class Rows:
-    """Clean rows, dense or CSR, above a few dense ones, each with a 1 for the intercept at its end."""
+    """The rows ``near`` of X, dense or CSR, above a few dense ones, each with a 1 for the intercept at its end."""
 
-    def __init__(self, clean, added):
-        sparse = sp.issparse(clean)
-        self.parts = [clean if sparse or not len(added) else np.vstack([clean, added])]
-        if sparse and len(added):
-            self.parts.append(added)
+    def __init__(self, X, near, added):
+        if sp.issparse(X):
+            self.parts = [X[near], added]
+            return
+        joined = np.empty((len(near) + len(added), X.shape[1]))
+        np.take(X, near, axis=0, out=joined[: len(near)])
+        joined[len(near) :] = added
+        self.parts = [joined]
 
     def scores(self, theta):
         """``Z theta``"""
@@ -94,13 +96,10 @@ class Rows:
         """``Z Z'`` without the intercept."""
         first, *rest = self.parts
         inner = first @ first.T
-        if not sp.issparse(first):
+        if not rest:
             return inner
-        inner = inner.toarray()
-        for added in rest:
-            across = first @ added.T
-            inner = np.block([[inner, across], [across.T, added @ added.T]])
-        return inner
+        across = first @ rest[0].T
+        return np.block([[inner.toarray(), across], [across.T, rest[0] @ rest[0].T]])
 
     def moments(self, c):
         """``Z' diag(c) Z``"""

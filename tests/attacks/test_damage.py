@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import minmax_scale
 from sklearn.svm import LinearSVC
 
+import mtpfast.attacks.damage as damage_module
 from mtpfast import (
     Ball,
     CandidatePool,
@@ -255,6 +256,25 @@ def test_a_stop_keeps_the_best_so_far():
     cut = attacker.attack(callback=interrupt)
     assert cut.status == "interrupted"
     assert np.array_equal(cut.points, result.points)
+
+
+def test_an_interrupt_of_the_last_training_loses_no_search(monkeypatch):
+    """What was found is trained once more; what a curve has left keeps it."""
+    X, y = digits()
+    attacker, whole, seen = DamagePoisoner(alpha=0.09, **QUICK).fit(X, y), damage_module.train, []
+
+    def train(*arguments):
+        seen.append(1)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    first = attacker.curve([5])[0]
+    monkeypatch.setattr(damage_module, "train", train)
+    results = attacker.curve([5, 10])
+    assert [result.status for result in results] == ["interrupted"] * 2
+    assert [result.n_points for result in results] == [5, 5]
+    assert np.array_equal(results[0].points, first.points)
 
 
 def test_going_on_never_loses_what_there_was():
