@@ -22,7 +22,7 @@ __all__ = ["Kept", "Search", "Stopped"]
 
 
 SEARCH_TOL = 1e-4  # of trainings on the way
-NEAR = 0.75  # of the steps of a start, from what was found for another budget
+NEAR = 0.5  # of the steps of a start, from what was found for another budget
 MOST_FLIPPED = 1000  # rows whose labels a start turns
 
 # The phases of a start: the share of its steps, and the first and last beta and delta in units of the typical margin.
