@@ -1,4 +1,4 @@
-"""Collections of Dask: the same bound as in memory, on threads and on worker processes."""
+"""Collections of Dask: the same bound as in memory. examples/larger_than_memory.py runs on worker processes."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,6 @@ from mtpfast.training.victim import refit
 
 da = pytest.importorskip("dask.array", reason="dask[array] is not installed: pip install 'mtpfast[dask]'")
 dd = pytest.importorskip("dask.dataframe", reason="dask[dataframe] is not installed: pip install 'mtpfast[dask]'")
-distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install 'mtpfast[dask]'")
 
 NAMES = ["a", "b", "c"]
 
@@ -67,11 +66,3 @@ def test_a_bad_partition_is_named(planted):
     frame = dd.from_pandas(table(X, y), npartitions=3)
     with pytest.raises(ValueError, match=r"part 2: X must be finite, got NaN or infinity in column 'b'"):
         minimum_poisoning(in_parts(frame, "label", classes=("no", "yes")), None, theta, **asked)
-
-
-def test_worker_processes(planted):
-    """A cluster of two worker processes: what crosses to them pickles, and comes back the same."""
-    X, y, theta, asked, whole = planted
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    with cluster, distributed.Client(cluster):
-        same(minimum_poisoning(da.from_array(X, chunks=(40, 3)), y, theta, **asked), whole)

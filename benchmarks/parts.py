@@ -1,0 +1,256 @@
+"""What a pass over rows in parts costs beside a plain read of them, and that the bound does not depend on the parts.
+
+    python benchmarks/parts.py                                   # 2 million x 57 float32: 0.5 GB twice, on disk
+    python benchmarks/parts.py --rows 20000000 --folder /var/tmp
+    python benchmarks/parts.py --part split --problems 2000      # the law on random problems
+    python benchmarks/parts.py --part kill                       # a worker process killed in the middle of a pass
+
+Parts: ``memmap`` (one process, a memory map), ``dask`` (two worker processes, a folder of Parquet files), both with the
+minimum for hinge and log loss; ``split``; ``kill``. The plain read is the sum of all entries, by NumPy a block at a
+time or by ``dask.array.sum``. CPU seconds are those of the process that reads, or of all workers. Peak memory of a
+worker is above what it holds after its imports.
+"""
+
+from __future__ import annotations
+
+import environment
+
+# isort: split
+import argparse
+import os
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import report
+
+from mtpfast import FeatureSpace, in_parts, minimum_poisoning
+from mtpfast.losses.objective import make_objective
+from mtpfast.proofs.clean_pass import CleanPass, blocks, clean_gradient
+from mtpfast.training.victim import refit
+
+FEATURES, ALPHA, SAMPLE, CHUNK = 57, 0.01, 20_000, 100_000
+LOSSES = ("hinge", "log_loss")
+ASKED = {"alpha": ALPHA, "feasible_set": FeatureSpace(np.zeros(FEATURES), 1.0)}
+
+
+def write_rows(folder: Path, n: int) -> None:
+    """Rows on [0, 1]^57, most entries small, with a noisy label: X.npy, y.npy and a folder of Parquet files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if (folder / f"done-{n}").exists():
+        return
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=FEATURES)
+    X = np.lib.format.open_memmap(folder / "X.npy", "w+", np.float32, (n, FEATURES))
+    y = np.lib.format.open_memmap(folder / "y.npy", "w+", np.int8, (n,))
+    (folder / "parquet").mkdir(exist_ok=True)
+    for old in (folder / "parquet").glob("*"):
+        old.unlink()
+    for i, start in enumerate(range(0, n, CHUNK)):
+        rows = rng.random((min(CHUNK, n - start), FEATURES), dtype=np.float32) ** 2
+        labels = np.where(rows @ w - w.sum() / 3 + 0.5 * rng.normal(size=len(rows)) > 0, 1, -1).astype(np.int8)
+        X[start : start + len(rows)], y[start : start + len(rows)] = rows, labels
+        columns = {f"x{j}": rows[:, j] for j in range(FEATURES)} | {"label": labels}
+        pq.write_table(pa.table(columns), folder / "parquet" / f"part-{i:05d}.parquet", compression="none")
+    X.flush(), y.flush()
+    (folder / f"done-{n}").touch()
+
+
+def target_for(folder, loss, n):
+    """What training on the first rows makes of the labels with the lowest tenth of the margins turned."""
+    X, y = (np.load(folder / f"{name}.npy", mmap_mode="r")[:SAMPLE].astype(float) for name in "Xy")
+    objective = make_objective(loss, alpha=ALPHA)
+    theta = refit(X, y, objective).theta
+    margin = y * (X @ theta[:-1] + theta[-1])
+    return refit(X, np.where(margin <= np.quantile(margin, 0.1), -y, y), objective).theta
+
+
+def row_of(engine, loss, n, read, passed, whole, result, memory):
+    return {
+        "engine": engine,
+        "loss": loss,
+        "rows": n,
+        "plain read, CPU s": read,
+        "one pass, CPU s": passed,
+        "ratio": passed / read,
+        "minimum, CPU s": whole,
+        "status": result.status,
+        "points": result.n_points,
+        "lower bound": result.lower_bound,
+        "proved": f"{result.certificate.value:.6f}",
+        "peak MiB": memory,
+    }
+
+
+def memmap(folder, n, tables):
+    X, y = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in "Xy")
+    sum(float(rows.sum()) for _, rows, _, _ in blocks(X, y))  # warm-up: the page cache
+
+    def seconds(function):
+        began = time.process_time()
+        value = function()
+        return time.process_time() - began, value
+
+    read = min(seconds(lambda: sum(float(X[i : i + 4096].sum()) for i in range(0, n, 4096)))[0] for _ in range(3))
+    converted = min(seconds(lambda: sum(float(rows.sum()) for _, rows, _, _ in blocks(X, y)))[0] for _ in range(3))
+    print(f"memmap: plain read {read:.3g} s, converted to float64 {converted:.3g} s")
+    for loss in LOSSES:
+        theta, objective = target_for(folder, loss, n), make_objective(loss, alpha=ALPHA)
+        close = {"margin_tol": 1e-6, "tol": 1e-7, "compact": True}
+        passed = min(seconds(lambda: clean_gradient(X, y, theta, objective, **close))[0] for _ in range(2))  # noqa: B023
+        whole, result = seconds(lambda: minimum_poisoning(X, y, theta, loss=loss, **ASKED))  # noqa: B023
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        row = row_of("memory map", loss, n, read, passed, whole, result, None)
+        tables.append(row | {"read as float64, CPU s": converted, "resident MiB with the map": before})
+        print(report.markdown([tables[-1]]))
+
+
+def _worker_state():
+    return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def dask(folder, n, tables):
+    import dask.dataframe as dd
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(2, threads_per_worker=1, memory_limit=None, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(_import)
+        idle = max(memory for _, memory in client.run(_worker_state).values())
+
+        def seconds(function):
+            began = sum(cpu for cpu, _ in client.run(_worker_state).values())
+            value = function()
+            return sum(cpu for cpu, _ in client.run(_worker_state).values()) - began, value
+
+        frame = dd.read_parquet(folder / "parquet", split_row_groups=True)
+        names = [f"x{j}" for j in range(FEATURES)]
+        array = frame[names].to_dask_array()
+        read = min(seconds(lambda: array.sum().compute())[0] for _ in range(3))
+        print(f"dask: plain read {read:.3g} s, idle worker {idle:.0f} MiB")
+        for loss in LOSSES:
+            theta, objective = target_for(folder, loss, n), make_objective(loss, alpha=ALPHA)
+            rows = in_parts(frame, "label")
+            asked = CleanPass(theta, objective, 1e-6, 1e-7, None, True)
+            passed = min(seconds(lambda: rows.map_reduce(asked, asked.merge))[0] for _ in range(3))  # noqa: B023
+            whole, result = seconds(lambda: minimum_poisoning(rows, None, theta, loss=loss, **ASKED))  # noqa: B023
+            peak = max(memory for _, memory in client.run(_worker_state).values())
+            row = row_of("dask, 2 processes", loss, n, read, passed, whole, result, peak)
+            tables.append(row | {"idle MiB": idle})
+            print(report.markdown([tables[-1]]))
+
+
+def _import():
+    import mtpfast.minimum.minimum  # noqa: F401
+
+
+def split(problems, tables):
+    """The law of tests/arrays/test_row_parts.py on many more problems: numbers of comparisons, and of failures."""
+    sys.path.insert(0, str(environment.HERE.parent / "tests" / "arrays"))
+    import test_row_parts as law
+
+    compared = failed = 0
+    worst = 0.0
+    for seed in range(problems):
+        X, y, weight, theta, objective, v = law.problem(seed)
+        more = ({}, {"tol": 0.01, "direction": v}, {"tol": 1e-6, "compact": True, "direction": v})[seed % 3]
+        asked = CleanPass(theta, objective, 0.05, **more)
+        goal = law.Goal(theta, objective, FeatureSpace(-np.ones(X.shape[1]), 1.0), asked.tol, 0.05)
+        _, off = law.prove(asked.finish(asked(X, y, weight)), v, goal)
+        for rows in law.splits(y):
+            values = [asked(X[i], y[i], None if weight is None else weight[i]) for i in rows]
+            _, other = law.prove(law.reduced(asked, values, np.random.default_rng(seed)), v, goal)
+            apart, stated = abs(other.numerator - off.numerator), off.numerator_error + other.numerator_error
+            compared, failed = compared + 1, failed + (apart > stated)
+            worst = max(worst, apart / stated if stated else 0.0)
+    tables.append(
+        {"problems": problems, "splits": compared, "further apart than stated": failed, "largest share": worst}
+    )
+    print(report.markdown(tables))
+
+
+class _Slow:
+    """A pass that takes its time over every part, so that a worker can be killed in the middle of it."""
+
+    def __init__(self, asked, seconds):
+        self.asked, self.seconds = asked, seconds
+
+    def __call__(self, X, y, weight):
+        time.sleep(self.seconds)
+        return self.asked(X, y, weight)
+
+
+def kill(tables):
+    """A worker is killed, by its process id, while a pass runs: once, and as often as Dask allows and once more."""
+    import dask.array as da
+    from distributed import Client, LocalCluster
+
+    rng = np.random.default_rng(0)
+    X = rng.random((2000, 5))
+    y = np.where(rng.random(2000) < 0.5, 1.0, -1.0)
+    asked = CleanPass(rng.normal(size=6), make_objective(alpha=ALPHA))
+    rows = in_parts(da.from_array(X, chunks=(100, 5)), y)
+    expected = rows.map_reduce(asked, asked.merge).gradient
+    for times in (1, 40):
+        with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+            stop = threading.Event()
+
+            def killer(count, cluster=cluster, stop=stop):
+                for _ in range(count):
+                    if stop.wait(1.0):
+                        return
+                    pids = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+                    if pids:
+                        os.kill(pids[0], signal.SIGKILL)
+
+            thread = threading.Thread(target=killer, args=(times,))
+            thread.start()
+            try:
+                found = rows.map_reduce(_Slow(asked, 0.3), asked.merge).gradient
+                outcome = "same result" if np.array_equal(found, expected) else "OTHER RESULT"
+            except Exception as error:
+                outcome = f"{type(error).__name__}: {error}"[:200]
+            stop.set()
+            thread.join()
+        tables.append({"worker killed": "once" if times == 1 else "every second", "the pass": outcome})
+    print(report.markdown(tables))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--part", choices=("memmap", "dask", "split", "kill"), action="append")
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--folder", help="where the rows are written, and kept; a temporary folder by default")
+    parser.add_argument("--problems", type=int, default=2000)
+    parser.add_argument("--out", help="folder of the results")
+    arguments = parser.parse_args()
+    parts = arguments.part or ["memmap", "dask", "split", "kill"]
+    tables = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(arguments.folder or temporary)
+        if {"memmap", "dask"} & set(parts):
+            write_rows(folder, arguments.rows)
+        engines = tables["One pass, and the minimum"] = []
+        if "memmap" in parts:
+            memmap(folder, arguments.rows, engines)
+        if "dask" in parts:
+            dask(folder, arguments.rows, engines)
+        if "split" in parts:
+            split(arguments.problems, tables.setdefault("The same rows, split in six ways", []))
+        if "kill" in parts:
+            kill(tables.setdefault("A worker killed", []))
+    tables = {title: rows for title, rows in tables.items() if rows}
+    report.write("parts", " ".join(["python benchmarks/parts.py", *sys.argv[1:]]), tables, folder=arguments.out)
+
+
+if __name__ == "__main__":
+    main()
