@@ -57,6 +57,8 @@ class Layout:
         The labels that stand for -1. and +1.; None leaves labels as they are.
     transform : object with ``transform``, or None
         What makes features of the columns: a fitted scikit-learn transformer.
+    raw : bool
+        Whether X is the table itself, a pandas DataFrame, and y what stands there.
     strict : bool
         Whether the dtypes of a column must be those of the first part.
     """
@@ -67,6 +69,7 @@ class Layout:
     only: bool = False
     classes: tuple | None = (-1, 1)
     transform: Any = None
+    raw: bool = False
     strict: bool = True
 
     def part(self, piece: Piece) -> tuple[Part, tuple]:
@@ -85,9 +88,11 @@ class Layout:
             if X.ndim != 2:
                 raise ValueError(f"X must have two dimensions, got shape {X.shape}")
             columns = tuple((j, str(X.dtype)) for j in range(X.shape[1]))
+            if self.raw:
+                raise TypeError(f"X is a {type(X).__name__}, expected a table with named columns")
             if self.transform is not None:
                 X = self._transformed(X)
-        if X.dtype.kind not in "fiub":
+        if not self.raw and X.dtype.kind not in "fiub":
             raise TypeError(f"X has dtype {X.dtype}, expected numbers")
         n = X.shape[0]
         if y is None:
@@ -104,9 +109,10 @@ class Layout:
             raise ValueError(f"column {other[0]!r} was not expected, expected are {wanted[:10]}")
 
     def _matrix(self, table, get, features):
-        if self.transform is not None:
+        if self.transform is not None or self.raw:
             frame = (table if hasattr(table, "iloc") else table.to_pandas())[list(features)]
-            return self._transformed(frame), tuple((c, str(d)) for c, d in zip(features, frame.dtypes, strict=True))
+            columns = tuple((c, str(dtype)) for c, dtype in zip(features, frame.dtypes, strict=True))
+            return (frame if self.raw else self._transformed(frame)), columns
         arrays = [get(name) for name in features]
         for name, array in zip(features, arrays, strict=True):
             if array.dtype.kind not in "fiub":

@@ -106,6 +106,16 @@ class RowParts:
     def shape(self) -> tuple[int, int]:
         return self.n_rows, self.n_features
 
+    def records(self) -> RowParts:
+        """The same rows as tables, a pandas DataFrame a part, before any ``transform``."""
+        return self._with(raw=True, transform=None, classes=None)
+
+    def transformed(self, transform) -> RowParts:
+        """The same rows through a fitted transformer."""
+        if self.layout.transform is not None:
+            raise ValueError("transform was given to in_parts already")
+        return self._with(transform=transform)
+
     def with_classes(self, classes) -> RowParts:
         """The same rows, with the two labels that stand for -1. and +1."""
         return self._with(classes=None if classes is None else tuple(map(plain, classes)))
@@ -117,6 +127,7 @@ class RowParts:
     def _with(self, **changes) -> RowParts:
         other = copy.copy(self)
         other.layout = replace(self.layout, **changes)
+        vars(other).pop("n_features", None)
         return other
 
 

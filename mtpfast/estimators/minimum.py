@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import validate_data
 
+from mtpfast.arrays.frames import take_records
 from mtpfast.arrays.parts import RowParts, as_parts
 from mtpfast.losses.margin import class_weights
 from mtpfast.minimum.blockwise import train
 from mtpfast.minimum.minimum import tradeoff
+from mtpfast.preprocessing.codecs import codec_of
+from mtpfast.preprocessing.digest import Matrix, digest, merge_digests
+from mtpfast.preprocessing.steps import is_fitted
 from mtpfast.proofs.clean_pass import extent
 from mtpfast.results.result import PoisoningResult
 from mtpfast.spaces.features import FeatureSpace
@@ -115,8 +121,8 @@ class MinimumPoisoner(Poisoner):
         ----------
         X, y, sample_weight
             As in :meth:`ModelTargetedPoisoner.fit`. Rows in parts bring their labels and weights: y is None then; a
-            collection of Dask is taken with its labels. A raw table in parts is given with its fitted preprocessing,
-            ``in_parts(..., transform=preprocessing)``.
+            collection of Dask is taken with its labels. With a fitted ``preprocessing``, parts of a raw table: what an
+            attack returns are records.
 
         Returns
         -------
@@ -129,9 +135,7 @@ class MinimumPoisoner(Poisoner):
         return super().fit(X, y, sample_weight) if parts is None else self._fit_parts(parts)
 
     def _fit_parts(self, parts: RowParts):
-        if self.preprocessing is not None:
-            raise ValueError("preprocessing must be None for rows in parts: pass it, fitted, to in_parts as transform")
-        classes = parts.found_classes()
+        classes = (parts if self.preprocessing is None else parts.records()).found_classes()
         if len(classes) != 2:
             raise ValueError(f"y must hold two classes, got {len(classes)}: {classes[:5].tolist()}")
         weights = class_weights(self.class_weight, classes)
@@ -140,9 +144,12 @@ class MinimumPoisoner(Poisoner):
             vars(self).pop(name, None)
         self.classes_, self._X, self._signs, self._sample_weight = classes, parts.with_classes(classes), None, None
         self.preprocessing_ = self._codec = self._sample = self._frame = None
-        self.n_features_in_, names = self._X.n_features, parts.feature_names
-        if names is not None and all(isinstance(name, str) for name in names):
-            self.feature_names_in_ = np.array(names, dtype=object)
+        if self.preprocessing is not None:
+            self._read_records(parts)
+        else:
+            self.n_features_in_, names = self._X.n_features, parts.feature_names
+            if names is not None and all(isinstance(name, str) for name in names):
+                self.feature_names_in_ = np.array(names, dtype=object)
         trained = train(self._X, objective)
         if trained is None:
             message = "the victim of rows in parts was not trained: there is no coef_, and nothing is predicted"
@@ -151,6 +158,17 @@ class MinimumPoisoner(Poisoner):
         self.coef_, self.intercept_ = trained.theta[None, :-1].copy(), trained.theta[-1:].copy()
         return self
 
+    def _read_records(self, parts):
+        """The codec, from a digest of the raw table, and the rows that the fitted preprocessing makes of its parts."""
+        if not is_fitted(self.preprocessing):
+            raise ValueError("preprocessing must be fitted where rows come in parts")
+        table = parts.records().map_reduce(digest, merge_digests)
+        validate_data(self, table, skip_check_array=True)
+        self.preprocessing_ = copy.deepcopy(self.preprocessing)
+        self._codec = codec_of(self.preprocessing_, table)
+        self._sample = take_records(table, np.arange(min(len(table), 1000)))
+        self._X = self._X.transformed(Matrix(self.preprocessing_))
+
     def _box(self):
         if not isinstance(self._X, RowParts):
             return super()._box()
@@ -158,7 +176,7 @@ class MinimumPoisoner(Poisoner):
 
     @property
     def _width(self):
-        return self.n_features_in_ if isinstance(self._X, RowParts) else super()._width
+        return self._X.n_features if isinstance(self._X, RowParts) else super()._width
 
     def attack(self, target=None) -> PoisoningResult:
         """The fewest points for the data given to :meth:`fit`.
