@@ -1,0 +1,214 @@
+"""This build beside another one: CPU seconds of the same work on the same inputs, interleaved, medians and their ratio.
+
+    python benchmarks/against.py ../earlier                    # a checkout with its modules built in place
+    python benchmarks/against.py venv/bin/python               # or the python of an environment with another mtpfast
+    python benchmarks/against.py ../earlier --only oracle records --rounds 9
+
+Every measurement is a process of its own, and the builds take turns: what else the machine does meets both alike.
+A case speaks to the package by its public names only, and gives back a number, the answer: the table says by how much
+the answers differ.
+"""
+
+from __future__ import annotations
+
+import environment
+
+# isort: split
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import report
+
+ALPHA = 0.09
+ADULT_GROUPS = [range(4, 12), range(12, 27), range(27, 33), range(33, 47), range(47, 52), range(52, 56)]
+
+
+def oracle(d, near, loss):
+    """A call of max_loss_difference over a kept box, 100 calls a measurement."""
+    from mtpfast import FeatureSpace, max_loss_difference
+
+    rng = np.random.default_rng([d, near])
+    target = rng.normal(size=d + 1) / np.sqrt(d)
+    other = rng.normal(size=d + 1) / np.sqrt(d)
+    theta = target + 0.02 * other if near else other
+    space = FeatureSpace(np.zeros(d), np.ones(d))
+    return lambda: max_loss_difference(theta, target, space, loss=loss).value, 100
+
+
+def oracle_anew(d):
+    """The same with the space made in the call."""
+    from mtpfast import FeatureSpace, max_loss_difference
+
+    theta, target = np.random.default_rng(d).normal(size=(2, d + 1)) / np.sqrt(d)
+    lower, upper = np.zeros(d), np.ones(d)
+    return lambda: max_loss_difference(theta, target, FeatureSpace(lower, upper)).value, 100
+
+
+def records(shape, near):
+    """A call over records of Adult's shape, 60 pairs of models a measurement."""
+    from mtpfast import FeatureSpace, max_loss_difference
+
+    space = FeatureSpace(integer=range(4, 57), at_most_one=ADULT_GROUPS if shape == "groups" else [])
+    rng, pairs = np.random.default_rng([57, near]), []
+    for _ in range(60):
+        target, other = 3.0 * rng.normal(size=(2, 58)) / np.sqrt(57)
+        pairs.append((target + 0.02 * other if near else other, target))
+    turn = iter(range(10**9))
+    return lambda: max_loss_difference(*pairs[next(turn) % 60], space).value, 60
+
+
+def steps(name, loss, points):
+    """Algorithm 1 from the clean model, so many points; the target are flipped rows of small margin."""
+    from mtpfast import FeatureSpace, ModelTargetedPoisoner, make_target
+
+    data = datasets.load(name)
+    X, y = data.X_train, data.y_train
+    target = make_target(X, y, quantiles=[0.1], repeats=[3], goal=0.0, loss=loss, alpha=ALPHA)
+    target = target.coef_, target.intercept_
+    attacker = ModelTargetedPoisoner(
+        loss=loss, alpha=ALPHA, feasible_set=FeatureSpace(0.0, 1.0), tol=0.0, max_points=points
+    ).fit(X, y)
+    return lambda: attacker.attack(target).loss_difference, 1
+
+
+def tapes(name, loss, quantiles, repeats=None):
+    """make_target, the clean fit included."""
+    from mtpfast import make_target
+
+    data = datasets.load(name)
+    options = {"quantiles": quantiles, "repeats": repeats, "goal": 0.0, "loss": loss, "alpha": ALPHA}
+    return lambda: make_target(data.X_train, data.y_train, **options).clean_objective, 1
+
+
+def minimum(name, loss, **options):
+    """MinimumPoisoner on a label-flip target, the clean fit not included."""
+    from mtpfast import FeatureSpace, MinimumPoisoner, make_target
+
+    data = datasets.load(name)
+    X, y = data.X_train, data.y_train
+    target = make_target(X, y, quantiles=[0.1], repeats=[2], goal=0.0, loss=loss, alpha=ALPHA)
+    target = target.coef_, target.intercept_
+    attacker = MinimumPoisoner(loss=loss, alpha=ALPHA, feasible_set=FeatureSpace(0.0, 1.0), **options).fit(X, y)
+    return lambda: float(attacker.attack(target).n_points), 1
+
+
+#: name: (part, case, its arguments)
+CASES = {
+    **{
+        f"oracle, {loss}, d = {d}, {'near' if near else 'far'}": ("oracle", oracle, (d, near, loss))
+        for d in (57, 784, 2048)
+        for near in (False, True)
+        for loss in ("hinge", "squared_hinge", "log_loss")
+    },
+    "oracle, hinge, d = 57, the space made in the call": ("oracle", oracle_anew, (57,)),
+    **{
+        f"oracle over records, {shape}, {'near' if near else 'far'}": ("records", records, (shape, near))
+        for shape in ("groups", "binary")
+        for near in (False, True)
+    },
+    "Algorithm 1, Adult, hinge, 500 points": ("steps", steps, ("adult", "hinge", 500)),
+    "Algorithm 1, Adult, log loss, 500 points": ("steps", steps, ("adult", "log_loss", 500)),
+    "Algorithm 1, MNIST, hinge, 300 points": ("steps", steps, ("mnist", "hinge", 300)),
+    "make_target, Adult, hinge, 39 candidates": ("tapes", tapes, ("adult", "hinge", [0.1, 0.15, 0.3])),
+    "make_target, Adult, log loss, 26 candidates": ("tapes", tapes, ("adult", "log_loss", [0.1, 0.3])),
+    "make_target, MNIST, hinge, 14 candidates": (
+        "tapes",
+        tapes,
+        ("mnist", "hinge", [0.1, 0.15], [1, 2, 3, 5, 8, 12, 20]),
+    ),
+    "minimum, Adult, hinge": ("minimum", minimum, ("adult", "hinge")),
+    "minimum, Adult, log loss": ("minimum", minimum, ("adult", "log_loss")),
+}
+
+
+def child(name):
+    """In a process of its own: CPU seconds of one call, and the answer of the first."""
+    _, case, arguments = CASES[name]
+    call, calls = case(*arguments)
+    answer, seconds = call(), []
+    for _ in range(15 if calls > 1 else 1):
+        start = time.process_time()
+        for _ in range(calls):
+            call()
+        seconds.append((time.process_time() - start) / calls)
+    import mtpfast
+
+    print(json.dumps({"seconds": float(np.median(seconds)), "answer": float(answer), "from": mtpfast.__file__}))
+
+
+def measure(build, name):
+    """What :func:`child` says of a build: a folder with the package in it, or an interpreter that has it."""
+    env = dict(os.environ)
+    if build.is_dir():
+        python, env["PYTHONPATH"] = sys.executable, str(build)
+    else:
+        python = str(build)
+        env.pop("PYTHONPATH", None)
+    run = [python, str(Path(__file__).resolve()), "--child", name]
+    out = subprocess.run(run, env=env, cwd=build if build.is_dir() else None, capture_output=True, text=True)
+    if out.returncode:
+        return {"seconds": np.nan, "answer": np.nan, "from": (out.stderr.strip().splitlines() or ["?"])[-1]}
+    return json.loads(out.stdout.strip().splitlines()[-1])
+
+
+def row(name, build, rounds):
+    """A line of the table, or where a build has no such thing, what it says."""
+    here, seconds, answers, said = Path(__file__).resolve().parents[1], [[], []], [], []
+    for turn in range(rounds):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            found = measure((build, here)[which], name)
+            seconds[which].append(found["seconds"])
+            answers.append(found["answer"])
+            if np.isnan(found["seconds"]):
+                said.append(found["from"])
+    before, now = map(float, map(np.median, seconds))
+    spread = max(float(np.ptp(each)) / float(np.median(each)) for each in seconds)
+    size = max(1.0, float(np.max(np.abs(answers))))
+    return {
+        "work": name,
+        "other build, ms": 1e3 * before,
+        "this build, ms": 1e3 * now,
+        "other / this": before / now,
+        "spread of either": spread,
+        "answers differ by": float(np.ptp(answers)) / size,
+        **({"said": said[0]} if said else {}),
+    }
+
+
+def main(arguments=None):
+    parts = sorted({part for part, *_ in CASES.values()})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build", nargs="?", type=Path, help="a folder with the other build, or its python")
+    parser.add_argument("--only", nargs="+", default=parts, choices=parts)
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each build (default 5)")
+    parser.add_argument("--results", help="folder for the tables; default benchmarks/results")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        child(options.child)
+        return 0
+    if options.build is None:
+        parser.error("say which build to compare with")
+    build = options.build.absolute()  # not resolved: the python of an environment is a link
+    print(environment.headline(), flush=True)
+    table = []
+    for name, (part, *_) in CASES.items():
+        if part in options.only:
+            table.append(row(name, build, options.rounds))
+            print("  " + ", ".join(f"{k}: {report.text(v)}" for k, v in table[-1].items()), flush=True)
+    print(report.markdown(table))
+    shown = " ".join(["python benchmarks/against.py BUILD", *(sys.argv[2:] if arguments is None else arguments[1:])])
+    notes = [f"CPU seconds, one thread, {options.rounds} measurements of each build in turns, medians."]
+    report.write("against", shown, {"This build beside another": table}, notes, options.results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
