@@ -117,7 +117,7 @@ def table_3(options):
             continue
         data = load(name)
         clean = judged(data, None, loss)
-        limits = {"n_starts": 2, "max_iter": 100 if loss == "log_loss" else 200}
+        limits = {"n_starts": 1, "max_iter": 100 if loss == "log_loss" else 240}
         dmg = attacker(data, loss, box(data), 0.03, **limits)
         fair, fair_time = timed(dmg.attack)
         aimed, aimed_time = timed(dmg.attack, data.X_test, data.y_test)
@@ -183,7 +183,7 @@ def table_counts(options):
         largest = data.X_train.max(axis=0).toarray().ravel()
         for loss in options.loss or ("hinge", "log_loss"):
             row = {"data": name, "loss": loss, "clean": judged(data, None, loss)[0]}
-            for kind, space in (("box", box(data)), ("whole", FeatureSpace(0.0, largest, integer=True))):
+            for kind, space in (("box", box(data)), ("whole", FeatureSpace(0.0, largest, integer=slice(None)))):
                 found, seconds = timed(attacker(data, loss, space, 0.03, **SMALL).attack)
                 test, train = judged(data, found, loss)
                 row |= {kind: test, f"{kind}, training": train, f"CPU s, {kind}": seconds}
@@ -278,7 +278,7 @@ TABLES = {
 NOTES = (
     "Found, not proved to be the most: other starts find other points. Judged by scikit-learn's trainers.",
     "Counts of words: 0 to the largest. CPU seconds of one thread, on a machine with other work.",
-    "Table of 3 %: two starts of 200 trainings (log loss: of 100). Goals: one of 200. Elsewhere: one of 100.",
+    "Table of 3 %: one start of 240 trainings (log loss: of 100). Goals: one of 200. Elsewhere: one of 100.",
 )
 
 

@@ -187,7 +187,7 @@ class Search:
             if start == 0:
                 state = None
                 if question.training_aim is not None:  # what moves the training rows moves others, too
-                    state = self._anneal(question.training_aim, None, steps // 2, growth=growth)
+                    state = self._anneal(question.training_aim, None, steps, growth=growth)
                 self._anneal(aim, state, steps, PHASES if state is None else AGAIN, growth=growth)
             else:  # from the best so far, and first towards other rows
                 self._anneal(aim, self.best, steps, AGAIN, self._shares(aim, start), growth)
