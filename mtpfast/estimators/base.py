@@ -142,7 +142,17 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         return self._classes.labels(scores)
 
     def certify(
-        self, X_eval, y_eval=None, *, budgets=SHARES, attack=True, rows=None, n_jobs=None, verbose=0, callback=None
+        self,
+        X_eval,
+        y_eval=None,
+        *,
+        budgets=SHARES,
+        attack=True,
+        joint=None,
+        rows=None,
+        n_jobs=None,
+        verbose=0,
+        callback=None,
     ) -> Guarantee:
         """How few insertions could flip each prediction of the clean victim: proved, and found.
 
@@ -156,6 +166,9 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             Numbers of points, or shares of the clean rows, that summaries report.
         attack : bool, default=True
             Whether to look for attacks on every row as well.
+        joint : bool, optional
+            Whether to bound what one attack does to all rows at once and to the clean rows, at the budgets
+            (``certified_error``, ``certified_loss``); by default where there are 20 rows or more.
         rows : array-like of int, optional
             Only these rows.
         n_jobs : int, optional
@@ -188,7 +201,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         guarantee = certify(
             self._X, self._signs, theta, objective, self._feasible_set(), X[chosen],
             self._to_signs(labels[chosen], "y_eval"), sample_weight=self._sample_weight, budgets=budgets,
-            attack=attack, n_jobs=n_jobs, progress=told(callback, verbose),
+            attack=attack, joint=joint, n_jobs=n_jobs, progress=told(callback, verbose),
         )  # fmt: skip
         records = None if self._codec is None else self._codec.decode(guarantee.points)
         return dataclasses.replace(

@@ -53,7 +53,7 @@ class Shared:
         """The bundle of the rows, settled, at the model found."""
         bundle, everyone = self.bundle, np.arange(len(self.bundle.a))
         for turn in range(ROUNDS):
-            self._moved(turn)
+            self.moved(turn)
             rows = everyone[bundle.n_lines < N_LINES]
             if len(rows):
                 bundle.add(rows, self._where(rows, turn))
@@ -111,8 +111,8 @@ class Shared:
         pull = self.weights * slope * search.y
         return float(self.weights @ value), -np.append(pull @ search.X, search.objective.one * pull.sum())
 
-    def _moved(self, turn):
-        """L-BFGS over model and multipliers; then the numbers of points that they allow."""
+    def moved(self, turn):
+        """The model after L-BFGS over model and multipliers; then the numbers of points that they allow."""
         search, bundle = self.search, self.bundle
         K, J, T, P, D = len(bundle.a), len(search.cases), int(bundle.n_lines.max()), bundle.pi.shape[2], len(self.theta)
         m = np.maximum(bundle.m.min(axis=1), 0.5)
@@ -173,6 +173,7 @@ class Shared:
         for j in range(J):
             bundle.grow(np.arange(K), j)
         bundle.m = np.where((bundle.m.min(axis=1) < before)[:, None], before[:, None], bundle.m)
+        return self.theta
 
 
 def _part(bundle, rows, search) -> Bundle:

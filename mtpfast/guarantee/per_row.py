@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,10 +16,11 @@ from mtpfast.losses.objective import Objective
 from mtpfast.proofs.hulls import hulls_of, planes_of
 from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import Pointwise, cases_of, refusal
-from mtpfast.results.guarantee import NEVER, SHARES, Guarantee
+from mtpfast.results.guarantee import NEVER, SHARES, Guarantee, count_of
 
 from .comparison import compared
 from .flips import Flips
+from .joint import joint_of
 from .search import N_LINES, Search
 
 __all__ = ["certify", "check_rows", "told"]
@@ -28,6 +30,7 @@ ON_MARGIN = 1e-6  # clean rows this near to margin 1 may have any slope in the f
 BATCH = 64  # rows that are searched together
 BATCH_BYTES = 2**26  # of their lines
 MOST = 1  # attacks have at most so many points per clean row
+MANY = 20  # rows of which joint bounds are looked for
 EMPTY = np.empty(0, dtype=np.intp)
 
 
@@ -43,6 +46,7 @@ def certify(
     sample_weight=None,
     budgets=SHARES,
     attack=True,
+    joint=None,
     n_jobs=None,
     progress=None,
 ) -> Guarantee:
@@ -64,6 +68,9 @@ def certify(
         What summaries report.
     attack : bool
         Whether to look for attacks that flip the rows.
+    joint : bool, optional
+        Whether to bound what one attack does to all rows at once, at the budgets; by default where there are
+        ``MANY`` rows or more.
     n_jobs : int, optional
         Threads.
     progress : callable, optional
@@ -141,6 +148,10 @@ def certify(
         theta, objective, feasible_set, rows, signs, bound, np.vstack(models), comparison, *joined, tau, lam, pi,
         *on_margin,
     )  # fmt: skip
+    together = None
+    if len(right) >= MANY if joint is None else joint:
+        with suppress(KeyboardInterrupt):
+            together = joint_of(search, proof, [count_of(budget, len(y)) for budget in budgets])
     flips = [flip for _, flip in found]
     points = np.vstack([np.empty((0, d)), *(flip.points for flip in flips)])
     return Guarantee(
@@ -157,6 +168,7 @@ def certify(
         n_clean=len(y),
         budgets=tuple(budgets),
         proof=proof,
+        joint=together,
     )
 
 

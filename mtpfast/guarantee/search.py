@@ -15,7 +15,7 @@ from mtpfast.proofs.hulls import Hull, planes_of
 from mtpfast.proofs.lines import Lines, lines_of
 from mtpfast.proofs.pointwise import Case
 
-__all__ = ["Search", "Soft"]
+__all__ = ["Bundle", "Search", "Soft", "newton"]
 
 
 N_LINES = 32  # per row
@@ -46,10 +46,13 @@ class Soft:
         self.kappa = case.kappa if case.has_margin else 0.0
         self.push_off = self.M * (case.label * self.hull.lower)
         self.push_on = self.M * (case.label * self.hull.upper)
-        self.loss = search.loss
+        self.loss, self.offset = search.loss, 0.0
 
     def at(self, c, p, tau, lam, heat=None):
-        """Set ``value``, ``off`` and ``on`` (the minimisers theta of both ends) and ``share`` (of the upper end)."""
+        """Set ``value``, ``off`` and ``on`` (the minimisers theta of both ends) and ``share`` (of the upper end).
+
+        The half-space is ``a . theta <= offset``.
+        """
         rest = (1.0 - lam)[:, None]
         exact = self.is_free and heat is None
         if exact:  # the multiplier that leaves the intercept out
@@ -74,6 +77,7 @@ class Soft:
             least, self.share = _softened(self.hull, low, high, heat)
         self.value = c - self.loss - self.M[:, 0] * lam * self.kappa + least
         self.value -= self.pi[:, : len(self.limits)] @ self.limits
+        self.value -= tau * self.offset
         if exact:
             self.value = np.where(tau >= 0.0, self.value, np.minimum(self.value, 0.0) - self.loss * np.abs(tau) - 1e-9)
         return self
@@ -285,7 +289,7 @@ class Bundle:
         tau = np.maximum(tau, 1e-6)
         lam = np.maximum(lam, 1e-6) if self.search.cases[j].has_margin else lam
         soft, heat = self._soft(rows, j, m), self._heat(rows, j) if heat is None else heat
-        mu, tau, lam, pi = _maximise(soft, self.c[rows, :T], self.p[rows, :T], self.a[rows], mu, tau, lam, heat)
+        mu, tau, lam, pi = newton(soft, self.c[rows, :T], self.p[rows, :T], self.a[rows], mu, tau, lam, heat)
         self.pi[rows, j, : pi.shape[1]] = pi
         mu = np.where(mu > 1e-6, mu, 0.0)
         self.mu[rows, j, :T], self.tau[rows, j], self.lam[rows, j] = mu / mu.sum(axis=1)[:, None], tau, lam
@@ -385,7 +389,7 @@ class Bundle:
         self.m[rows, j] = np.where(proved, m, np.where(none, 0.0, -1.0))
 
 
-def _maximise(soft, c, p, a, mu, tau, lam, heat):
+def newton(soft, c, p, a, mu, tau, lam, heat):
     """Newton's method for (4) plus ``heat`` times the logarithms of mu, 1 - sum mu, tau, lam and pi."""
     K, T = mu.shape
     free, P = soft.case.has_margin, len(soft.limits)
@@ -405,7 +409,7 @@ def _maximise(soft, c, p, a, mu, tau, lam, heat):
         gradient = np.empty((K, T + 2 + P))
         theta = soft.mean
         gradient[:, :T] = c - (p @ theta[:, :, None])[:, :, 0] + heat[:, None] * (1.0 / mu - 1.0 / slack[:, None])
-        gradient[:, T] = (a * theta).sum(axis=1) + heat / tau
+        gradient[:, T] = (a * theta).sum(axis=1) - soft.offset + heat / tau
         gradient[:, T + 1] = soft.pushed - soft.M[:, 0] * soft.kappa + heat / lam if free else 0.0
         gradient[:, T + 2 :] = soft.x @ soft.planes.T - soft.limits + heat[:, None] / pi
         low = np.concatenate([-p, a[:, None], soft.push_off[:, None]], axis=1)

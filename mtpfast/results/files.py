@@ -17,6 +17,7 @@ from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.certificate import Certificate
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import Goal
+from mtpfast.proofs.joint import Joint
 from mtpfast.proofs.pointwise import Pointwise
 from mtpfast.spaces import CandidatePool
 from mtpfast.spaces.base import is_space
@@ -38,6 +39,7 @@ _PARTS = {
     CandidatePool: ("X", "y", "max_repeats"),
     Goal: tuple(field.name for field in dataclasses.fields(Goal)),
     CleanGradient: tuple(field.name for field in dataclasses.fields(CleanGradient)),
+    Joint: tuple(field.name for field in dataclasses.fields(Joint)),
     Pointwise: tuple(field.name for field in dataclasses.fields(Pointwise)),
     Damage: tuple(field.name for field in dataclasses.fields(Damage)),
     Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),

@@ -15,11 +15,12 @@ from mtpfast.arrays.checks import check_X
 from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.labels import Classes
 from mtpfast.proofs.bounds import NEVER
+from mtpfast.proofs.joint import Joint
 from mtpfast.proofs.pointwise import Pointwise
 
 from .files import FORMAT, decode_field, encode, read_file
 
-__all__ = ["Guarantee", "GuaranteeCheck", "NEVER"]
+__all__ = ["Guarantee", "GuaranteeCheck", "LossBound", "NEVER", "count_of"]
 
 
 STATUSES = ("done", "wrong", "interrupted")
@@ -36,6 +37,22 @@ class GuaranteeCheck(NamedTuple):
     ok: bool
     lower_bound: np.ndarray
     failed: np.ndarray
+
+
+def count_of(k, n_clean: int) -> int:
+    """A budget, a number of points or a share of the clean rows, as a number of points."""
+    if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, float, np.integer, np.floating)):
+        raise TypeError(f"k must be a number of points or a share of the clean rows, got {k!r}")
+    if not k >= 0 or k == np.inf:
+        raise ValueError(f"k must be at least 0 and finite, got {k!r}")
+    return int(k) if isinstance(k, (int, np.integer)) else int(np.floor(k * n_clean * (1.0 + 1e-12)))
+
+
+class LossBound(NamedTuple):
+    """What no attack exceeds on the clean rows: their mean ``loss``, and the share of them that is wrong."""
+
+    loss: float
+    error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +81,8 @@ class Guarantee:
         What summaries report, counts or shares of ``n_clean``.
     proof : Pointwise
         The certificate of every row.
+    joint : Joint or None
+        Bounds of what one attack does to all rows at once, at the budgets.
     preprocessing : fitted transformer or None
         What the victim does to raw records. Not saved.
     records : table or None
@@ -103,6 +122,7 @@ class Guarantee:
     n_clean: int
     budgets: tuple
     proof: Pointwise
+    joint: Joint | None = None
     preprocessing: Any = None
     records: Any = None
 
@@ -117,6 +137,10 @@ class Guarantee:
     def certified_error(self, k, groups=None):
         """No attack with k points has more of the rows wrong than this share: proved.
 
+        The better of two bounds: the share of the rows whose ``lower_bound`` is at most k, each granted an attack of
+        its own, and the joint bound of the least budget that is at least k, which is of all rows together. By group it
+        is the first alone.
+
         Parameters
         ----------
         k : int or float
@@ -124,7 +148,38 @@ class Guarantee:
         groups : array-like of shape (n_rows,), optional
             A group per row: then the shares by group, as a dict.
         """
-        return self._share(self.lower_bound, k, groups)
+        own = self._share(self.lower_bound, k, groups)
+        b = None if groups is not None or self.joint is None else self.joint.at(self.count_of(k))
+        return own if b is None else min(own, float(self.joint.wrong[b] / len(self.lower_bound)))
+
+    def certified_loss(self, k, groups=None):
+        """No attack with k points makes the loss larger: proved.
+
+        Parameters
+        ----------
+        k : int or float
+            A number of points, or (a float) a share of ``n_clean``.
+        groups : array-like of shape (n_rows,), optional
+            A group per row of X_eval.
+
+        Returns
+        -------
+        LossBound or dict
+            Without groups: the mean loss of the **clean rows** (by weight), and the share of them that is wrong. With
+            groups: of every group the largest mean loss of its **rows of X_eval**, from the least score that each can
+            have. It is that of the least budget that is at least k; infinite (and the share 1) beyond the largest, and
+            where no joint bounds were asked for or none are known (a free intercept).
+        """
+        b = None if self.joint is None else self.joint.at(self.count_of(k))
+        if self.joint is None:
+            self.count_of(k)
+        if groups is None:
+            return LossBound(np.inf, 1.0) if b is None else LossBound(
+                float(self.joint.loss[b]), float(self.joint.error[b]))  # fmt: skip
+        groups = self._groups(groups)
+        loss = self.proof.objective.loss
+        highest = np.full(len(groups), np.inf) if b is None else loss.value(self.joint.score[b]) * (1.0 + 1e-12)
+        return {name: float(np.mean(highest[groups == group])) for name, group in _named(groups)}
 
     def attacked_error(self, k, groups=None):
         """The share of rows that k points flip, each row attacked on its own: found. See :meth:`certified_error`."""
@@ -134,19 +189,18 @@ class Guarantee:
         wrong = bound <= self.count_of(k)
         if groups is None:
             return float(np.mean(wrong))
+        groups = self._groups(groups)
+        return {name: float(np.mean(wrong[groups == group])) for name, group in _named(groups)}
+
+    def _groups(self, groups):
         groups = np.asarray(groups)
-        if groups.shape != wrong.shape:
-            raise ValueError(f"groups must have shape {wrong.shape}, one per row, got {groups.shape}")
-        return {group.item() if hasattr(group, "item") else group: float(np.mean(wrong[groups == group]))
-                for group in np.unique(groups)}  # fmt: skip
+        if groups.shape != self.lower_bound.shape:
+            raise ValueError(f"groups must have shape {self.lower_bound.shape}, one per row, got {groups.shape}")
+        return groups
 
     def count_of(self, k) -> int:
         """A budget as a number of points."""
-        if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, float, np.integer, np.floating)):
-            raise TypeError(f"k must be a number of points or a share of the clean rows, got {k!r}")
-        if not k >= 0 or k == np.inf:
-            raise ValueError(f"k must be at least 0 and finite, got {k!r}")
-        return int(k) if isinstance(k, (int, np.integer)) else int(np.floor(k * self.n_clean * (1.0 + 1e-12)))
+        return count_of(k, self.n_clean)
 
     def attack_on(self, i: int):
         """``(points, labels, counts)`` of the attack that flips row i; None if none was found."""
@@ -220,6 +274,7 @@ class Guarantee:
         proved = np.where(expected == self.proof.signs, proved, 0)
         failed = np.flatnonzero((self.lower_bound > proved) | (self.lower_bound > self.upper_bound))
         ok = not len(failed) and X.shape[0] == self.n_clean
+        ok = ok and (self.joint is None or self.joint.check(self.proof, proved, X, signs, weight))
         return GuaranteeCheck(bool(ok), proved, failed)
 
     # -- files --------------------------------------------------------------------------------------
@@ -254,8 +309,15 @@ class Guarantee:
             for name in ("lower_bound", "upper_bound", "status", "labels", "row"):
                 if np.shape(values[name]) != (n,):
                     raise ValueError(f"field {name!r} must have shape ({n},), got {np.shape(values[name])}")
-            if not isinstance(values["proof"], Pointwise) or not isinstance(values["budgets"], tuple):
-                raise ValueError("field 'proof' or 'budgets' is not a guarantee's")
+            if not isinstance(values["proof"], Pointwise) or not isinstance(values["joint"], (Joint, type(None))):
+                raise ValueError("field 'proof' or 'joint' is not a guarantee's")
+            if not isinstance(values["budgets"], tuple):
+                raise ValueError("field 'budgets' is not a guarantee's")
             return cls(**values, preprocessing=preprocessing)
         except ValueError as error:
             raise ValueError(f"{path} is not a file of a Guarantee that can be read: {error}") from None
+
+
+def _named(groups):
+    """``(name, group)`` of every group, the name a plain Python object."""
+    return [(group.item() if hasattr(group, "item") else group, group) for group in np.unique(groups)]

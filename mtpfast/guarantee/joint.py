@@ -1,0 +1,257 @@
+"""The search for the multipliers of the joint bounds: see ``proofs/joint.py``."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.rounding import UNIT
+from mtpfast.proofs.joint import Joint
+from mtpfast.proofs.lines import lines_of
+from mtpfast.proofs.pointwise import Pointwise, cases_of
+
+from .comparison import Shared
+from .search import Bundle, Soft, newton
+
+__all__ = ["joint_of"]
+
+
+NEAREST, OWN = 3, 3  # rows whose counts are nearest to a number of points, and lines of each
+HEATS = (1e-3, 1e-4)  # temperatures, as shares of the number of points
+LINES = 2  # new lines for each of errors and loss
+TRIALS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.8, 2.5)  # of the tau that were best were all quadratic
+TURNS = 3  # of the weights of the rows
+
+
+class Role(NamedTuple):
+    """The multipliers of one proof."""
+
+    mu: np.ndarray
+    tau: float
+    lam: float
+    pi: np.ndarray
+
+
+def joint_of(search, proof: Pointwise, counts) -> Joint | None:
+    """Joint bounds at these numbers of points; None where there are none."""
+    counts = np.unique(np.asarray(counts, dtype=np.int64))
+    counts = counts[counts > 0]
+    if search.objective.is_free or not len(counts) or not proof.rows.shape[0]:
+        return None
+    block = proof.rows.toarray() if sp.issparse(proof.rows) else proof.rows
+    a = proof.signs[:, None] * np.column_stack([block, np.full(len(block), search.objective.one)])
+    levels = [Level(search, proof, a, int(count)) for count in counts]
+    for level in levels:
+        level.run()
+    J, P, n_models = len(search.cases), proof.pi.shape[2], 1
+    models, weights, comparison = [search.theta[None]], [], []
+    shape = len(counts), J, len(a)
+    lam, pi, eta = np.zeros((*shape[:2], 3)), np.zeros((*shape[:2], 3, P)), np.zeros(shape[:2])
+    below, above, e = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for b, level in enumerate(levels):
+        own = np.append(0, n_models + np.arange(len(level.models) - 1))  # the first line is the clean victim's
+        models.append(level.models[1:])
+        n_models += len(level.models) - 1
+        comparison.append(own[[level.compared, level.robust]])
+        below[b], above[b], e[b] = level.below, level.above, level.e
+        for j in range(J):
+            for role, found in enumerate(level.roles[j]):
+                used = np.flatnonzero(found.mu)
+                weights.append((np.full(len(used), (b * J + j) * 3 + role), own[used], found.mu[used]))
+                lam[b, j, role], pi[b, j, role, : len(found.pi)] = found.lam, found.pi
+            eta[b, j] = level.roles[j][1].tau
+    joined = [np.concatenate(part) for part in zip(*weights, strict=True)]
+    B, n = len(counts), len(a)
+    nothing = np.full(B, n), np.full((B, n), -np.inf), np.full(B, np.inf), np.ones(B)
+    made = Joint(counts, np.vstack(models), np.array(comparison), *joined, lam, pi, below, above, eta, e, *nothing)
+    own = search.sample_weight, proof.margin_rows, proof.margin_slopes, np.unique(made.comparison)
+    lines = lines_of(made.models, search.X, search.y, search.objective, *own)
+    amount = float(search.objective.amount(search.y, search.sample_weight))
+    proved = made.proved(proof, proof.lower_bound, lines, amount)
+    # A check elsewhere may add up in another order: what is claimed allows for that.
+    slack = 1e-9 * (1.0 + np.abs(proved.score)), 1.0 + 1e-9
+    with np.errstate(invalid="ignore"):
+        score = proved.score - slack[0]
+    error = np.minimum(1.0, proved.error * slack[1])
+    return Joint(*(getattr(made, name) for name in FIELDS), proved.wrong, score, proved.loss * slack[1], error)
+
+
+FIELDS = ("counts", "models", "comparison", "weight_of", "weight_model", "weight", "lam", "pi", "below", "above", "eta",
+          "e")  # fmt: skip
+
+
+class Level:
+    """The level sets of one number of points, one a case, with a comparison model and lines of their own."""
+
+    def __init__(self, search, proof, a, count):
+        self.search, self.a, self.m, self.proof = copy.copy(search), a, float(count), proof
+        self.alone = proof.lower_bound <= count
+        models, compared = self._chosen(proof, count)
+        self._read(models, compared)
+        self.right, self.robust = a @ search.theta > 0.0, len(models)
+        self._compare(self.models[compared], float(self.loss))
+
+    def _compare(self, theta, loss):
+        """Make theta the comparison model."""
+        self.cases = cases_of(self.search.objective, self.search.hulls, theta)
+        self.search.cases, self.search.theta, self.search.loss = self.cases, theta, loss
+
+    def _chosen(self, proof, count):
+        """Models that the proofs of nearly so many points use, the clean victim first, and the comparison model."""
+        J = proof.tau.shape[1]
+        done = np.flatnonzero(proof.lower_bound > 0)
+        apart = np.abs(np.log(np.maximum(proof.lower_bound[done], 1)) - np.log(count + 1.0))
+        near = done[np.argsort(apart, kind="stable")[:NEAREST]]
+        chosen = [0, *(proof.comparison[near[:1]].tolist())]
+        compared = len(chosen) - 1
+        row = proof.weight_of // J
+        for i in near:
+            at = np.flatnonzero(row == i)
+            chosen += proof.weight_model[at[np.argsort(-proof.weight[at], kind="stable")[:OWN]]].tolist()
+        chosen = list(dict.fromkeys(chosen))
+        return proof.models[chosen], min(compared, len(chosen) - 1)
+
+    def _read(self, models, compared):
+        search, proof = self.search, self.proof
+        own = search.sample_weight, proof.margin_rows, proof.margin_slopes, (compared,)
+        lines = lines_of(models, search.X, search.y, search.objective, *own)
+        self.models, self.compared, self.loss = models, compared, lines.loss[compared]
+        self.c, self.p = lines.c, lines.p
+
+    def _add(self, theta):
+        search = self.search
+        lines = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight, compared=())
+        self.models = np.vstack([self.models, theta[None]])
+        self.c, self.p = np.append(self.c, lines.c), np.vstack([self.p, lines.p])
+
+    def _soft(self, j, a, pi=None):
+        P = self.proof.pi.shape[2]
+        pi = np.zeros((len(a), P)) if pi is None else np.tile(pi, (len(a), 1))
+        m = np.full(len(a), self.m)
+        return Soft(self.search, self.cases[j], a, m, np.zeros(len(a)), pi)
+
+    def _maximised(self, j, a, offset=0.0, price=0.0, start: Role | None = None):
+        """``V(tau a) - tau offset - price sum(mu)`` at its largest: the multipliers, V, and the minimiser."""
+        T, case = len(self.c), self.cases[j]
+        mu, tau, lam, pi = start or Role(np.ones(T), self.search.k / max(1.0, float(a @ a)), 0.5, None)
+        mu = np.append(mu, np.zeros(T - len(mu)))
+        soft = self._soft(j, a[None], pi)
+        soft.offset = offset
+        lam = np.array([max(lam, 1e-3)]) if case.has_margin else np.zeros(1)
+        mu, tau = 0.9 * np.maximum(mu / max(mu.sum(), 1e-300), 1e-3)[None], np.array([max(tau, 1e-9)])
+        mu *= 0.95 / max(1.0, mu.sum())
+        scale = max(self.m * max(soft.per_point, 0.1), 1e-3)
+        for share in HEATS:
+            mu, tau, lam, pi = newton(
+                soft, self.c[None] - price, self.p[None], a[None], mu, tau, lam, np.array([share * scale])
+            )
+        mu = np.where(mu[0] > 1e-7, mu[0], 0.0)
+        found = Role(mu, float(tau[0]), float(lam[0]) if case.has_margin else 0.0, pi[0])
+        heat = np.array([HEATS[-1] * scale])
+        mean = self._at(j, a[None], found, np.array([found.tau]), heat).mean[0]
+        return found, float(self._at(j, a[None], found, np.array([found.tau])).value[0]), mean
+
+    def _at(self, j, a, role: Role, tau, heat=None):
+        soft, K = self._soft(j, a, role.pi if len(role.pi) else None), len(a)
+        mixed = np.full(K, role.mu @ self.c), np.tile(role.mu @ self.p, (K, 1))
+        return soft.at(*mixed, tau, np.full(K, role.lam), heat)
+
+    def run(self):
+        nothing, J = np.zeros(self.a.shape[1]), len(self.cases)
+        before = self.search.theta, self.search.loss
+        self._compare(*self._robust())
+        loss = self._losses()
+        self._compare(*before)
+        scores = [self._maximised(j, nothing)[:2] for j in range(J)]
+        ends = [self._scores(j, *found) for j, found in enumerate(scores)]
+        self.below, self.above = (np.array([end[side][1] for end in ends]) for side in (0, 1))
+        high = np.array([end[1][0] for end in ends])
+        self.e, errors = np.zeros((J, len(self.a))), [None] * J
+        first = None
+        for j in range(J):
+            self.e[j], errors[j] = self._errors(j, high[j], first)
+        widened = [(scores[j][0], errors[j], loss[j]) for j in range(J)]
+        T = len(self.c)
+        self.roles = [[role._replace(mu=np.append(role.mu, np.zeros(T - len(role.mu)))) for role in roles]
+                      for roles in widened]  # fmt: skip
+
+    def _robust(self):
+        """A comparison model for the clean loss, and its loss: its line is added."""
+        search, T = self.search, len(self.c)
+        bundle = Bundle(search, np.zeros((1, self.a.shape[1])))
+        price = 1.5 * (search.loss + 0.5 * self.m)
+        bundle.c[0, :T], bundle.p[0, :T], bundle.n_lines[:] = self.c - price, self.p, T
+        bundle.mu[:, :, :T], bundle.m[:] = 0.5 / T, self.m
+        shared = Shared(bundle, np.zeros(1, dtype=np.intp))
+        theta = shared.moved(0)
+        lines = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight)
+        self._add(theta)
+        return theta, float(lines.loss[0])
+
+    def _losses(self):
+        """Multipliers for the clean loss, case by case."""
+        J, nothing = len(self.cases), np.zeros(self.a.shape[1])
+        found, bound, worst = [None] * J, np.full(J, np.inf), 0
+        for turn in range(LINES + 1):
+            order = range(J) if turn == 0 else np.flatnonzero(bound >= 0.9 * bound.max())
+            best = np.full(J, -np.inf)
+            for j in order:
+                price = bound[j] if np.isfinite(bound[j]) else 2.0 * self.search.loss
+                for _ in range(2):
+                    role, value, mean = self._maximised(j, nothing, price=price, start=found[j])
+                    here = -value / max(1.0 - role.mu.sum(), 1e-9)
+                    if here < bound[j] or found[j] is None:
+                        found[j], bound[j] = role, here
+                    if here > 0.999 * price:
+                        break
+                    price = here
+                best[j] = bound[j]
+                if j == int(np.argmax(best)):
+                    worst = mean
+            if turn < LINES:
+                self._add(worst)
+        return found
+
+    def _scores(self, j, role, level):
+        """For both sides the bound of every score, and its tau."""
+        size = np.sqrt(np.maximum((self.a * self.a).sum(axis=1), 1e-300))
+        k = self.search.k + self.m * self.search.objective.k_of_point(self.cases[j].label)
+        unit = np.sqrt(4.0 * k * max(-level, 1e-12 * (1.0 + abs(self.search.loss)))) / size
+        found = []
+        for sign in (1.0, -1.0):
+            bound, tau = np.full(len(size), -np.inf), np.zeros(len(size))
+            for trial in TRIALS:
+                value = self._at(j, sign * self.a, role, trial * unit).value / (trial * unit)
+                better = value > bound
+                bound, tau = np.where(better, value, bound), np.where(better, trial * unit, tau)
+            found.append((sign * bound, tau))
+        return found
+
+    def _errors(self, j, high, first):
+        """Weights of the rows, and the multipliers of their sum."""
+        room = 1.0 / np.maximum(high * (1.0 + 1e-9) + 16 * UNIT, 1e-300)
+        may = self.alone & self.right & (high > 0.0)
+        e, best = np.where(may, room, 0.0), (-np.inf, np.zeros(len(high)), None)
+        role = first
+        for turn in range(TURNS):
+            T = e @ self.a
+            if not np.any(T):
+                break
+            offset = 0.5 * float(T @ self.search.theta)
+            for _ in range(2):
+                role, value, mean = self._maximised(j, T, offset=offset, start=role)
+                here = value / role.tau
+                if abs(here - offset) <= 1e-3 * (1.0 + abs(here)):
+                    break
+                offset = here
+            if here > best[0]:
+                best = here, e, role
+            if turn < TURNS - 1:
+                self._add(mean)
+                e = np.where(may & (self.a @ mean > 0.0), room, 0.5 * e)
+        if best[2] is None or best[0] <= 0.0:
+            return np.zeros(len(high)), Role(np.append(1.0, np.zeros(len(self.c) - 1)), 0.0, 0.0, np.zeros(0))
+        return best[1], best[2]

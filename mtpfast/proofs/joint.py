@@ -1,0 +1,233 @@
+r"""What no single attack of m points does to many rows at once, or to the clean rows: the joint bounds.
+
+Every model that at most m points induce lies, for one case of ``proofs/pointwise.py``, in the level set
+
+.. math:: S = \{\theta : Q_m(\theta) \le M [\lambda \kappa + h_l((1 - \lambda) \theta - \theta_c)]\}
+
+of that case: ``Q_m`` less the right side of (1) is affine in the numbers of points of both labels and at most 0, so
+it is at most 0 at m points of one label, at m of the other or at none. Equation (4) gives for any direction t a
+number V(t) with ``t . theta >= V(t)`` on S, since the left side of (3) is at most 0 there. What holds on S for every
+case holds for every model within reach. Three things follow.
+
+**Scores.** ``a . theta >= V(tau a) / tau`` and ``a . theta <= U = -V(-tau a) / tau`` for every ``tau > 0``.
+
+**Errors.** For ``e >= 0`` with ``e U <= 1``
+
+.. math:: [a \cdot \theta \le 0] \le 1 - e\, a \cdot \theta,
+
+as the right side is at least 1 where ``a . theta <= 0``, and at least ``1 - e U >= 0`` elsewhere. Summed over N rows,
+no more than ``N - V(eta T) / eta`` are wrong, ``T = sum e_i a_i``. Rows whose own count is above m are not among the N.
+
+**The clean loss.** A mixture of lines of weights mu is at most ``sum(mu) L``, so that on S
+
+.. math:: (1 - \sum \mu)\, L(\theta) \le -V(0),
+
+and rows of the clean data that weigh more than ``L / phi(0)`` together are not all wrong. With no lines, the hinge and
+``lam = 1`` this is the bound of Steinhardt, Koh and Liang (2017) at the comparison model, the penalty counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from mtpfast.arrays.frozen import freeze_arrays
+from mtpfast.arrays.rounding import UNIT, gamma
+
+from .hulls import hulls_of, planes_of
+from .lines import lines_of
+from .pointwise import cases_of, least
+
+__all__ = ["Joint", "JointBounds", "ROLES"]
+
+
+#: What the three proofs of a case are for.
+ROLES = ("scores", "errors", "loss")
+
+
+class JointBounds(NamedTuple):
+    """What is proved for B numbers of points."""
+
+    wrong: np.ndarray  # (B,) so many rows at most are wrong
+    score: np.ndarray  # (B, n_rows) lower bounds of ``a . theta``
+    loss: np.ndarray  # (B,) the mean loss of the clean rows is at most this
+    error: np.ndarray  # (B,) and this share of them wrong, by weight
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """The multipliers of the joint bounds, and what they are said to prove.
+
+    Attributes
+    ----------
+    counts : ndarray of int, shape (n_counts,)
+        Numbers of points, growing.
+    models : ndarray of shape (n_models, n_features + 1)
+        Where the lines touch the clean loss; the first is the clean victim.
+    comparison : ndarray of int, shape (n_counts, 2)
+        The numbers of the comparison models, of scores and errors and of the loss.
+    weight_of, weight_model, weight : ndarray of shape (n_weights,)
+        The mixtures of lines, of the proof numbered ((number of the count) * (number of cases) + case) * 3 + role.
+    lam : ndarray of shape (n_counts, n_cases, 3)
+    pi : ndarray of shape (n_counts, n_cases, 3, n_planes)
+    below, above : ndarray of shape (n_counts, n_cases, n_rows)
+        ``tau`` of the bounds of the scores.
+    eta : ndarray of shape (n_counts, n_cases)
+    e : ndarray of shape (n_counts, n_cases, n_rows)
+    wrong, loss, error : ndarray of shape (n_counts,)
+    score : ndarray of shape (n_counts, n_rows)
+        The claims: see :class:`JointBounds`.
+    """
+
+    counts: np.ndarray
+    models: np.ndarray
+    comparison: np.ndarray
+    weight_of: np.ndarray
+    weight_model: np.ndarray
+    weight: np.ndarray
+    lam: np.ndarray
+    pi: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
+    eta: np.ndarray
+    e: np.ndarray
+    wrong: np.ndarray
+    score: np.ndarray
+    loss: np.ndarray
+    error: np.ndarray
+
+    def __post_init__(self):
+        freeze_arrays(self)
+
+    def at(self, count: int) -> int | None:
+        """The number of the least count that is no less than this one; None beyond the last."""
+        b = int(np.searchsorted(self.counts, count))
+        return b if b < len(self.counts) else None
+
+    def validate(self, pointwise) -> None:
+        """Raise ValueError, naming the field, where these cannot be joint bounds."""
+        n, d = pointwise.rows.shape
+        objective = pointwise.objective
+        hulls = hulls_of(pointwise.feasible_set, d, objective)
+        B, J, P = len(self.counts), len(cases_of(objective, hulls, np.zeros(d + 1))), planes_of(hulls)
+        shapes = {
+            "counts": (B,), "models": (max(1, len(self.models)), d + 1), "comparison": (B, 2), "lam": (B, J, 3),
+            "pi": (B, J, 3, P), "below": (B, J, n), "above": (B, J, n), "eta": (B, J), "e": (B, J, n), "wrong": (B,),
+            "score": (B, n), "loss": (B,), "error": (B,), "weight_of": self.weight.shape,
+            "weight_model": self.weight.shape,
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
+        for name in ("models", "weight", "lam", "pi", "below", "above", "eta", "e"):
+            if not np.all(np.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be finite, got NaN or infinity")
+        for name in ("counts", "weight", "lam", "pi", "below", "above", "eta", "e"):
+            if np.any(getattr(self, name) < 0):
+                raise ValueError(f"{name} must be at least 0, got {np.min(getattr(self, name))!r}")
+        if np.any(np.diff(self.counts) <= 0):
+            raise ValueError("counts must grow")
+        ends = {
+            "weight_of": (self.weight_of, 3 * B * J),
+            "weight_model": (self.weight_model, len(self.models)),
+            "comparison": (self.comparison, len(self.models)),
+        }
+        for name, (values, end) in ends.items():
+            if values.dtype.kind not in "iu" or (values.size and not 0 <= values.min() <= values.max() < end):
+                raise ValueError(f"{name} must hold whole numbers from 0 to {end - 1}")
+        if objective.is_free:
+            raise ValueError("no joint bound is known where the intercept is free")
+
+    def check(self, pointwise, lower_bound, X, y, sample_weight=None) -> bool:
+        """Whether all that is claimed is proved: one pass over the clean data, then (4) for every count and case.
+
+        ``lower_bound``: what is proved of every row on its own.
+        """
+        self.validate(pointwise)
+        objective = pointwise.objective
+        own = sample_weight, pointwise.margin_rows, pointwise.margin_slopes, np.unique(self.comparison)
+        if not np.array_equal(self.models[0], pointwise.theta):
+            raise ValueError("models must begin with theta")
+        lines = lines_of(self.models, X, np.asarray(y), objective, *own)
+        amount = float(X.shape[0]) if objective.count_rows else objective.amount(y, sample_weight)
+        proved = self.proved(pointwise, lower_bound, lines, amount)
+        return bool(
+            np.all(self.wrong >= proved.wrong)
+            and np.all(self.score <= proved.score)
+            and np.all(self.loss >= proved.loss)
+            and np.all(self.error >= proved.error)
+        )
+
+    def proved(self, pointwise, lower_bound, lines, amount) -> JointBounds:
+        """What the multipliers prove, rounded the safe way."""
+        objective = pointwise.objective
+        n, d = pointwise.rows.shape
+        B, J = self.eta.shape
+        hulls = hulls_of(pointwise.feasible_set, d, objective)
+        mixed = sp.csr_matrix((self.weight, (self.weight_of, self.weight_model)), shape=(3 * B * J, len(self.models)))
+        block = pointwise.rows.toarray() if sp.issparse(pointwise.rows) else pointwise.rows
+        a = pointwise.signs[:, None] * np.column_stack([block, np.full(n, objective.one)])
+        wrong, score, loss = np.zeros(B, dtype=np.int64), np.full((B, n), np.inf), np.zeros(B)
+        for b in range(B):
+            alone = np.asarray(lower_bound) <= self.counts[b]
+            for part, number in enumerate(self.comparison[b]):
+                theta, top = self.models[number], lines.loss[number]
+                for j, case in enumerate(cases_of(objective, hulls, theta)):
+                    place = case, hulls[case.label], theta, top
+                    m = case.share * float(self.counts[b])
+                    proof = Proof(self, objective, lines, amount, place, m, mixed, b, j)
+                    if part == 1:
+                        loss[b] = max(loss[b], proof.loss())
+                        continue
+                    low, high = proof.scores(a)
+                    score[b] = np.minimum(score[b], low)
+                    wrong[b] = max(wrong[b], proof.errors(a, high, alone))
+        zero = float(objective.loss.at(0.0)) * (1.0 - 8 * UNIT)
+        mean = loss / lines.weight * (1.0 + 4 * UNIT)
+        return JointBounds(wrong, score, mean, np.minimum(1.0, mean / zero * (1.0 + 4 * UNIT)))
+
+
+class Proof:
+    """The three proofs of one count and one case."""
+
+    def __init__(self, joint, objective, lines, amount, place, m, mixed, b, j):
+        self.joint, self.place, self.m, self.b, self.j = joint, (objective, lines, amount, *place), m, b, j
+        self.mixed = mixed[(b * joint.eta.shape[1] + j) * 3 + np.arange(3)]
+
+    def least(self, role, a, a_error, tau):
+        """V(tau a), rounded down."""
+        K, lam, pi = len(a), self.joint.lam[self.b, self.j, role], self.joint.pi[self.b, self.j, role]
+        mixed = self.mixed[np.full(K, role)]
+        return least(*self.place, np.full(K, self.m), a, a_error, mixed, tau, np.full(K, lam), np.tile(pi, (K, 1)))
+
+    def scores(self, a):
+        """Bounds of every score from below and above."""
+        ends = []
+        for sign, tau in ((1.0, self.joint.below[self.b, self.j]), (-1.0, self.joint.above[self.b, self.j])):
+            value = self.least(0, sign * a, 0.0, tau)
+            value = np.where(tau > 0.0, value / np.where(tau > 0.0, tau, 1.0), -np.inf)
+            ends.append(sign * (value - 4 * UNIT * np.abs(value)))
+        return ends
+
+    def errors(self, a, high, alone) -> int:
+        """So many rows at most are wrong."""
+        n, eta = int(np.count_nonzero(alone)), float(self.joint.eta[self.b, self.j])
+        with np.errstate(invalid="ignore"):
+            fits = alone & (high > 0.0) & (self.joint.e[self.b, self.j] * high <= 1.0 - 4 * UNIT)
+        e = np.where(fits, self.joint.e[self.b, self.j], 0.0)
+        if eta == 0.0:
+            return n
+        error = gamma(len(e) + 4) * (e @ np.abs(a))
+        right = float(self.least(1, (e @ a)[None], error[None], np.array([eta]))[0]) / eta
+        right -= 4 * UNIT * abs(right)
+        return int(max(0, min(n, np.floor(n - right + 4 * UNIT * (n + abs(right)))))) if np.isfinite(right) else n
+
+    def loss(self) -> float:
+        """The summed clean loss is at most this."""
+        rest = 1.0 - float(self.mixed[2].sum()) * (1.0 + gamma(self.mixed.shape[1] + 8))
+        nothing = np.zeros((1, len(self.place[5])))
+        value = -float(self.least(2, nothing, 0.0, np.zeros(1))[0])
+        return max(0.0, value) / rest * (1.0 + 8 * UNIT) if rest > 0.0 else np.inf

@@ -1,0 +1,166 @@
+"""Joint bounds: no single attack has more rows wrong, or the clean rows lose more, and no edited proof passes."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+
+from mtpfast import FeatureSpace, Guarantee, ModelTargetedPoisoner
+from mtpfast.training.victim import refit
+
+VICTIMS = {
+    "hinge": {"alpha": 0.1},
+    "hinge C": {"loss": "hinge", "C": 0.05},
+    "hinge absent": {"alpha": 0.1, "fit_intercept": False},
+    "hinge weighted": {"alpha": 0.1, "class_weight": {-1: 1.5, 1: 0.7}},
+    "log loss": {"loss": "log_loss", "alpha": 0.1},
+}
+
+
+def planted(seed, records=False):
+    rng = np.random.default_rng(seed)
+    X = rng.random((70, 3))
+    if records:
+        X[:, 0] = X[:, 0] < 0.5
+        X[:, 1] = 1.0 - X[:, 0]
+    y = np.where(X @ [1.0, -1.0, 0.5] + 0.2 * rng.standard_normal(70) > 0.3, 1.0, -1.0)
+    rows = rng.random((24, 3))
+    return rng, X, y, rows, np.where(rows @ [1.0, -1.0, 0.5] > 0.3, 1.0, -1.0)
+
+
+@pytest.mark.parametrize("name", VICTIMS)
+def test_no_attack_exceeds_the_joint_bounds(name):
+    """Whatever m points are added: as many rows are right, scores as high and the clean loss as low as was proved."""
+    rng, X, y, rows, y_rows = planted(len(name), records=name == "hinge C")
+    space = FeatureSpace(0, 1, one_hot=[[0, 1]]) if name == "hinge C" else FeatureSpace(0, 1)
+    victim = ModelTargetedPoisoner(feasible_set=space, **VICTIMS[name]).fit(X, y)
+    counts = (3, 12) if "hinge" in name[:5] else (6,)
+    guarantee = victim.certify(rows, y_rows, attack=False, joint=True, budgets=counts)
+    assert guarantee.check(X, y).ok
+    joint, objective, loss = guarantee.joint, guarantee.proof.objective, guarantee.proof.objective.loss
+    weights = np.ones(len(y)) if objective.class_weight is None else objective.weights(y)
+    region, closest = space.regions(3)[1.0], np.inf
+    for b, count in enumerate(counts):
+        for _ in range(25):
+            points = np.array([region.linear_argmax(rng.standard_normal(3)) for _ in range(2)])
+            labels = rng.choice([-1.0, 1.0], 2)
+            first = int(rng.integers(count + 1))
+            own = np.array([first, count - first])
+            model = refit(
+                np.vstack([X, points]),
+                np.append(y, labels),
+                objective,
+                sample_weight=np.append(np.ones(len(y)), own),
+                total_weight=objective.amount(y) + float(own @ [objective.per_point(label) for label in labels]),
+                tol=1e-10,
+            )
+            score = y_rows * (rows @ model.theta[:-1] + model.theta[-1])
+            margin = objective.margins(model.theta, X, y)
+            assert np.count_nonzero(score <= 0.0) <= joint.wrong[b]
+            assert np.all(score >= joint.score[b] - 1e-6)  # of the refit's gap
+            mean = float(weights @ loss.value(margin)) / weights.sum()
+            assert mean <= joint.loss[b] + 1e-8
+            assert float(weights @ (margin <= 0.0)) / weights.sum() <= joint.error[b]
+            closest = min(closest, joint.loss[b] - mean)
+    assert closest < 0.3  # of losses from 0 to 2: the bound says something
+
+
+@pytest.fixture(scope="module")
+def made():
+    _, X, y, rows, y_rows = planted(1)
+    victim = ModelTargetedPoisoner(alpha=0.1, feasible_set=FeatureSpace(0, 1)).fit(X, y)
+    return X, y, victim, victim.certify(rows, y_rows, attack=False, joint=True, budgets=(4, 0.1))
+
+
+def test_the_certified_error_is_the_better_of_two_bounds(made):
+    """Rows on their own are granted an attack each, and all of them one by the joint bound of the next budget."""
+    _, _, _, guarantee = made
+    joint, n = guarantee.joint, len(guarantee.lower_bound)
+    assert joint.counts.tolist() == [4, 7]
+    for k in range(12):
+        alone = np.mean(guarantee.lower_bound <= k)
+        together = 1.0 if k > 7 else joint.wrong[0 if k <= 4 else 1] / n
+        assert guarantee.certified_error(k) == min(alone, together)
+    assert np.any(joint.wrong < [np.count_nonzero(guarantee.lower_bound <= k) for k in joint.counts])
+
+
+def test_the_certified_loss_grows_and_ends_with_the_budgets(made):
+    """The bound of the least budget that is no smaller; infinite beyond the largest; by group from scores."""
+    X, y, victim, guarantee = made
+    low, high = guarantee.certified_loss(4), guarantee.certified_loss(0.1)
+    margins = y * victim.decision_function(X)
+    assert np.mean(np.maximum(0.0, 1.0 - margins)) <= low.loss <= high.loss < np.inf
+    assert np.mean(margins <= 0.0) <= low.error <= high.error <= 1.0
+    assert guarantee.certified_loss(3) == low
+    assert guarantee.certified_loss(8) == (np.inf, 1.0)
+    groups = np.repeat(["a", "b"], 12)
+    by_group = guarantee.certified_loss(4, groups)
+    scores = guarantee.proof.signs * victim.decision_function(guarantee.proof.rows)
+    for name, part in (("a", slice(12)), ("b", slice(12, None))):
+        assert np.mean(np.maximum(0.0, 1.0 - scores[part])) <= by_group[name] < np.inf
+    with pytest.raises(ValueError, match="k must be at least 0"):
+        guarantee.certified_loss(-1)
+    with pytest.raises(ValueError, match="groups must have shape"):
+        guarantee.certified_loss(1, groups[:3])
+
+
+def test_the_mean_score_of_a_group_is_certified_as_the_row_of_its_means(made):
+    """Scores are linear: the mean row of a group has the mean score, so its count bounds what flips the mean's sign."""
+    X, y, victim, _ = made
+    group = X[y > 0]
+    guarantee = victim.certify(group.mean(axis=0)[None])
+    assert 1 < guarantee.lower_bound[0] <= guarantee.upper_bound[0]
+    points, labels, counts = guarantee.attack_on(0)
+    model = refit(np.vstack([X, np.repeat(points, counts, axis=0)]), np.append(y, np.repeat(labels, counts)),
+                  guarantee.proof.objective)  # fmt: skip
+    assert np.mean(group @ model.theta[:-1] + model.theta[-1]) < 0.0
+
+
+EDITS = {
+    "wrong": lambda j: {"wrong": j.wrong - 1},
+    "score": lambda j: {"score": j.score + 0.01},
+    "loss": lambda j: {"loss": 0.999 * j.loss},
+    "error": lambda j: {"error": 0.999 * j.error},
+    "counts": lambda j: {"counts": j.counts + 1},
+    "models": lambda j: {"models": np.vstack([j.models[:1], 0.3 * j.models[1:]])},
+    "weight": lambda j: {"weight": 0.9 * j.weight},
+    "lam": lambda j: {"lam": 0.5 * j.lam},
+    "comparison": lambda j: {"comparison": np.zeros_like(j.comparison)},
+    "e": lambda j: {"e": 1.5 * j.e},
+    "eta": lambda j: {"eta": 3.0 * j.eta},
+    "below": lambda j: {"below": 3.0 * j.below},
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_joint_bound_does_not_pass(made, name):
+    X, y, _, guarantee = made
+    joint = dataclasses.replace(guarantee.joint, **EDITS[name](guarantee.joint))
+    assert not dataclasses.replace(guarantee, joint=joint).check(X, y).ok
+
+
+@pytest.mark.parametrize("name", ["e", "eta", "weight", "lam", "above"])
+def test_numbers_that_no_joint_bound_has_are_named(made, name):
+    X, y, _, guarantee = made
+    joint = dataclasses.replace(guarantee.joint, **{name: np.full_like(getattr(guarantee.joint, name), -1.0)})
+    with pytest.raises(ValueError, match=f"{name} must be at least 0"):
+        dataclasses.replace(guarantee, joint=joint).check(X, y)
+
+
+def test_saved_and_loaded_it_bounds_the_same(made):
+    X, y, _, guarantee = made
+    file = io.BytesIO()
+    guarantee.save(file)
+    file.seek(0)
+    loaded = Guarantee.load(file)
+    assert loaded.certified_loss(4) == guarantee.certified_loss(4)
+    assert loaded.check(X, y).ok
+
+
+def test_a_free_intercept_has_no_joint_bound(made):
+    X, y, _, guarantee = made
+    victim = ModelTargetedPoisoner(alpha=0.1, penalize_intercept=False, feasible_set=FeatureSpace(0, 1)).fit(X, y)
+    free = victim.certify(guarantee.proof.rows[:3], attack=False, joint=True)
+    assert free.joint is None
+    assert free.certified_loss(1) == (np.inf, 1.0)
