@@ -221,7 +221,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression, SGDClassifier, Pipeline, or a trainer of
-            scikit-learn-intelex, glum, liblinear, lightning, skglm, snapml, Spark ML, statsmodels or XGBoost
+            scikit-learn-intelex, glum, liblinear, skglm, snapml, Spark ML, statsmodels or XGBoost
             (``docs/victims.md``: what each minimises, and what is refused).
             Fitted or not. Its loss, its C or alpha, its class weights, and what it does with the intercept are taken
             over. The steps of a Pipeline before such a last one become ``preprocessing``: fitted

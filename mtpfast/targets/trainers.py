@@ -291,18 +291,6 @@ def _dask(estimator, given):
     )
 
 
-def _lightning(estimator, given):
-    """LinearSVC of sklearn-contrib-lightning: no intercept."""
-    p = _Params(estimator)
-    loss = p["loss"]
-    p.must_be("loss", "hinge", "squared_hinge", "l1", "l2")
-    return {
-        "loss": "squared_hinge" if loss in ("squared_hinge", "l2") else "hinge",
-        "C": p.positive("C"),
-        "fit_intercept": False,
-    }
-
-
 #: ``package.Class`` -> what reads it.
 TRAINERS = {
     "sklearn.LinearSVC": _linear_svc,
@@ -326,7 +314,6 @@ TRAINERS = {
     "pyspark.LogisticRegression": _spark("log_loss"),
     "xgboost.XGBClassifier": _xgboost,
     "dask_ml.LogisticRegression": _dask,
-    "lightning.LinearSVC": _lightning,
 }
 
 
