@@ -26,7 +26,7 @@ from .frames import (
 __all__ = ["append", "append_labels"]
 
 
-def append(table, rows, name: str = "X", warn: bool = True):
+def append(table, rows, name: str = "X", warn: bool = True, stacklevel: int = 3):
     """A table with rows below it: of the table's kind, names and dtypes, wherever these can hold the rows.
 
     Parameters
@@ -39,6 +39,8 @@ def append(table, rows, name: str = "X", warn: bool = True):
         What the warning calls the table.
     warn : bool
         Whether to say which columns become float64, because a row has a number there that their dtype cannot hold.
+    stacklevel : int
+        Of that warning.
 
     Notes
     -----
@@ -61,7 +63,7 @@ def append(table, rows, name: str = "X", warn: bool = True):
         warnings.warn(
             f"{name}: the dtypes of columns {few}{more} cannot hold the poisoning points as they are; there the table "
             f"becomes float64. FeatureSpace.from_data(X) as feasible_set keeps whole numbers whole",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     return result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["merge", "slices", "stack"]
+__all__ = ["merge", "row_groups", "slices", "stack"]
 
 
 #: A loss without a compiled kernel is evaluated so many rows at a time.
@@ -42,3 +42,22 @@ def merge(X, labels, counts=None):
         first.setdefault(key, i)
         together[key] = together.get(key, 0) + (1 if counts is None else int(counts[i]))
     return [(X[i], key[1], together[key]) for key, i in first.items()]
+
+
+def row_groups(X, decimals=None) -> np.ndarray:
+    """A number for every row, the same for equal rows, counted in the order in which they first come. O(n d)."""
+    if decimals is not None:
+        X = X.copy()
+        if sp.issparse(X):
+            X.data = np.round(X.data, decimals)
+        else:
+            X = np.round(X, decimals)
+    known = {}
+    if sp.issparse(X):
+        X = X.copy()
+        X.eliminate_zeros()
+        ends = zip(X.indptr[:-1], X.indptr[1:], strict=True)
+        keys = ((X.indices[a:b].tobytes(), X.data[a:b].tobytes()) for a, b in ends)
+    else:
+        keys = ((x + 0.0).tobytes() for x in X)  # -0.0 is 0.0
+    return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.intp)

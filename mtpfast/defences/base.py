@@ -12,7 +12,7 @@ from mtpfast.arrays.checks import check_number, check_X
 from mtpfast.arrays.labels import plain
 from mtpfast.spaces.specs import names_of_columns
 
-__all__ = ["Defence", "check_share", "is_fitted_table", "read_rows", "row_groups", "row_norms", "select"]
+__all__ = ["Defence", "check_share", "is_fitted_table", "read_rows", "row_norms", "select"]
 
 BLOCK = 2048  # rows of a sparse matrix are made dense so many at a time
 
@@ -162,25 +162,6 @@ def row_norms(X, center=None) -> np.ndarray:
         return np.linalg.norm(X if center is None else X - center, axis=1)
     blocks = [row_norms(X[i : i + BLOCK].toarray(), center) for i in range(0, X.shape[0], BLOCK)]
     return np.concatenate(blocks) if blocks else np.zeros(0)
-
-
-def row_groups(X, decimals=None) -> np.ndarray:
-    """A number for every row, the same for equal rows, counted in the order in which they first come. O(n d)."""
-    if decimals is not None:
-        X = X.copy()
-        if sp.issparse(X):
-            X.data = np.round(X.data, decimals)
-        else:
-            X = np.round(X, decimals)
-    known = {}
-    if sp.issparse(X):
-        X = X.copy()
-        X.eliminate_zeros()
-        ends = zip(X.indptr[:-1], X.indptr[1:], strict=True)
-        keys = ((X.indices[a:b].tobytes(), X.data[a:b].tobytes()) for a, b in ends)
-    else:
-        keys = ((x + 0.0).tobytes() for x in X)  # -0.0 is 0.0
-    return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.intp)
 
 
 def is_fitted_table(X, fitted) -> bool:

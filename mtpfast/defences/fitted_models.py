@@ -9,10 +9,11 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from mtpfast.arrays.checks import check_count
 from mtpfast.arrays.labels import Classes
+from mtpfast.arrays.rows import row_groups
 from mtpfast.losses.objective import Objective, make_objective
 from mtpfast.training.victim import refit
 
-from .base import Defence, check_share, read_rows, row_groups, select
+from .base import Defence, check_share, read_rows, select
 
 __all__ = ["IteratedLoss", "LabelQuality", "Loss"]
 

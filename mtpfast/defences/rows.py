@@ -7,10 +7,11 @@ import scipy.sparse as sp
 from sklearn import ensemble
 
 from mtpfast.arrays.checks import check_count
+from mtpfast.arrays.rows import row_groups
 from mtpfast.spaces.base import as_space
 from mtpfast.spaces.features import FeatureSpace
 
-from .base import Defence, read_rows, row_groups
+from .base import Defence, read_rows
 
 __all__ = ["ECOD", "IsolationForest", "RepeatedRows", "Validity"]
 
@@ -30,8 +31,8 @@ class RepeatedRows(Defence):
 
     Notes
     -----
-    No feasible set forbids repeats by itself: :meth:`space` takes a :class:`mtpfast.CandidatePool` to one with
-    ``max_repeats``, and :meth:`mtpfast.PoisoningResult.spread` takes repeats apart afterwards. O(n d).
+    Whether a row repeats is no matter of where it lies. An attack passes by ``CandidatePool(..., max_repeats=r)``, or
+    by :meth:`mtpfast.PoisoningResult.spread`, which takes repeats apart afterwards. O(n d).
 
     Examples
     --------
@@ -73,6 +74,13 @@ class RepeatedRows(Defence):
         nth = np.empty(len(group), dtype=np.intp)
         nth[order] = np.arange(len(group)) - first
         return nth < self.max_repeats
+
+    def space(self, X, y, share=None):
+        """There is none; see the notes above."""
+        raise TypeError(
+            f"RepeatedRows forbids no point by itself: CandidatePool(..., max_repeats={self.max_repeats}) limits how "
+            f"often a candidate is used, and PoisoningResult.spread() takes repeats apart"
+        )
 
 
 class Validity(Defence):

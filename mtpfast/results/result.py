@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import scipy.sparse as sp
 
-from mtpfast.arrays.appended import append, append_labels
-from mtpfast.arrays.frames import column_names, is_frame, reordered, take_records
+from mtpfast.arrays.frames import take_records
 from mtpfast.arrays.frozen import freeze_arrays, read_only_view
 from mtpfast.losses.margin import Loss
 from mtpfast.losses.objective import Objective
@@ -25,8 +23,10 @@ from mtpfast.proofs.goal import Goal, hit_radius
 from .curve import curve
 from .damage import Damage
 from .files import FORMAT, decode_field, encode, problems, read_file
+from .mixing import in_columns, mixed
 from .plot import plot
 from .prefix import prefix
+from .spread import spread
 from .status import STATUSES, STOPS
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class PoisoningResult:
         """
         if self.records is not None:
             return take_records(self.records, self.sequence)
-        return self._in_columns(self.points[self.sequence])
+        return in_columns(self, self.points[self.sequence])
 
     @property
     def y_poison(self) -> np.ndarray:
@@ -240,37 +240,7 @@ class PoisoningResult:
         >>> X_mod[~poison_mask].equals(X[:100]), X_mod.index[poison_mask].sort_values().tolist()
         (True, [100, 101, 102])
         """
-        labels = np.asarray(y)
-        shape = X.shape if hasattr(X, "shape") else np.shape(X)
-        expected = (self.theta.size - 1,) if self.records is None else self.records.shape[1:]
-        if not shape or tuple(shape[1:]) != expected:
-            raise ValueError(f"X must have shape ({', '.join(map(str, ('n_clean', *expected)))}), got {tuple(shape)}")
-        if labels.shape != (shape[0],):
-            raise ValueError(f"y must have shape ({shape[0]},), one label per row of X, got {labels.shape}")
-        known = self.table if self.records is None else self.records
-        if is_frame(X) and is_frame(known) and column_names(X) != (own := column_names(known)):
-            raise ValueError(f"X has columns {column_names(X)[:5]}, the attack was on {own[:5]} (in that order)")
-        n = shape[0]
-        X_mod = append(X, self.points[self.sequence] if self.records is None else self.X_poison)
-        y_mod = append_labels(y, self.y_poison)
-        order = np.arange(n + self.n_points)
-        if shuffle:
-            order = _dealt(n, self.n_points, random_state)
-            X_mod, y_mod = reordered(X_mod, order), reordered(y_mod, order)
-        return X_mod, y_mod, order >= n
-
-    def _in_columns(self, rows):
-        if self.table is not None:
-            return append(self.table, rows, warn=False)
-        if self.feature_names is None:
-            return rows
-        try:
-            import pandas as pd
-        except ImportError:  # named columns from another data frame library
-            return rows
-        if sp.issparse(rows):
-            return pd.DataFrame.sparse.from_spmatrix(rows, columns=list(self.feature_names))
-        return pd.DataFrame(rows, columns=list(self.feature_names))
+        return mixed(self, X, y, shuffle, random_state)
 
     # -- the model ----------------------------------------------------------------------------
 
@@ -310,6 +280,46 @@ class PoisoningResult:
             attack run to that size.
         """
         return prefix(self, k)
+
+    def spread(self, X=None, *, scale: float = 1.0, random_state=0) -> PoisoningResult:
+        """The same attack with as many distinct points as can be: no check of repeated rows sees it.
+
+        Copies move, and the sum that the model depends on stays (``mtpfast.results.spread``): so do, but for rounding,
+        the induced model and all that is proved of it.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like, optional
+            The clean table, where the attack was on raw records.
+        scale : float, default=1.0
+            How far points are moved: the share of the room there is, above 0 and at most 1.
+        random_state : int or numpy Generator, default=0
+
+        Returns
+        -------
+        PoisoningResult
+            Its ``message`` says how many points are distinct. A point that is no mean of others of the feasible set (a
+            corner of a box, if its label has no other point) has to stay. Of the path, the last model is kept.
+
+        Raises
+        ------
+        TypeError
+            For candidates of a pool (``CandidatePool(max_repeats=...)`` limits repeats) and for documents.
+
+        Notes
+        -----
+        Records exchange levels, or go steps of a column up and down: a search, which may leave repeats. O(n d).
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from mtpfast import DamagePoisoner
+        >>> X, y = load_digits(n_class=2, return_X_y=True)
+        >>> result = DamagePoisoner(alpha=0.09, budget=20, n_starts=1, max_iter=40).fit(X / 16, y).attack()
+        >>> len(result.points), len(result.spread().points), result.spread().verify(X / 16, y).ok
+        (2, 20, True)
+        """
+        return spread(self, X, scale=scale, random_state=random_state)
 
     # -- checks -------------------------------------------------------------------------------
 
@@ -482,13 +492,3 @@ class PoisoningResult:
             f"<PoisoningResult: {self.status}, {self.n_points} points for {goal} ({self.points.shape[0]} distinct), "
             f"{bound} for {proved}, loss difference {self.loss_difference:.4g}, distance {self.distance:.4g}>"
         )
-
-
-def _dealt(n, m, random_state):
-    """0, ..., n - 1 in this order, and n, ..., n + m - 1 in random order in random places among them."""
-    rng = random_state
-    if not isinstance(rng, np.random.RandomState):
-        rng = np.random.default_rng(rng)
-    order = rng.permutation(n + m)
-    order[order < n] = np.arange(n)
-    return order

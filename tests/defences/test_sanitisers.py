@@ -7,6 +7,7 @@ from sklearn import ensemble, neighbors
 from sklearn.linear_model import LogisticRegression
 
 from mtpfast import Ball, FeatureSpace, Intersection, Slab
+from mtpfast.arrays.rows import row_groups
 from mtpfast.defences import (
     ECOD,
     SVD,
@@ -25,7 +26,7 @@ from mtpfast.defences import (
     as_defence,
     default_defences,
 )
-from mtpfast.defences.base import row_groups, select
+from mtpfast.defences.base import select
 
 RANKING = [
     RepeatedRows(),
