@@ -316,8 +316,8 @@ class PoisoningResult:
         >>> from mtpfast import DamagePoisoner
         >>> X, y = load_digits(n_class=2, return_X_y=True)
         >>> result = DamagePoisoner(alpha=0.09, budget=20, n_starts=1, max_iter=40).fit(X / 16, y).attack()
-        >>> len(result.points), len(result.spread().points), result.spread().verify(X / 16, y).ok
-        (2, 20, True)
+        >>> len(result.points) < result.n_points == len(result.spread().points), result.spread().verify(X / 16, y).ok
+        (True, True)
         """
         return spread(self, X, scale=scale, random_state=random_state)
 
