@@ -184,7 +184,7 @@ def evaluate(
         The clean table, records where the victim has a preprocessing. Two labels.
     X_test, y_test : optional
         Rows on which the metric is measured; by default the clean table.
-    estimator : classifier or Pipeline, optional
+    estimator : classifier, Pipeline or Objective, optional
         What is retrained, preprocessing included. By default the victim of a PoisoningResult (its objective, trained to
         a proved gap; its preprocessing as it was fitted to the clean table).
     defences : "default", or sequence

@@ -12,13 +12,14 @@ from mtpfast.arrays.appended import append, append_labels
 from mtpfast.arrays.checks import as_theta, check_X
 from mtpfast.arrays.frames import is_frame, reordered
 from mtpfast.arrays.labels import Classes
+from mtpfast.losses.objective import Objective
 from mtpfast.preprocessing.codecs import codec_of
 from mtpfast.preprocessing.steps import to_matrix
 from mtpfast.spaces.base import as_space
 from mtpfast.spaces.features import FeatureSpace
 from mtpfast.training.victim import refit
 
-__all__ = ["PoisonedTable"]
+__all__ = ["PoisonedTable", "places_of"]
 
 
 class Mixed(NamedTuple):
@@ -49,16 +50,21 @@ class PoisonedTable:
     """
 
     def __init__(self, attack, X, y, X_test=None, y_test=None, estimator=None, target=None, valid=None):
-        self.attack, self.estimator = attack, estimator
+        self.attack = attack
         self._X, self._y = X, y
         labels = np.asarray(y)
         self.n_clean = len(labels)
         is_result = hasattr(attack, "poisoned") and hasattr(attack, "objective")
-        if estimator is None and not is_result:
+        objective = attack.objective if is_result else None
+        if isinstance(estimator, Objective):
+            estimator, objective = None, estimator
+        if estimator is None and objective is None:
             raise ValueError("estimator must be given where attack is no PoisoningResult: it is what is retrained")
         if estimator is not None and not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
-            raise TypeError(f"estimator must be a classifier or a Pipeline, got {type(estimator).__name__}")
-        self.objective = attack.objective if estimator is None else None
+            raise TypeError(
+                f"estimator must be a classifier, a Pipeline or an Objective, got {type(estimator).__name__}"
+            )
+        self.estimator, self.objective = estimator, objective
         self._frozen = attack.preprocessing if is_result else None
         if attack is None or is_result:
             self.n_poison = 0 if attack is None else attack.n_points
@@ -73,19 +79,20 @@ class PoisonedTable:
         self.y_test = labels if y_test is None else np.asarray(y_test)
         self._Z_test = self._encode(self._X_test) if estimator is None else None
         self.clean = Mixed(X, y, self._encoded(X, y), np.zeros(self.n_clean, dtype=bool))
-        self.victim = self.objective if estimator is None else _last_step(estimator)
+        self.victim = objective if estimator is None else _last_step(estimator)
         self.valid = self._valid_records(valid)
         self._clean_theta = self.theta(self.train(self.clean, ~self.clean.poison))
         self._target = as_theta(target) if target is not None else attack.theta_target if is_result else None
 
     def mixed(self, seed) -> Mixed:
         """The table with the poison in random places; clean rows keep their order."""
+        places = places_of(seed)
         if hasattr(self.attack, "poisoned"):
-            X, y, poison = self.attack.poisoned(self._X, self._y, shuffle=True, random_state=seed)
+            X, y, poison = self.attack.poisoned(self._X, self._y, shuffle=True, random_state=places)
         else:
             X_poison, y_poison = self.attack
             n, m = self.n_clean, self.n_poison
-            order = np.random.default_rng(seed).permutation(n + m)
+            order = places.permutation(n + m)
             order[order < n] = np.arange(n)
             X = reordered(append(self._X, X_poison if is_frame(X_poison) else np.asarray(X_poison)), order)
             y, poison = reordered(append_labels(self._y, np.asarray(y_poison)), order), order >= n
@@ -163,6 +170,11 @@ class PoisonedTable:
         if rows != n:
             raise ValueError(f"attack has {rows} rows X_poison and {n} labels y_poison")
         return n
+
+
+def places_of(seed) -> np.random.Generator:
+    """What deals out the places of the poison: other numbers than a sanitiser draws that is given the same seed."""
+    return np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
 
 
 def _last_step(estimator):

@@ -10,8 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from mtpfast import DamagePoisoner
-from mtpfast.defences import ECOD, Loss, NearestNeighbors, RepeatedRows, Sphere, evaluate
+from mtpfast.defences import ECOD, Loss, NearestNeighbors, RandomRemoval, RepeatedRows, Sphere, evaluate
 from mtpfast.defences.evaluation import COLUMNS
+from mtpfast.defences.poisoned_table import places_of
 from mtpfast.losses.objective import make_objective
 from mtpfast.training.victim import refit
 
@@ -30,7 +31,7 @@ def test_every_row_is_what_a_script_finds(digits):
     table = evaluate(result, X, y, defences=[Sphere()], shares=[0.05, "poison"], seeds=[4])
     frame = table.to_frame()
     assert list(frame.columns) == list(COLUMNS)
-    X_mod, y_mod, poison = result.poisoned(X, y, shuffle=True, random_state=4)
+    X_mod, y_mod, poison = result.poisoned(X, y, shuffle=True, random_state=places_of(4))
     row = frame[(frame.defence == "Sphere") & (frame.rule == "share") & frame.poisoned].iloc[0]
     kept = Sphere().keep(X_mod, y_mod, 0.05)
     assert row.n_removed == round(0.05 * len(y_mod)) == np.count_nonzero(~kept)
@@ -61,6 +62,20 @@ def test_controls_stand_beside_every_table(digits):
     clean = frame[~frame.poisoned]
     assert clean.recall.isna().all()
     assert set(clean.defence) == {"none", "RandomRemoval"}
+
+
+def test_random_removal_does_not_know_the_places(digits):
+    """Of 100 seeds' removals of a tenth, the mean recall is a tenth: within 5 standard errors of 12 draws each."""
+    X, y, result = digits
+    poison = X[:12], 1 - y[:12]
+    recalls = []
+    for seed in range(100):
+        order = places_of(seed).permutation(len(y) + 12)
+        kept = RandomRemoval(seed).keep(np.zeros((len(order), 1)), order, 0.1)
+        recalls.append(np.mean(~kept[order >= len(y)]))
+    assert abs(np.mean(recalls) - 0.1) < 5 * 0.3 / np.sqrt(1200)
+    table = evaluate(poison, X, y, estimator=result.objective, defences=[], shares=["poison"], seeds=3, clean=False)
+    assert max(row["recall"] for row in table.rows if row["defence"] == "RandomRemoval") < 0.5
 
 
 def test_raw_tables_are_judged_by_what_the_preprocessing_makes_of_them():
