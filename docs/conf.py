@@ -14,6 +14,7 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autos
 exclude_patterns = ["_build", "_templates"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
+html_extra_path = ["audit_german.html"]  # a report as `mtpfast audit` writes it
 html_theme, html_title = "furo", f"mtpfast {release}"
 pygments_style = "friendly"
 nitpicky = True  # a reference to what does not exist is a fault

@@ -1,4 +1,4 @@
-"""``mtpfast demo``: both attacks on data that scikit-learn carries, one table, one picture."""
+"""``mtpfast demo``: both attacks on data that scikit-learn carries; ``mtpfast audit`` and ``verify`` are in reports."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Progress:
 def main(argv=None) -> int:
     """Entry point of the console script; returns the exit status."""
     from . import __version__
+    from .reports.command import add_commands, run
 
     parser = argparse.ArgumentParser(prog="mtpfast", description="Model-targeted poisoning of linear models.")
     parser.add_argument("--version", action="version", version=f"mtpfast {__version__}")
@@ -62,8 +63,11 @@ def main(argv=None) -> int:
     command = commands.add_parser("demo", help="attack a linear SVM on the digits 1 and 7 that scikit-learn carries")
     command.add_argument("--figure", default="mtpfast_demo.png", help="where the picture goes (default: %(default)s)")
     command.add_argument("--no-figure", action="store_true", help="draw nothing")
+    add_commands(commands)
     args = parser.parse_args(argv)
     try:
+        if args.command != "demo":
+            return run(args)
         demo(sys.stdout, sys.stderr, None if args.no_figure else args.figure)
     except KeyboardInterrupt:
         return 130

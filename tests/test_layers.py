@@ -84,7 +84,7 @@ ROOMS = {
         "attacks",
         "verification",
     },
-    "reports": {"mtpfast", "arrays", "preprocessing", "results"},
+    "reports": {"mtpfast", "arrays", "preprocessing", "results", "defences"},
     "cli": {"mtpfast", "reports"},
     "mtpfast": set(),
 }

@@ -34,7 +34,9 @@ class RandomRemoval(Defence):
     def scores(self, X, y):
         """Random numbers."""
         rng = self.random_state
-        if not isinstance(rng, np.random.RandomState):
+        if isinstance(rng, (int, np.integer)):  # not the stream that puts the poison among the rows with this seed
+            rng = np.random.default_rng([int(rng), 1])
+        elif not isinstance(rng, np.random.RandomState):
             rng = np.random.default_rng(rng)
         return rng.permutation(len(y)).astype(float)
 

@@ -67,6 +67,8 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         objective = self._objective()
         codec = sample = preprocessing = frame = None
         if self.preprocessing is None:
+            if self.rules is not None:
+                raise ValueError("rules speak of raw columns and need a preprocessing: use feasible_set without one")
             frame = emptied(X) if is_frame(X) else None
             X, y = validate_data(self, X, y, **_ROWS)
         else:
@@ -75,7 +77,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
                 validate_data(self, table, skip_check_array=True)
             preprocessing = self._fitted_preprocessing(table, y)
             X, y = check_X_y(to_matrix(preprocessing.transform(table)), y, estimator=self, **_ROWS)
-            codec = codec_of(preprocessing, table)
+            codec = codec_of(preprocessing, table, self.rules)
             if len(table.shape) == 2:
                 _tell_of_text([name for name, values in codec.values().items() if is_stored_as_text(values)])
             rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), 1000)).astype(np.intp))

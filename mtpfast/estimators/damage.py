@@ -54,6 +54,7 @@ class DamagePoisoner(Poisoner):
         Stop after so many seconds. What is found then depends on the machine; ``result.damage`` and the message say so.
     verbose : int, default=0
     preprocessing : transformer, optional
+    rules : mapping, optional
         As in :class:`ModelTargetedPoisoner`.
 
     Attributes
@@ -102,6 +103,7 @@ class DamagePoisoner(Poisoner):
         time_limit=None,
         verbose=0,
         preprocessing=None,
+        rules=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -119,6 +121,7 @@ class DamagePoisoner(Poisoner):
         self.time_limit = time_limit
         self.verbose = verbose
         self.preprocessing = preprocessing
+        self.rules = rules
 
     def attack(
         self,

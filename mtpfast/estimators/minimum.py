@@ -54,6 +54,7 @@ class MinimumPoisoner(Poisoner):
         Targets come from solvers that stop early; a larger value only lowers the bound. By default
         1e-6, and 1e-9 where that leaves the victim short of the target.
     preprocessing : transformer, optional
+    rules : mapping, optional
         As in :class:`ModelTargetedPoisoner`.
     target : TargetModel or (coef, intercept), optional
         What :meth:`attack` aims at where it is given none, and :meth:`fit_resample` always.
@@ -97,6 +98,7 @@ class MinimumPoisoner(Poisoner):
         margin_tol=None,
         preprocessing=None,
         target=None,
+        rules=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -113,6 +115,7 @@ class MinimumPoisoner(Poisoner):
         self.margin_tol = margin_tol
         self.preprocessing = preprocessing
         self.target = target
+        self.rules = rules
 
     def fit(self, X, y=None, sample_weight=None):
         """Train the clean victim; rows in parts (:func:`mtpfast.in_parts`) are read by passes.

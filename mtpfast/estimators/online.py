@@ -77,6 +77,10 @@ class ModelTargetedPoisoner(Poisoner):
         ``attack`` then take, and the result gives, raw records.
     target : TargetModel or (coef, intercept), optional
         What :meth:`attack` aims at where it is given none, and :meth:`fit_resample` always.
+    rules : mapping, optional
+        With a preprocessing: what inserted records may hold in raw columns, besides what the table allows. A value, a
+        range ``(low, high)``, or a list of levels for a column; under ``"y"`` the label, or labels, of the records:
+        ``{"month": "may", "age": (18, 60), "y": "no"}``. See :class:`mtpfast.preprocessing.rules.Rules`.
 
     Attributes
     ----------
@@ -133,6 +137,7 @@ class ModelTargetedPoisoner(Poisoner):
         verbose=0,
         preprocessing=None,
         target=None,
+        rules=None,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -150,6 +155,7 @@ class ModelTargetedPoisoner(Poisoner):
         self.verbose = verbose
         self.preprocessing = preprocessing
         self.target = target
+        self.rules = rules
 
     def attack(
         self,

@@ -15,6 +15,10 @@ def as_raw(preprocessing, X, name: str = "X"):
     return as_texts(X, name) if is_vectorizer(preprocessing) else as_table(X, name)
 
 
-def codec_of(preprocessing, raw) -> TextCodec | RecordCodec:
-    """What translates the rows of a fitted preprocessing."""
-    return (TextCodec if is_vectorizer(preprocessing) else RecordCodec)(preprocessing, raw)
+def codec_of(preprocessing, raw, rules=None) -> TextCodec | RecordCodec:
+    """What translates the rows of a fitted preprocessing; ``rules`` on raw columns for tables."""
+    if not is_vectorizer(preprocessing):
+        return RecordCodec(preprocessing, raw, rules)
+    if rules is not None:
+        raise ValueError("rules speak of the columns of a table, the victim reads texts: use feasible_set")
+    return TextCodec(preprocessing, raw)

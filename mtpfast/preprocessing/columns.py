@@ -53,9 +53,9 @@ class NumberColumn:
         types = {type(value) for value in take(self.values, np.flatnonzero(~self.missing)).tolist()}
         return types.pop() if len(types) == 1 else float
 
-    def usual(self):
-        """One typical value, as a native column of length 1."""
-        present = np.flatnonzero(~self.missing)
+    def usual(self, rows=None):
+        """One typical value (of these rows), as a native column of length 1."""
+        present = np.flatnonzero(~self.missing) if rows is None else rows
         if not len(present):
             return take(self.native, np.zeros(1, dtype=np.intp))
         values = take(self.values, present)

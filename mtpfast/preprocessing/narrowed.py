@@ -15,7 +15,7 @@ class Narrowed:
     def __init__(self, codec, given):
         self.codec, self.own, self.given, self.d = codec, codec.space, given, codec.n_features
         self.features = Features(self.d, codec.names)
-        self.region = next(iter(self.own.regions(self.d).values()))
+        self.region = self.own.region_of(None, self.d)
         self.levels = np.zeros(self.d, dtype=bool)  # the columns of groups
         for group in self.region.groups:
             self.levels[group.columns] = True

@@ -34,6 +34,7 @@ from mtpfast.spaces.features import FeatureSpace
 
 from .columns import LevelsColumn, NumberColumn, NumbersColumn
 from .narrowed import Narrowed
+from .rules import Rules
 from .steps import Cell, Origin, is_fitted, names_out, to_matrix, trace
 
 __all__ = ["RecordCodec"]
@@ -61,6 +62,8 @@ class RecordCodec:
         StandardScaler, MaxAbsScaler and SimpleImputer; 'passthrough' and 'drop' where those stand.
     X : DataFrame or array-like of shape (n_samples, n_columns)
         The raw table; not kept.
+    rules : mapping, optional
+        What records may hold in raw columns besides: see :class:`mtpfast.preprocessing.rules.Rules`.
 
     Attributes
     ----------
@@ -108,13 +111,14 @@ class RecordCodec:
     array([[0.375, 0.   , 1.   ]])
     """
 
-    def __init__(self, transformer, X):
+    def __init__(self, transformer, X, rules=None):
         X = as_table(X)
         if not is_fitted(transformer):
             raise TypeError(f"transformer is a {type(transformer).__name__} that is not fitted")
         self._transformer = transformer
         self._frame = emptied(X) if is_frame(X) else np.empty((0, X.shape[1]), dtype=X.dtype)
         self.columns = column_names(X)
+        self.rules = Rules(rules, self.columns)
         parts = zip(self.columns, columns_of(X), native_columns(X), strict=True)
         raw = [NumberColumn(name, column, native) for name, column, native in parts]
         origins = [Origin() for _ in raw]
@@ -184,7 +188,7 @@ class RecordCodec:
 
     def probes(self):
         """Records that tell all models apart that records can tell apart: one, and one per other end or level."""
-        region = next(iter(self.space.regions(self.n_features).values()))
+        region = self.space.region_of(None, self.n_features)
         base = region.linear_argmax(np.zeros(self.n_features))
         points = [base]
         grouped = np.zeros(self.n_features, dtype=bool)
@@ -225,10 +229,19 @@ class RecordCodec:
             one_hot=rules.groups(True),
             at_most_one=rules.groups(False),
             fixed=rules.fixed(),
-            labels=given.labels,
+            labels=self._labels_within(given.labels),
             names=self.names,
         )
         return space._with_canonical(self.canonical, self.rounding)
+
+    def _labels_within(self, given):
+        own = self.rules.labels
+        if own is None or given is None:
+            return given if own is None else own
+        both = [label for label in own if label in given]
+        if not both:
+            raise ValueError(f"rules allow the labels {own}, feasible_set {list(given)}: none is left")
+        return both
 
     def round_floats(self, point):
         """A point with every continuous number moved to one that a record can have."""
@@ -253,14 +266,15 @@ class RecordCodec:
             features[cell.source].append(feature)
         for j, (column, origin) in enumerate(zip(raw, origins, strict=True)):
             if not features[j] and origin.categories is None:
-                self._constant[j] = column.usual()
+                self._constant[j] = column.usual(self._kept_rows(column))
             elif not features[j]:  # an encoder of one category that has no column
-                values, n_allowed, weights = column.categories(origin)
+                values, n_allowed, weights = self.rules.levels(column.name, *column.categories(origin))
                 self._constant[j] = take(values, [int(np.argmax(weights[:n_allowed]))])
             elif origin.categories is not None:
-                self._levels.append(LevelsColumn(j, features[j], *column.categories(origin)))
+                levels = self.rules.levels(column.name, *column.categories(origin))
+                self._levels.append(LevelsColumn(j, features[j], *levels))
             else:
-                numbers = column.numbers(origin)
+                numbers = self.rules.range(column.name, column.numbers(origin))
                 if numbers is None:  # no value at all: the record has none either
                     self._levels.append(LevelsColumn(j, features[j], column.values[:1], 1, np.ones(1)))
                     continue
@@ -270,6 +284,15 @@ class RecordCodec:
                 blocks.setdefault((signature, numbers.kind), []).append((j, feature, program, numbers))
         self._numbers = [NumbersColumn(kind, entries) for (_, kind), entries in blocks.items()]
         self._fill_tables()
+
+    def _kept_rows(self, column):
+        """The entries of a dropped column that keep its rule; None where it has none."""
+        if column.name not in self.rules.rules:
+            return None
+        rows = np.flatnonzero(self.rules.rows(column.name, column.values) & ~column.missing)
+        if not len(rows):
+            raise ValueError(f"rules: no value of column {column.name!r} in the table keeps the rule")
+        return rows
 
     def _fill_tables(self):
         """The rows of every category, as the transformer makes them: one call for all columns."""
@@ -323,7 +346,13 @@ class RecordCodec:
             elif len(varying) > 1:
                 (one_hot if levels.default is None else at_most_one).append(varying.tolist())
         space = FeatureSpace(
-            lower, upper, lattice=lattice or None, one_hot=one_hot, at_most_one=at_most_one, names=self.names
+            lower,
+            upper,
+            lattice=lattice or None,
+            one_hot=one_hot,
+            at_most_one=at_most_one,
+            labels=self.rules.labels,
+            names=self.names,
         )
         return space._with_canonical(self.canonical, self.rounding)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from mtpfast import DamagePoisoner, MinimumPoisoner
 
+from .checks import chosen, evaluate, tree_of
 from .measured import appended, flips_of, measured, refitted
 from .parts import OutOfTime, Parts, Progress
 from .question import METRICS, read_question
@@ -44,8 +45,8 @@ def audit(
     time_limit=None,
     random_state=0,
     verbose=1,
-    n_starts=2,
-    max_iter=150,
+    n_starts=3,
+    max_iter=200,
     callback=None,
 ) -> AuditReport:
     r"""What inserted records can do to a pipeline: found, measured in the pipeline itself, and guaranteed.
@@ -77,7 +78,8 @@ def audit(
     budgets : sequence of int or float
         Numbers of records, or below 1 shares of the rows.
     sanitizers : "default", "all", None, or sequence
-        Which checks are tried on the attack.
+        Which checks are tried on the attack: the quick ones, all of :func:`mtpfast.defences.default_defences`, none,
+        or whatever :func:`mtpfast.defences.as_defence` takes.
     metric : {"error", "false_negative_rate", "false_positive_rate"}
         False negatives are counted among the rows of the larger label.
     time_limit : float, optional
@@ -184,7 +186,7 @@ class _Audit:
                     f"goal is met already: {METRICS[q.metric]} {self.clean.measured.value:.4g} of the clean pipeline, "
                     f"goal {q.goal:g}"
                 )
-            self.attacker = DamagePoisoner.from_estimator(q.pipeline, metric=q.metric, **self.limits)
+            self.attacker = DamagePoisoner.from_estimator(q.pipeline, metric=q.metric, rules=q.rules, **self.limits)
             self.attacker.fit(q.X, q.train.y)
             return True
 
@@ -235,10 +237,10 @@ class _Audit:
         if best is not None:
             self.fewest = Found(None, best.result.n_points, best.result, best.after)
         resume = best.result if best else None
+        short, enough = None, None  # goals of the search with which the pipeline falls short, and does not
         for _ in range(AGAIN):
             try:
-                asked = {"goal": aim, "resume": resume}
-                result = self._search(part, self.attacker.cheapest, asked)
+                result = self._search(part, self.attacker.cheapest, {"goal": aim, "resume": resume})
             except ValueError as error:
                 part.message = one_line(error)
                 if self.parts.left() == 0.0:
@@ -246,13 +248,16 @@ class _Audit:
                 break
             after = self._measured(result)
             if after.measured.value >= q.goal:
+                enough = aim
                 if self.fewest is None or result.n_points < self.fewest.result.n_points:
                     self.fewest = Found(None, result.n_points, result, after)
+            else:
+                short, resume = aim, result
+            if part.status != "done" or short is None or (enough is not None and enough - short < 0.005):
                 break
-            if part.status != "done":
-                break
-            aim = min(1.0, aim + max(0.005, q.goal - after.measured.value))
-            resume = result
+            aim = (
+                min(1.0, short + max(0.005, q.goal - after.measured.value)) if enough is None else (short + enough) / 2
+            )
         if self.fewest is not None:  # at a budget that holds them, too, they are what was found
             for i, found in enumerate(self.found):
                 if self.fewest.result.n_points <= found.budget and found.after.measured.value < q.goal:
@@ -315,7 +320,7 @@ class _Audit:
             part.status = "not started"
             return None
         try:
-            attacker = MinimumPoisoner.from_estimator(self.q.pipeline).fit(self.q.X, self.q.train.y)
+            attacker = MinimumPoisoner.from_estimator(self.q.pipeline, rules=self.q.rules).fit(self.q.X, self.q.train.y)
             return attacker.attack((shown.result.coef_, shown.result.intercept_))
         except ValueError as error:
             self.told["no minimum"] = part.message = one_line(error)
@@ -323,8 +328,32 @@ class _Audit:
             return None
 
     def _defences(self, part):
-        part.status, part.message = "not started", "no sanitiser is there"
-        return None
+        """Every check on the records of the headline: fitted to the poisoned table, the pipeline to what it leaves."""
+        q, shown, parts, ended = self.q, self.headline, self.parts, {}
+        if shown is None:
+            part.status = "not started"
+            return None
+        tried = chosen(self.sanitizers, self.attacker)
+        n_all = 2 * (len(tried) + 3)
+
+        def watch(row):
+            ended.setdefault("seen", []).append(row["defence"])
+            try:
+                parts.check(row["defence"], min(1.0, len(ended["seen"]) / n_all))
+            except (OutOfTime, KeyboardInterrupt) as stop:
+                ended["by"] = stop
+                return True
+            return False
+
+        rows = q.measured
+        found = evaluate(
+            shown.result, q.X, q.y, rows.X, rows.y, estimator=q.pipeline, defences=tried, shares=["poison"],
+            metric=q.metric, aimed=rows.aimed, errors="note", callback=watch,
+        )  # fmt: skip
+        if not found.finished:
+            part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
+            part.message = f"{len(set(ended['seen']))} checks were tried"
+        return tree_of(found, shown.result.n_points)
 
     @property
     def headline(self):

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
-__all__ = ["VICTIMS", "read_table", "split_label", "usual_pipeline"]
+__all__ = ["VICTIMS", "missing_columns", "one_line", "read_table", "split_label", "usual_pipeline"]
 
 
 RARE = 0.01  # levels of less than this share of the rows go together
@@ -52,7 +52,9 @@ def read_table(path: str | os.PathLike):
             packed = "gzip" if name.lower().endswith(".gz") else None
             options = {"sep": separator, "compression": packed, "index_col": False}
             _refuse_equal_names(pd.read_csv(path, header=None, nrows=1, dtype=str, **options), name)
-            table = pd.read_csv(path, float_precision="round_trip", on_bad_lines="error", **options)
+            if int(pd.__version__.split(".")[0]) < 3:
+                options["float_precision"] = "round_trip"  # what later versions do by default
+            table = pd.read_csv(path, on_bad_lines="error", **options)
             _refuse_short_rows(path, separator, packed, name)
         else:
             raise ValueError(f"{name}: a name that ends in .csv, .tsv, .parquet, .csv.gz or .tsv.gz was expected")

@@ -5,31 +5,19 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from late_payers import table_of
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from mtpfast import audit
+from mtpfast.defences import RepeatedRows
 from mtpfast.reports.tables import usual_pipeline
 from mtpfast.reports.tree import fewer_than
 
 QUICK = {"n_starts": 1, "max_iter": 30, "verbose": 0, "sanitizers": None}
 WHERE = "age < 40 and work != 'state'"
-
-
-def table_of(n=240, seed=0):
-    """Ages, debts with gaps, three kinds of work, and who pays late."""
-    rng = np.random.default_rng(seed)
-    table = pd.DataFrame(
-        {
-            "age": rng.integers(18, 70, n),
-            "debt": np.where(rng.random(n) < 0.05, np.nan, rng.normal(size=n).round(2)),
-            "work": rng.choice(["private", "state", "none"], n),
-        }
-    )
-    score = table["debt"].fillna(0.0) - 0.04 * (table["age"] - 44) + 0.8 * (table["work"] == "none")
-    return table, pd.Series(np.where(score + rng.normal(size=n) > 0.0, "late", "paid"), name="state")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +30,8 @@ def data():
 def report(data):
     X, y, X_test, y_test = data
     pipeline = usual_pipeline(X, "linear_svc", C=0.01)
-    return audit(pipeline, X, y, X_test, y_test, where=WHERE, goal={"error": 0.5}, budgets=[4, 0.1], **QUICK)
+    seen = QUICK | {"sanitizers": [RepeatedRows()]}
+    return audit(pipeline, X, y, X_test, y_test, where=WHERE, goal={"error": 0.5}, budgets=[4, 0.1], **seen)
 
 
 def error_by_hand(pipeline, X, y, inserted, label, X_test, y_test, rows):
@@ -131,6 +120,20 @@ def test_no_bound_is_claimed_where_none_can_be_proved(data):
         part["name"]: part["status"] for part in report.tree["parts"]
     }.items()
     assert "training rows" in report.tree["question"]["measured_on"]
+
+
+def test_the_checks_are_those_of_scikit_learn_too(report, data):
+    """With exactly the inserted records removed it is the clean pipeline; with none removed, that of the attack."""
+    rows = {(row["defence"], row["rule"]): row for row in report.tree["defences"]["rows"]}
+    assert rows["Oracle", "own"]["metric_aimed"] == report.tree["clean"]["measured"]["value"]
+    assert rows["Oracle", "own"]["recall"] == 1.0
+    assert rows["Oracle", "own"]["clean_lost"] == 0.0
+    assert rows["none", "own"]["metric_aimed"] == report.tree["fewest"]["attack"]["measured"]["value"]
+    assert rows["none", "own"]["metric"] == report.tree["fewest"]["attack"]["everyone"]["value"]
+    counts = report.fewest.counts
+    assert rows["RepeatedRows", "own"]["recall"] == pytest.approx(np.sum(counts - 1) / np.sum(counts), rel=1e-12)
+    assert report.tree["defences"]["records"] == report.fewest.n_points
+    assert "RepeatedRows" in report.to_html()
 
 
 def test_json_is_plain_and_whole(report):

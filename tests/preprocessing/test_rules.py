@@ -1,0 +1,147 @@
+"""Rules on raw columns: every inserted record keeps them, whatever the preprocessing makes of the column."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+
+from mtpfast import DamagePoisoner, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner
+from mtpfast.preprocessing.tables import RecordCodec
+
+
+def table_of(n=120):
+    rng = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, n),
+            "debt": rng.normal(size=n),
+            "flag": rng.choice([0.0, 2.5], n),
+            "month": rng.choice(["may", "june", "july", "rare"], n, p=[0.4, 0.4, 0.19, 0.01]),
+            "grade": rng.choice(["a", "b", "c"], n),
+            "id": np.arange(n),
+        }
+    )
+
+
+FIRST = make_column_transformer(
+    (MinMaxScaler(), ["age", "flag"]),
+    (StandardScaler(), ["debt"]),
+    (OneHotEncoder(drop="first"), ["month"]),
+    (OrdinalEncoder(), ["grade"]),
+)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return table_of()
+
+
+@pytest.fixture(scope="module")
+def labels(table):
+    return np.where(table["debt"] - table["age"] / 40 > -1.2, "yes", "no")
+
+
+def corners(codec, n=200):
+    """Records of random points of the codec's space."""
+    rng = np.random.default_rng(0)
+    region = codec.space.region_of(None, codec.n_features)
+    points = [region.linear_argmax(rng.normal(size=codec.n_features)) for _ in range(n)]
+    return codec.decode(np.array(points))
+
+
+@pytest.mark.parametrize(
+    "rules, allowed",
+    [
+        ({"month": "may"}, {"month": {"may"}}),
+        ({"month": ["june", "july"]}, {"month": {"june", "july"}}),
+        ({"month": {"july"}, "grade": ["a", "b"]}, {"month": {"july"}, "grade": {"a", "b"}}),
+        ({"age": 30}, {"age": {30}}),
+        ({"age": [40, 42, 41]}, {"age": {40, 42}}),
+        ({"age": (29.5, 33)}, {"age": {30, 33}}),
+        ({"flag": 2.5}, {"flag": {2.5}}),
+        ({"flag": (1, None)}, {"flag": {2.5}}),
+        ({"id": 17}, {"id": {17}}),
+        ({"id": (5, 6)}, {"id": {5}}),
+    ],
+)
+def test_records_keep_the_rules(table, rules, allowed):
+    """The ends of every direction of the space are records that keep them, and reach all that they allow."""
+    codec = RecordCodec(FIRST.fit(table), table, rules)
+    records = corners(codec)
+    for name, values in allowed.items():
+        assert set(records[name].unique()) == values
+    free = next(name for name in ("debt", "age") if name not in rules)
+    assert records[free].nunique() == 2
+    assert codec.has(codec.encode(records)).all()
+
+
+def test_a_range_of_floats_is_kept_to_the_last_digit(table):
+    codec = RecordCodec(FIRST.fit(table), table, {"debt": (-0.1, 0.3)})
+    values = corners(codec)["debt"]
+    assert values.min() == pytest.approx(-0.1, rel=1e-12)  # the scaler's rounding, and inwards
+    assert values.max() == pytest.approx(0.3, rel=1e-12)
+    assert values.between(-0.1, 0.3).all()
+
+
+@pytest.mark.parametrize(
+    "rules, message",
+    [
+        ({"salary": 3}, "no column 'salary'"),
+        ({"month": "march"}, "'month' has no level that keeps the rule .'march'.; it has"),
+        ({"month": ["may", "march"], "grade": []}, "'grade': no level is allowed"),
+        ({"age": (90, 99)}, "'age': the rule 90 to 99 leaves nothing of the table's range"),
+        ({"age": 30.5}, "'age' holds whole numbers, got 30.5"),
+        ({"age": 7}, "7 is not within the table's range"),
+        ({"age": [20, 40]}, "a value or a range .low, high. was expected"),
+        ({"age": "thirty"}, "'age' is used as numbers, got 'thirty'"),
+        ({"age": (40, 20)}, "the range .40, 20. is empty"),
+        ({"age": ("a", "b")}, "a range is two numbers"),
+        ({"flag": 1.0}, "is 0 or 2.5, the rule has neither"),
+        ({"id": -1}, "no value of column 'id' in the table keeps the rule"),
+        ({"age": "unchanged"}, "'unchanged' is not known"),
+    ],
+)
+def test_a_rule_that_leaves_nothing_is_refused(table, rules, message):
+    with pytest.raises(ValueError, match=message):
+        RecordCodec(FIRST.fit(table), table, rules)
+
+
+@pytest.mark.parametrize("attacker", [DamagePoisoner, MinimumPoisoner, ModelTargetedPoisoner])
+def test_attacks_keep_the_rules(attacker, table, labels):
+    """Through a Pipeline: fixed month, a range of ages, one label, and with a feasible set on top of them."""
+    rules = {"month": "may", "age": (20, 60), "id": 3, "y": "no"}
+    pipeline = make_pipeline(FIRST, LinearSVC(loss="hinge", C=0.1))
+    options = {
+        DamagePoisoner: {"budget": 6, "n_starts": 1, "max_iter": 10},
+        MinimumPoisoner: {},
+        ModelTargetedPoisoner: {"max_points": 4},
+    }[attacker]
+    for space in (None, FeatureSpace(-9, 9)):
+        given = {"rules": rules, "feasible_set": space}
+        victim = attacker.from_estimator(pipeline, **given, **options).fit(table, labels)
+        if attacker is not DamagePoisoner:
+            searched = DamagePoisoner.from_estimator(pipeline, **given, budget=6, n_starts=1, max_iter=10)
+            target = searched.fit(table, labels).attack()
+        result = victim.attack() if attacker is DamagePoisoner else victim.attack((target.coef_, target.intercept_))
+        assert result.n_points > 0
+        records = result.X_poison
+        assert set(result.y_poison) == {"no"}
+        assert set(records["month"]) == {"may"}
+        assert set(records["id"]) == {3}
+        assert records["age"].between(20, 60).all()
+        assert result.verify(table, labels).ok
+
+
+def test_rules_need_raw_columns(table, labels):
+    with pytest.raises(ValueError, match="rules speak of raw columns"):
+        DamagePoisoner(rules={"age": 30}).fit(table[["age", "debt"]], labels)
+    other = FeatureSpace(-9, 9, labels=["yes"])
+    victim = DamagePoisoner(preprocessing=FIRST, rules={"y": "no"}, feasible_set=other).fit(table, labels)
+    with pytest.raises(ValueError, match=r"labels \['no'\], feasible_set"):
+        victim.attack()
+    victim = DamagePoisoner(preprocessing=FIRST, rules={"y": "maybe"}).fit(table, labels)
+    with pytest.raises(ValueError, match="'maybe', the labels are"):
+        victim.attack()
