@@ -124,7 +124,7 @@ def markdown(lines):
         value = {b: f"{100 * p['attack']['measured']['value']:.1f} %" for b, p in at.items()}
         flips = at[0.1]["flips"] if 0.1 in at else None
         proof = tree["proof"]
-        proved = f"fewer than {proof['fewer_than']}" if proof["proved"] else f"not proved: {proof['reason'][:24]}..."
+        proved = f"{proof['fewer_than']:,} at least" if proof["proved"] else f"not proved: {proof['reason'][:24]}..."
         equal = "all equal" if not line["different"] else f"{len(line['different'])} differ"
         clean = f"{100 * tree['clean']['measured']['value']:.1f} %"
         goal = f"{tree['fewest']['records']:,}" if tree["fewest"] else "not found"
