@@ -67,8 +67,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         objective = self._objective()
         codec = sample = preprocessing = frame = None
         if self.preprocessing is None:
-            if self.rules is not None:
-                raise ValueError("rules speak of raw columns and need a preprocessing: use feasible_set without one")
+            self._refuse_rules_without_records()
             frame = emptied(X) if is_frame(X) else None
             X, y = validate_data(self, X, y, **_ROWS)
         else:
@@ -109,6 +108,10 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         self._X, self._signs, self._sample_weight = X, signs, sample_weight
         self.preprocessing_, self._codec, self._sample, self._frame = preprocessing, codec, sample, frame
         return self
+
+    def _refuse_rules_without_records(self):
+        if self.rules is not None and self.preprocessing is None:
+            raise ValueError("rules speak of raw columns and need a preprocessing: use feasible_set without one")
 
     def _fitted_preprocessing(self, table, y):
         given = self.preprocessing

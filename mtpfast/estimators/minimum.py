@@ -138,6 +138,7 @@ class MinimumPoisoner(Poisoner):
         return super().fit(X, y, sample_weight) if parts is None else self._fit_parts(parts)
 
     def _fit_parts(self, parts: RowParts):
+        self._refuse_rules_without_records()
         classes = (parts if self.preprocessing is None else parts.records()).found_classes()
         if len(classes) != 2:
             raise ValueError(f"y must hold two classes, got {len(classes)}: {classes[:5].tolist()}")
@@ -168,7 +169,7 @@ class MinimumPoisoner(Poisoner):
         table = parts.records().map_reduce(digest, merge_digests)
         validate_data(self, table, skip_check_array=True)
         self.preprocessing_ = copy.deepcopy(self.preprocessing)
-        self._codec = codec_of(self.preprocessing_, table)
+        self._codec = codec_of(self.preprocessing_, table, self.rules)
         self._sample = take_records(table, np.arange(min(len(table), 1000)))
         self._X = self._X.transformed(Matrix(self.preprocessing_))
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
-from mtpfast import DamagePoisoner, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner
+from mtpfast import DamagePoisoner, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, in_parts
 from mtpfast.preprocessing.tables import RecordCodec
 
 
@@ -133,6 +134,21 @@ def test_attacks_keep_the_rules(attacker, table, labels):
         assert set(records["id"]) == {3}
         assert records["age"].between(20, 60).all()
         assert result.verify(table, labels).ok
+
+
+def test_rules_hold_for_records_in_parts(table, labels, tmp_path):
+    """Rows that come in parts, with a fitted preprocessing: the same space, or the same refusal."""
+    rules = {"month": "may", "age": (20, 60), "y": "no"}
+    first = clone(FIRST).fit(table)
+    for i, rows in enumerate((slice(0, 50), slice(50, None))):
+        table[rows].assign(state=labels[rows]).to_parquet(tmp_path / f"{i}.parquet")
+    given = [(in_parts(tmp_path / "*.parquet", "state"),), (table, labels)]
+    attackers = [MinimumPoisoner("log_loss", C=0.1, preprocessing=first, rules=rules).fit(*data) for data in given]
+    split, whole = (attacker._own_feasible_set() for attacker in attackers)
+    assert split == whole
+    assert split.labels == ("no",)
+    with pytest.raises(ValueError, match="rules speak of raw columns"):
+        MinimumPoisoner("log_loss", C=0.1, rules=rules).fit(in_parts(table[["age", "debt"]].to_numpy(), labels))
 
 
 def test_rules_need_raw_columns(table, labels):
