@@ -245,7 +245,7 @@ class _Run:
             raise ValueError(f"resume has feasible_set {earlier.feasible_set!r}, this attack has {self.feasible_set!r}")
         # The clean model tells other rows, labels or weights from these.
         off = float(np.linalg.norm(self.victim.theta - earlier.path[0]))
-        if off > 1e-5 * self.victim.size():
+        if off > 1e-5 * self.victim.size() + 1e-12 * self.victim.training.unit:
             raise ValueError(
                 f"resume must come from an attack on the same data: its clean model is {off:.2g} away from this one"
             )

@@ -37,12 +37,16 @@ class Solver:
     def size(self) -> float:
         """How large a change of the model counts as 1: by its own size, and by what moves a margin by 1.
 
-        ``max(1 / max |x|, |w|)`` for the weights and ``max(1, |b|)`` for the intercept, the smaller of both: in other
-        units of the features the weights are larger or smaller, and so is this.
+        With ``m = max(|w| max |x|, |b|)``, the size of its scores: ``max(min(1, m) / max |x|, |w|)`` for the weights
+        and ``max(min(1, m), |b|)`` for the intercept, the smaller of both. In other units of the features the weights
+        are larger or smaller, and so is this; beside a model of zero no change is small, and only what float64 can
+        tell ends its training.
         """
-        w, b = self.theta[:-1], float(self.theta[-1])
-        of_weights = max(self.training.unit, math.sqrt(w @ w))
-        return min(of_weights, max(1.0, abs(b))) if self.training.objective.fit_intercept else of_weights
+        w, b, unit = self.theta[:-1], abs(float(self.theta[-1])), self.training.unit
+        length = math.sqrt(w @ w)
+        scores = min(1.0, max(length / unit, b))
+        of_weights = max(unit * scores, length)
+        return min(of_weights, max(scores, b)) if self.training.objective.fit_intercept else of_weights
 
     def is_tight(self) -> bool:
         """Whether the gap is as small as ``tol`` asks, or as float64 can tell."""

@@ -186,3 +186,12 @@ def test_corners_of_both_ends_are_found(loss):
         groups = distinct.search(setting, [(r, low + high, 0)])
         assert groups is not None
         assert sum(count for *_, count in groups) == low + high
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_points_are_no_split(loss):
+    """A split of nothing has no equations; asked for it, the search finds nothing (it once divided by their number)."""
+    objective, theta = make_objective(loss, C=1.0), np.array([0.5, -0.5, 0.1])
+    clean = clean_gradient(np.eye(2), np.array([1.0, -1.0]), theta, objective)
+    setting = Setting(clean, theta, objective, FeatureSpace(np.zeros(2), np.ones(2)).regions(2))
+    assert distinct.search(setting, [(np.zeros(3), 0, 0)]) is None

@@ -866,3 +866,21 @@ def test_weights_changed_in_place_give_the_model_of_a_training_from_scratch(loss
         assert_allclose(victim.theta, fresh.theta, atol=3e-8 * max(1.0, np.abs(fresh.theta).max()))
         assert victim.is_tight()
         assert victim.k == 0.05 * amount
+
+
+@pytest.mark.parametrize("tol", [1e-6, 1e-8])
+@pytest.mark.parametrize("scale", [1e-5, 1e-8])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+def test_a_model_that_hardly_moves_a_margin_is_as_accurate_as_any(loss, scale, tol):
+    """With every margin 0 but for 1e-8, ``k w = -phi'(0) sum y x``: a refit stops by the model's own size.
+
+    (By what moves a margin by 1, the start at zero would be near enough.)
+    """
+    rng = np.random.default_rng(5)
+    X, y = scale * rng.random((30, 3)), np.where(rng.random(30) < 0.6, 1.0, -1.0)
+    objective = make_objective(loss, alpha=0.2, fit_intercept=False)
+    fit = refit(X, y, objective, tol=tol)
+    slope = -float(objective.loss.derivative(np.array(0.0 if loss != "hinge" else -1.0)))
+    expected = slope * (y @ X) / (0.2 * len(y))
+    # margins of at most |x| |w| change the slope by as much: below 1e-9 for the larger scale
+    assert np.linalg.norm(fit.theta[:-1] - expected) <= max(10 * tol, 1e-7) * np.linalg.norm(expected)

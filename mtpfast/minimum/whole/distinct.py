@@ -205,7 +205,7 @@ def close(setting: Setting, r, groups):
 def search(setting: Setting, splits):
     """Groups of points that supply r, for one of the splits (r, n+, n-); None where none were found."""
     rng = np.random.default_rng(0)
-    splits = [split for split in splits if _may_supply(setting, *split)][:SPLITS]
+    splits = [split for split in splits if sum(split[1:]) and _may_supply(setting, *split)][:SPLITS]
     if not splits:
         return None
     unknowns = len(setting.theta) * max(min(sum(split[1:]), ALONE) for split in splits)
