@@ -98,22 +98,24 @@ def _rounded(setting, program, fractional, total, integer):
     """
     slack = program.free
     held = len(setting.theta) - sum(record_sums.continuous(setting.both[0]) | record_sums.continuous(setting.both[1]))
-    whole = None
+    masks = [~record_sums.continuous(region) for region in setting.both]
+
+    def pinned(counts, sums):
+        return program.place(counts, pinned=list(zip(masks, sums, strict=True)), elastic=True)
+
     if integer and held - slack.shape[1] <= FEW_ROWS:  # few rows that rounding misses: perhaps it need not
         whole = program.whole_levels(total + 3)
-    if whole is not None:
-        counts, sums = whole
-        room = 0.0
-    else:
-        counts = round_counts(fractional, total)
-        place = program.place(counts, elastic=True)
-        if place is None:
-            return None
-        t, room = place.t, place.room
-        slack = slack[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
-        sums = record_sums.round_sums(setting, place.sums, counts[:2], slack, program.below)
-    masks = [~record_sums.continuous(region) for region in setting.both]
-    again = program.place(counts, pinned=list(zip(masks, sums, strict=True)), elastic=True)
+        place = None if whole is None else pinned(*whole)
+        if place is not None:
+            return whole[0], place.sums, place.t, max(0.0, place.room)
+    counts = round_counts(fractional, total)
+    place = program.place(counts, elastic=True)
+    if place is None:
+        return None
+    t, room = place.t, place.room
+    slack = slack[:, np.flatnonzero((t > 0.02) & (t < 0.98))].toarray()
+    sums = record_sums.round_sums(setting, place.sums, counts[:2], slack, program.below)
+    again = pinned(counts, sums)
     if again is not None:
         sums, t, room = again.sums, again.t, max(room, again.room)
     return counts, sums, t, room
