@@ -189,8 +189,20 @@ class _Slow:
         return self.asked(X, y, weight)
 
 
+class _Deadly:
+    """A pass that kills the process that it runs in where it meets a certain row."""
+
+    def __init__(self, asked, mark):
+        self.asked, self.mark = asked, mark
+
+    def __call__(self, X, y, weight):
+        if np.any(X[:, 0] == self.mark):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.asked(X, y, weight)
+
+
 def kill(tables):
-    """A worker is killed, by its process id, while a pass runs: once, and as often as Dask allows and once more."""
+    """A worker is killed, by its process id, while a pass runs: once, every second, and by one part again and again."""
     import dask.array as da
     from distributed import Client, LocalCluster
 
@@ -222,6 +234,13 @@ def kill(tables):
             stop.set()
             thread.join()
         tables.append({"worker killed": "once" if times == 1 else "every second", "the pass": outcome})
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        try:
+            rows.map_reduce(_Deadly(asked, X[500, 0]), asked.merge)
+            outcome = "NO ERROR"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+    tables.append({"worker killed": "by one part, each time that it is read", "the pass": outcome})
     print(report.markdown(tables))
 
 

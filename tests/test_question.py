@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from numpy.testing import assert_array_equal
 
 from mtpfast import FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, minimum_poisoning, poison, question
@@ -76,6 +77,19 @@ def test_a_tradeoff_solves_the_exact_minimum_once(data, monkeypatch, loss):
     for one, other in zip(alone, together, strict=True):
         assert (one.status, one.n_points, one.lower_bound) == (other.status, other.n_points, other.lower_bound)
         assert_array_equal(one.theta, other.theta)
+
+
+def test_a_tradeoff_is_the_same_for_any_number_of_workers(data):
+    """Two processes, told by joblib's own context, say bit for bit what one does."""
+    X, y, target = data
+    attacker = MinimumPoisoner("log_loss", C=1.0, feasible_set=FeatureSpace(0.0, 1.0), max_points=4).fit(X, y)
+    pair, tols = (target[:-1], target[-1]), [0.0, 0.8]
+    with parallel_config(backend="loky", n_jobs=2):
+        together = attacker.tradeoff(pair, tols)
+    for one, other in zip(attacker.tradeoff(pair, tols, n_jobs=1), together, strict=True):
+        assert (one.status, one.n_points, one.lower_bound) == (other.status, other.n_points, other.lower_bound)
+        assert_array_equal(one.theta, other.theta)
+        assert_array_equal(one.points, other.points)
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])

@@ -198,7 +198,7 @@ class MinimumPoisoner(Poisoner):
         """
         return self._minima(target_of(self, target), [self.tol])[0]
 
-    def tradeoff(self, target, tols) -> list[PoisoningResult]:
+    def tradeoff(self, target, tols, *, n_jobs=None) -> list[PoisoningResult]:
         """How the number of points, and what is proved of it, fall with the tolerance.
 
         Parameters
@@ -206,15 +206,18 @@ class MinimumPoisoner(Poisoner):
         target : TargetModel, fitted linear classifier, or (coef, intercept)
         tols : sequence of float
             l2 distances within which the model must come, in place of the parameter ``tol``.
+        n_jobs : int, optional
+            Workers, one task a tolerance; the results are the same for any number of them. The backend is that of
+            ``joblib.parallel_config`` (loky, dask, ray).
 
         Returns
         -------
         list of PoisoningResult
             One per tolerance, in the order given.
         """
-        return self._minima(target, np.atleast_1d(tols).tolist())
+        return self._minima(target, np.atleast_1d(tols).tolist(), n_jobs)
 
-    def _minima(self, target, tols):
+    def _minima(self, target, tols, n_jobs=None):
         results = tradeoff(
             self._question(target),
             tols,
@@ -222,5 +225,6 @@ class MinimumPoisoner(Poisoner):
             max_points=self.max_points,
             rescale=self.rescale,
             sharper=self._kink_width(target) is None,
+            n_jobs=n_jobs,
         )
         return [self._in_user_terms(result) for result in results]

@@ -21,6 +21,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from mtpfast.arrays.checks import check_count, check_flag, check_number
 from mtpfast.losses.objective import make_objective
@@ -163,10 +164,11 @@ def minimum_poisoning(
     return tradeoff(question, [tol], sharper=margin_tol is None, **options)[0]
 
 
-def tradeoff(question: Question, tols, *, integer, max_points, rescale, retrain=None, sharper) -> list:
+def tradeoff(question: Question, tols, *, integer, max_points, rescale, retrain=None, sharper, n_jobs=None) -> list:
     """:func:`minimum_poisoning` for a checked question and several ``tol``; what they share is solved once.
 
-    ``sharper``: whether points may be looked for once more with a ``margin_tol`` of 1e-9.
+    ``sharper``: whether points may be looked for once more with a ``margin_tol`` of 1e-9. ``n_jobs``: joblib's,
+    a task for each ``tol``.
     """
     tols = [check_number(tol, "tol") for tol in tols]
     max_points = None if max_points is None else check_count(max_points, "max_points")
@@ -175,7 +177,10 @@ def tradeoff(question: Question, tols, *, integer, max_points, rescale, retrain=
     if rescale:
         problem, curve = cheapest_scale(problem)
     found = exact_minimum(problem, integer)
-    return [_near(problem, found, tol, max_points, curve, integer, sharper) for tol in tols]
+    if len(tols) == 1:
+        return [_near(problem, found, tols[0], max_points, curve, integer, sharper)]
+    tasks = (delayed(_near)(problem, found, tol, max_points, curve, integer, sharper) for tol in tols)
+    return list(Parallel(n_jobs=n_jobs)(tasks))
 
 
 def _near(problem: Problem, exact: Found, tol, max_points, curve, integer, sharper) -> PoisoningResult:
