@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import uuid
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,7 +67,8 @@ class DaskParts(RowParts):
 
         one = dask.delayed(_One(task), pure=False, traverse=False)
         merge = dask.delayed(_All(join), pure=False, traverse=False)
-        level = [one(*block) for block in self._named()]
+        own = uuid.uuid4().hex  # what a worker died of is named by its part
+        level = [one(name, *block, dask_key_name=f"{name} of pass-{own}") for name, *block in self._named()]
         while len(level) > 1:
             level = [merge(level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
         return level[0].compute()
