@@ -29,7 +29,7 @@ TASKS = 128  # at most so many tasks are made of arrays and files: their number 
 
 
 class RowParts:
-    """Rows in parts: ``n_rows``, ``n_features``, :meth:`parts` and :meth:`map_reduce`.
+    """Rows in parts: ``n_rows``, ``n_features``, ``parts()`` and ``map_reduce(function, merge)``.
 
     What an engine adds is ``pieces()``, which yields the parts as they come, and ``_reduced(task, join)``: the join, in
     the order of the parts, of what the task makes of each.
