@@ -120,9 +120,9 @@ def compare(
     >>> import numpy as np
     >>> from mtpfast import compare
     >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
-    >>> runs = compare(["label_flip", ("label_flip", {"rule": "loss"}), "min_max"], X, y, budgets=[1, 2], C=1.0)
-    >>> [row["method"] for row in runs.rows][::2]
-    ['clean', "label_flip(rule='loss')", 'label_flip', "label_flip(rule='loss')", 'min_max']
+    >>> runs = compare(["label_flip", "min_max"], X, y, budgets=[1, 2], C=1.0)
+    >>> [(row["method"], row["n_points"]) for row in runs.rows]
+    [('clean', 0), ('label_flip', 1), ('label_flip', 2), ('min_max', 1), ('min_max', 2)]
     """
     rows, d = check_X(X), np.shape(X)[1]
     classes = Classes.of(y, rows.shape[0])
