@@ -43,7 +43,7 @@ def test_what_has_no_such_objective_is_refused_by_its_name(case, what):
 
 @pytest.mark.parametrize("case", THERE, ids=by_name)
 def test_its_fitted_model_is_a_target(case):
-    """The sign is the victim's: the model agrees with most labels (without a constant with 0.89; the other sign: 0.11)."""
+    """The sign is the victim's: the model agrees with most labels (0.89 without a constant; the other sign: 0.11)."""
     X, y = table()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
