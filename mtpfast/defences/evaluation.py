@@ -207,7 +207,7 @@ def evaluate(
     clean : bool, default=True
         Whether to measure the cost without poison, too.
     errors : "raise" or "note"
-        What to do where a defence cannot be used: "note" goes on with the next one, see ``failures`` of what is returned.
+        What to do where a defence cannot be used: "note" goes on with the next one; what is returned has ``failures``.
     callback : callable, optional
         Called with every row of the table; returning True ends the evaluation. So does Ctrl-C: what is done is kept.
 
