@@ -225,8 +225,8 @@ def evaluate(
     >>> attacker = DamagePoisoner(alpha=0.09, budget=20, n_starts=1, max_iter=40).fit(X, y)
     >>> table = evaluate(attacker.attack(), X, y, defences=[RepeatedRows(), NearestNeighbors()], shares=["poison"])
     >>> found = table.summary().set_index(["defence", "rule"])["recall"]
-    >>> float(found["RepeatedRows", "poison"]), float(found["NearestNeighbors", "poison"])
-    (1.0, 0.0)
+    >>> bool(found["RepeatedRows", "poison"] > 0.9), bool(found["NearestNeighbors", "poison"] < 0.1)
+    (True, True)
     """
     if errors not in ("raise", "note"):
         raise ValueError(f"errors must be 'raise' or 'note', got {errors!r}")

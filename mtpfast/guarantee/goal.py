@@ -84,7 +84,16 @@ def bound_of_goal(X, y, theta, objective, feasible_set, rows, signs, weight, sha
     chosen = order[:most]
     try:
         guarantee = certify(
-            X, y, theta, objective, feasible_set, rows[chosen], signs[chosen], sample_weight=sample_weight, attack=False
+            X,
+            y,
+            theta,
+            objective,
+            feasible_set,
+            rows[chosen],
+            signs[chosen],
+            sample_weight=sample_weight,
+            attack=False,
+            joint=False,
         )
     except ValueError as error:  # a loss, weights or a space that no bound is known for
         return GoalBound(0, f"nothing proved: {error}")

@@ -240,7 +240,8 @@ class _Audit:
         short, enough = None, None  # goals of the search with which the pipeline falls short, and does not
         for _ in range(AGAIN):
             try:
-                result = self._search(part, self.attacker.cheapest, {"goal": aim, "resume": resume})
+                asked = {"goal": aim, "resume": resume, "prove": False}  # what is proved is a part of its own
+                result = self._search(part, self.attacker.cheapest, asked)
             except ValueError as error:
                 part.message = one_line(error)
                 if self.parts.left() == 0.0:

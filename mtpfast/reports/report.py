@@ -34,7 +34,16 @@ class AuditReport:
 
     Examples
     --------
-    See :func:`mtpfast.audit`.
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from mtpfast import audit
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 2))
+    >>> y = (X[:, 0] + rng.normal(size=100) > 0).astype(int)
+    >>> quick = {"n_starts": 1, "max_iter": 20, "sanitizers": None, "verbose": 0}
+    >>> report = audit(LogisticRegression(C=0.01), X, y, budgets=[10], **quick)
+    >>> report.goal_met is None, len(report.to_frame())
+    (True, 1)
     """
 
     tree: dict

@@ -50,6 +50,15 @@ class Comparison:
         the judge's model.
     about : dict
         Shape of the data, victim, seeds, versions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtpfast import compare
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+    >>> runs = compare(["label_flip"], X, y, budgets=[1], C=1.0)
+    >>> sorted({row["method"] for row in runs.rows})
+    ['clean', 'label_flip']
     """
 
     rows: tuple

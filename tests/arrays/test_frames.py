@@ -600,7 +600,7 @@ def test_pipelines_of_imbalanced_learn_without_a_sampler_are_pipelines(fitted):
         (RandomizedSearchCV(LinearSVC(), {"C": [1]}), "RandomizedSearchCV, .* Pass best_estimator_ once"),
         (CalibratedClassifierCV(LinearSVC()), "CalibratedClassifierCV, .* Pass its parameter estimator: calibration"),
         (OneVsRestClassifier(LinearSVC()), "OneVsRestClassifier, .* Pass its parameter estimator"),
-        (LogisticRegressionCV(), "LogisticRegressionCV, .* Pass LogisticRegression with the C that it chose"),
+        (LogisticRegressionCV(), "LogisticRegressionCV .* Pass LogisticRegression with the C that it chose"),
         (make_pipeline(MinMaxScaler(), GridSearchCV(LinearSVC(), {"C": [1]})), "GridSearchCV, .* Pass best_estimator_"),
     ],
     ids=lambda value: type(value).__name__,
