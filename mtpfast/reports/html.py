@@ -126,8 +126,9 @@ def _curve(tree):
     note = (
         f"Rows aimed at: {where}. Every {metric} is measured {on}, in a clone of your pipeline fitted to the table "
         "with the records in it; ± is its standard error. The search aims at the training rows and does not see the "
-        "holdout. Label flips: as many copies of clean records with the other label, the best of three choices. What "
-        "is found is found, not proved to be the most."
+        "holdout; only the number of records for a goal goes up until these rows meet it. Label flips: as "
+        "many copies of clean records with the other label, the best of three choices. What is found is "
+        "found, not proved to be the most."
     )
     head = (
         "budget",
