@@ -17,8 +17,9 @@ THERE = [case for case in CASES if case.is_there()]
 pytestmark = [pytest.mark.trainers, pytest.mark.filterwarnings("ignore")]  # what a package warns of is its own affair
 
 
-def by_name(case):
-    return case.name.replace(" ", "_")
+def by_name(value):
+    """The same in every process of tests: no place in memory."""
+    return getattr(value, "name", str(value)).replace(" ", "_")
 
 
 @pytest.mark.parametrize("case", THERE, ids=by_name)
@@ -32,7 +33,7 @@ def test_the_victim_is_the_tight_solution(case):
     assert apart <= case.near
 
 
-@pytest.mark.parametrize("case, what", [(case, what) for case in THERE for what in case.refused], ids=str)
+@pytest.mark.parametrize("case, what", [(case, what) for case in THERE for what in case.refused], ids=by_name)
 def test_what_has_no_such_objective_is_refused_by_its_name(case, what):
     build, message = case.refused[what]
     estimator, options = build()
