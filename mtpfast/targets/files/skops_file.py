@@ -8,6 +8,8 @@ import zipfile
 
 import numpy as np
 
+from mtpfast.arrays.rounding import gamma
+
 from .model import model_of
 
 __all__ = ["read_skops"]
@@ -31,8 +33,12 @@ def read_skops(path):
     plain = {name: json.loads(node["content"]) for name, node in state.items() if node["__loader__"] == "JsonNode"}
     if plain.get("kernel", "linear") != "linear":
         raise ValueError(f"holds a {kind} with kernel {plain['kernel']!r}, expected 'linear'")
+    rounding = None
     if "coef_" not in arrays and {"dual_coef_", "support_vectors_"} <= arrays.keys():
-        arrays["coef_"] = arrays["dual_coef_"] @ arrays["support_vectors_"]  # as the estimator's own coef_
+        pulls, vectors = arrays["dual_coef_"], arrays["support_vectors_"]
+        arrays["coef_"] = pulls @ vectors  # as the estimator's own coef_, which another kernel sums in another order
+        sums = np.abs(pulls) @ np.abs(vectors)
+        rounding = np.append(2.0 * gamma(len(vectors) + 2) * sums[0], 0.0) if sums.shape[0] == 1 else None
     missing = [name for name in ("coef_", "intercept_", "classes_") if name not in arrays]
     if missing:
         raise ValueError(f"holds a {kind} without {missing[0]}, expected a fitted linear classifier")
@@ -42,7 +48,7 @@ def read_skops(path):
     tol = plain.get("tol")
     if isinstance(tol, bool) or not isinstance(tol, (int, float)):
         tol = None
-    return model_of(coef, intercept[0] if intercept.size else 0.0, classes, f"skops {kind}", tol=tol)
+    return model_of(coef, intercept[0] if intercept.size else 0.0, classes, f"skops {kind}", rounding, tol=tol)
 
 
 def _fields(tree):
