@@ -47,10 +47,10 @@ class RowParts:
         self.layout, self.memory_limit = layout, memory_limit
 
     def pieces(self) -> Iterator[Piece]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define pieces()")
 
     def _reduced(self, task: Task, join: Join) -> Reduced:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _reduced(task, join)")
 
     def parts(self) -> Iterator[Part]:
         """(X, y, weight) of every part, here, one at a time."""
@@ -157,7 +157,7 @@ class LocalParts(RowParts):
         self.n_jobs = n_jobs
 
     def sources(self) -> list:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define sources()")
 
     def pieces(self):
         for source in self.sources():

@@ -65,7 +65,7 @@ class Defence(BaseEstimator):
 
     def scores(self, X, y) -> np.ndarray:
         """How suspicious every row is, the larger the more: ndarray of shape (n_samples,)."""
-        raise NotImplementedError(f"{type(self).__name__} has no scores")
+        raise NotImplementedError(f"{type(self).__name__} must define scores(X, y), or set ranks to False")
 
     def verdict(self, X, y) -> np.ndarray:
         """Which rows of the table that it was fitted to it keeps, by a rule of its own: booleans."""

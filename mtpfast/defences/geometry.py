@@ -120,6 +120,14 @@ class SlabDefence(_Centered):
         return Slab(fitted.normal_, low, high, names=read_rows(X, y)[2])
 
 
+def _neighbors_of(n_neighbors, X) -> int:
+    """So many, or all other rows of a smaller table."""
+    k = min(check_count(n_neighbors, "n_neighbors"), X.shape[0] - 1)
+    if k < 1:
+        raise ValueError("X must hold two rows at least, got one")
+    return k
+
+
 class NearestNeighbors(Defence):
     r"""Far from its k-th nearest neighbour, whatever their labels.
 
@@ -152,9 +160,7 @@ class NearestNeighbors(Defence):
     def fit(self, X, y):
         """See :meth:`Defence.fit`."""
         X, _, _ = read_rows(X, y)
-        k = min(check_count(self.n_neighbors, "n_neighbors"), X.shape[0] - 1)
-        if k < 1:
-            raise ValueError("X must hold two rows at least, got one")
+        k = _neighbors_of(self.n_neighbors, X)
         self._rows, self._search = X, neighbors.NearestNeighbors(n_neighbors=k).fit(X)
         return self
 
@@ -196,9 +202,7 @@ class LocalOutlierFactor(Defence):
     def fit(self, X, y):
         """See :meth:`Defence.fit`."""
         X, _, _ = read_rows(X, y)
-        k = min(check_count(self.n_neighbors, "n_neighbors"), X.shape[0] - 1)
-        if k < 1:
-            raise ValueError("X must hold two rows at least, got one")
+        k = _neighbors_of(self.n_neighbors, X)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Duplicate values are leading", category=UserWarning)
             self._model = neighbors.LocalOutlierFactor(n_neighbors=k).fit(X)
