@@ -77,6 +77,23 @@ def test_a_support_vector_in_a_corner_lies_on_the_margin():
 
 
 @loose_refits
+@pytest.mark.parametrize("seed", range(8))
+def test_rounding_in_a_constant_target_decides_nothing(seed):
+    """Hinge: a trained target that is constant has weights and margins with rounding, whose signs are noise.
+
+    X and the plant are those of a case in which the program of the minimum was found infeasible.
+    """
+    rng = np.random.default_rng(1363)
+    X, y = rng.random((12, 2)), np.where(rng.random(12) < 0.5, 1.0, -1.0)
+    y[:2] = 1.0, -1.0
+    noise = np.random.default_rng(seed).normal(size=3) * [2e-16, 2e-16, 3e-16]
+    target = np.array([0.0, 0.0, -1.0]) + noise
+    result = minimum_poisoning(X, y, target, loss="hinge", alpha=0.1, feasible_set=FeatureSpace(0, 1))
+    assert result.status == "reached"
+    assert result.n_points == 2  # as for the target without noise
+
+
+@loose_refits
 def test_a_free_intercept_is_pinned():
     """Hinge: where fewer points make the target a minimiser among others, those are given that make it the only one."""
     X, y = np.array([[0.0], [0.2], [0.8], [1.0]]), np.array([-1.0, -1.0, 1.0, 1.0])

@@ -42,9 +42,8 @@ class HingeProgram:
         stationarity = widen(stationarity_rows(setting) @ heavy, 2 * d + 3)
         self.n_stationarity = rows = stationarity.shape[0]
         weights = count_columns(setting.pulls[:rows], 2 * d, 2 * d + 3)
-        margins = margin_rows(setting)
-        for y, sign in enumerate((1.0, -1.0)):
-            margins[y, 2 * d + y] -= max(1.0, setting.on_margin(sign) or 1.0) - below[y]
+        kinks = np.array([setting.on_margin(sign) or 1.0 for sign in (1.0, -1.0)])
+        margins = margin_rows(setting, np.maximum(kinks, 1.0) - below)
         n = 2 * d + 3 + m
         top_rows = sp.hstack([stationarity + weights, self.free[:rows]])
         self.A_eq = sp.vstack([top_rows, widen(A_eq, n)]).tocsr()
@@ -235,7 +234,6 @@ class PartialHingeProgram:
     def __init__(self, program: HingeProgram):
         self.program = program
         setting, d = program.setting, program.d
-        theta = setting.theta
         m = program.free.shape[1]
         # Columns: z of n+, n-, e+, e- (d each), then n+, n-, e+, e-, M+, M-, N0, then t.
         signs, regions = (1.0, -1.0, 1.0, -1.0), setting.both * 2
@@ -264,10 +262,11 @@ class PartialHingeProgram:
             self.balls += [BallCone(columns, weight, region.lower - center, r) for center, r in region.balls]
         rest = np.zeros((6, 4 * d + 7 + m))
         self.kinks = [setting.on_margin(sign) if sign in setting.regions else None for sign in signs[:2]]
-        for g, (sign, region) in enumerate(zip(signs, regions, strict=True)):
-            rest[g, g * d : (g + 1) * d] = sign * theta[:-1]
-            kink = self.kinks[g % 2] or 1.0
-            rest[g, 4 * d + g] = sign * (theta[:-1] @ region.lower + theta[-1]) - (kink if g > 1 else max(1.0, kink))
+        kinks = np.array([kink or 1.0 for kink in self.kinks])
+        below, on = margin_rows(setting, np.maximum(kinks, 1.0)), margin_rows(setting, kinks)
+        for first, margins in ((0, below), (2, on)):
+            rest[first : first + 2, first * d : (first + 2) * d] = margins[:, : 2 * d]
+            rest[first : first + 2, 4 * d + first : 4 * d + first + 2] = margins[:, 2 * d :]
         for g in (2, 3):
             rest[2 + g, 4 * d + g], rest[2 + g, 4 * d + 2 + g] = 1.0, -1.0
         self.A_ub = sp.vstack([*inside, sp.csr_matrix(rest)]).tocsr()

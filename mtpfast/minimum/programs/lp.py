@@ -30,6 +30,9 @@ from mtpfast.question import Setting
 __all__ = ["count_columns", "hull_rows", "margin_rows", "mean_points", "stationarity_rows", "widen"]
 
 
+ROUNDING = 4.0 * np.finfo(float).eps  # of a margin, in units of its largest terms
+
+
 def hull_rows(setting: Setting):
     """``(A_ub, A_eq)`` over ``(zeta+, zeta-, E+, E-)``: with ``A_ub . <= 0`` and ``A_eq . = 0`` the points lie in
     their hulls."""
@@ -77,14 +80,21 @@ def stationarity_rows(setting: Setting):
     return sp.hstack([coordinates, sp.csr_matrix(head)]).tocsr()[: d + int(setting.objective.fit_intercept)]
 
 
-def margin_rows(setting: Setting):
-    """``E_y m_y`` over ``(zeta+, zeta-, E+, E-)``: (2, 2 d + 2)."""
+def margin_rows(setting: Setting, limits=(0.0, 0.0)):
+    """``E_y (m_y - limit_y)`` over ``(zeta+, zeta-, E+, E-)``: (2, 2 d + 2).
+
+    What moves no margin by more than its own rounding is 0: a program whose row holds nothing but the rounding of a
+    target that is constant would ask for the sign of that rounding.
+    """
     w, b = setting.theta[:-1], setting.theta[-1]
     d = len(w)
     rows = np.zeros((2, 2 * d + 2))
-    for y, (sign, region) in enumerate(zip((1.0, -1.0), setting.both, strict=True)):
-        rows[y, y * d : (y + 1) * d] = sign * w
-        rows[y, 2 * d + y] = sign * (w @ region.lower + b)
+    for y, (sign, region, limit) in enumerate(zip((1.0, -1.0), setting.both, limits, strict=True)):
+        width = np.where(w == 0.0, 0.0, region.upper - region.lower)
+        rounding = ROUNDING * (float(np.abs(w) @ np.abs(region.lower)) + abs(b))
+        at_lower = sign * (w @ region.lower + b) - limit
+        rows[y, y * d : (y + 1) * d] = np.where(np.abs(w) * width > rounding, sign * w, 0.0)
+        rows[y, 2 * d + y] = at_lower if abs(at_lower) > rounding else 0.0
     return rows
 
 
