@@ -53,7 +53,7 @@ _HOME = {
     "VerificationError": "verification.report",
     "audit": "reports.audit",
     "compare": "comparison",
-    "in_parts": "arrays.parts",
+    "in_parts": "arrays.in_parts",
     "make_target": "targets.flips",
     "max_loss_difference": "oracle.search",
     "minimum_poisoning": "minimum.minimum",

@@ -10,8 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from .arrays.checks import as_theta, check_labels, check_number, check_sample_weight, check_X
+from .arrays.in_parts import as_parts
 from .arrays.magnitude import check_magnitude
-from .arrays.parts import RowParts, as_parts, width
+from .arrays.parts import RowParts, width
 from .losses.objective import Objective
 from .proofs.certificate import Certificate, certificate_for, prove
 from .proofs.clean_pass import CleanGradient, clean_gradient, extent

@@ -186,8 +186,12 @@ def test_the_rooms_stand_one_above_the_other():
 
 
 def test_no_module_imports_itself_in_a_circle():
-    """Inside a room, too: the modules of the package have an order in which each imports only earlier ones."""
-    left = {module: {m for m in imports_of(module, when_called=False) if m in MODULES} for module in MODULES}
+    """The modules of the package have an order in which each imports only earlier ones, inside functions too: what
+    imports when called hides no circle, but for the doors, which close some when the package is loaded no longer."""
+    left = {}
+    for module in MODULES:
+        loaded, needs = imports_of(module, when_called=False), imports_of(module)
+        left[module] = {m for m in needs if m in loaded or (room(module), room(m)) not in DOORS} & set(MODULES)
     while left:
         free = [module for module, needs in left.items() if not (needs - {module}) & set(left)]
         assert free, f"a circle among {sorted(left)}"

@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from mtpfast.arrays.frames import take_records
-from mtpfast.arrays.parts import RowParts, as_parts
+from mtpfast.arrays.in_parts import as_parts
+from mtpfast.arrays.parts import RowParts
 from mtpfast.losses.margin import class_weights
 from mtpfast.minimum.blockwise import train
 from mtpfast.minimum.minimum import tradeoff

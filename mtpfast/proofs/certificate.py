@@ -51,7 +51,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.frozen import freeze
-from mtpfast.arrays.parts import as_parts
+from mtpfast.arrays.in_parts import as_parts
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.objective import Objective
 

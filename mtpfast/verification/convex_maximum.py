@@ -128,7 +128,8 @@ def _by_program(region, q):
     A, b = (np.array(part) for part in zip(*region.planes, strict=True))
     size = np.maximum(np.max(np.abs(A * width), axis=1), 1e-300)[:, None]
     unit = max(float(np.max(np.abs(q * width))), 1e-300)
-    result = linprog(-q * width / unit, A * width / size, (b - A @ lower) / size[:, 0], bounds=(0.0, 1.0))
+    heights, most = (b - A @ lower) / size[:, 0], {"maxiter": 1000 + 100 * A.size}
+    result = linprog(-q * width / unit, A * width / size, heights, bounds=(0.0, 1.0), options=most)
     if result.status != 0:
         return math.inf, None
     multipliers = np.maximum(0.0, -result.ineqlin.marginals) * unit / size[:, 0]

@@ -83,9 +83,11 @@ def test_no_row_is_overdue(seed, log_width):
     waiting = {}
 
     def place(i):
-        waiting[i] = rng.choice([np.nan, due.travelled - width, due.travelled, np.inf, due.horizon]) if (
-            rng.random() < 0.2
-        ) else due.travelled + width * 10.0 ** rng.uniform(-3, 4)
+        waiting[i] = (
+            rng.choice([np.nan, due.travelled - width, due.travelled, np.inf, due.horizon])
+            if (rng.random() < 0.2)
+            else due.travelled + width * 10.0 ** rng.uniform(-3, 4)
+        )
         due.place(i, waiting[i])
 
     width = 10.0**log_width

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.optimize import linprog
 
-from .highs import equilibrium, in_units
+from .highs import equilibrium, in_units, most_iterations
 
 __all__ = ["whole_numbers"]
 
@@ -32,7 +32,7 @@ def whole_numbers(cost, A_ub, b_ub, A_eq, b_eq, top, whole, at_most):
         top = top / unit
     best, least = None, at_most + 1
     stack = [(0.0, np.zeros_like(top), np.where(cost > 0.0, np.minimum(top, at_most), top))]
-    dive = True
+    dive, limit = True, most_iterations(A_ub, A_eq)
     for _ in range(min(MOST_SOLVED, MOST_READ // entries)):
         if not stack:
             break
@@ -40,7 +40,8 @@ def whole_numbers(cost, A_ub, b_ub, A_eq, b_eq, top, whole, at_most):
         at = -1 if dive else min(range(len(stack)), key=lambda i: stack[i][0])
         _, low, high = stack.pop(at)
         dive = False
-        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=np.column_stack([low, high]), method="highs-ds")
+        bounds = np.column_stack([low, high])
+        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method="highs-ds", options=limit)
         if res.status != 0 or math.ceil(res.fun - 1e-6) >= least:
             continue
         off = np.where(whole, np.abs(res.x - np.round(res.x)), 0.0)

@@ -14,19 +14,21 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, mi
 
 from mtpfast.arrays.streams import stdout_to_stderr
 
-__all__ = ["equilibrium", "in_units", "solve_lp", "solve_milp"]
+__all__ = ["equilibrium", "in_units", "most_iterations", "solve_lp", "solve_milp"]
 
 
 SOLVED = 1e-7  # relative: the value of a program may lie so far above its minimum
 TIGHT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 EXACT_MILP = {"mip_rel_gap": 0.0, "node_limit": 10_000}  # nodes, not seconds: the same call, the same answer
+LEAST_ITERATIONS, ITERATIONS = 10_000, 50  # of the simplex: what is let through, and more for every row and column
 LEAST, MOST = 2.0**-20, 2.0**20  # entries between these are left as they are
 DROPPED = 1e-9  # what HiGHS takes for zero
 NOISE = 1e-14  # what rounding leaves of a zero, in units of the largest entries of its row and column
 
 
 def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
-    """An LP by HiGHS; other settings where the first give up. Status 4: all of them did."""
+    """An LP by HiGHS; other settings where the first give up. Status 1 or 4: all of them did."""
+    most = most_iterations(A_ub, A_eq)
     units = equilibrium([A_ub, A_eq], np.zeros(len(cost), dtype=bool))
     if units is not None:
         (of_ub, of_eq), unit = units
@@ -39,7 +41,7 @@ def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
         ("highs", {}),
         ("highs-ipm", {}),
     ):
-        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options)
+        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options | most)
         if res.status in (0, 2, 3):
             break
     if units is not None and res.x is not None:
@@ -47,6 +49,12 @@ def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
         res.ineqlin.marginals = res.ineqlin.marginals * of_ub
         res.eqlin.marginals = res.eqlin.marginals * of_eq
     return res
+
+
+def most_iterations(*parts) -> dict:
+    """The option that stops the simplex, which has been seen to go round for ever on degenerate programs of 50 rows."""
+    sizes = [A.shape for A in parts if A is not None]
+    return {"maxiter": LEAST_ITERATIONS + ITERATIONS * (sum(m for m, _ in sizes) + max(n for _, n in sizes))}
 
 
 def solve_milp(cost, integrality, low, top, rows):
