@@ -21,11 +21,11 @@ __all__ = ["compared"]
 
 
 ALIKE, PER_READ = 8, 150_000  # rows that share a model: so many, or one for so many entries of X
-ROUNDS, STEPS = 3, 30  # of new lines, and of L-BFGS between them
+ROUNDS, STEPS = 3, 20  # of new lines, and of L-BFGS between them
 WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
 ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
 OVER = 10.0  # what mixtures of more than 1 cost, per clean row
-POLISH = 2  # rounds of the first search, at the model found
+POLISH = 8  # rounds of the first search, at the model found
 
 
 def compared(bundle) -> list[tuple]:
@@ -42,6 +42,7 @@ class Shared:
     """A comparison model, and the multipliers of the rows that share it."""
 
     def __init__(self, bundle, rows):
+        self.narrow = bundle.search.narrow
         self.search = copy.copy(bundle.search)
         self.bundle = _part(bundle, rows, self.search)
         self.theta = self.search.theta.copy()
@@ -101,15 +102,16 @@ class Shared:
 
     def _loss(self, theta, width):
         """The clean loss, the hinge's kink smoothed, and its gradient."""
-        search = self.search
-        margin = search.objective.margins(theta, search.X, search.y)
+        search, X = self.search, self.narrow
+        one = search.objective.one
+        margin = search.y * (X @ theta[:-1].astype(X.dtype) + one * theta[-1])
         if search.objective.loss.smooth:
             value, slope = search.objective.loss.value(margin), -search.objective.loss.derivative(margin)
         else:
             slope = np.clip((1.0 - margin) / width + 0.5, 0.0, 1.0)
             value = np.where(slope < 1.0, 0.5 * width * slope * slope, 1.0 - margin)
         pull = self.weights * slope * search.y
-        return float(self.weights @ value), -np.append(pull @ search.X, search.objective.one * pull.sum())
+        return float(self.weights @ value), -np.append(pull.astype(X.dtype) @ X, one * pull.sum())
 
     def moved(self, turn):
         """The model after L-BFGS over model and multipliers; then the numbers of points that they allow."""

@@ -9,6 +9,8 @@ out is evaluated by the proof's own arithmetic.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from mtpfast.proofs.hulls import Hull, planes_of
@@ -19,6 +21,7 @@ __all__ = ["Bundle", "Search", "Soft", "newton"]
 
 
 N_LINES = 32  # per row
+FIRST = 10  # of them at the clean victim: models that prove more come after
 MOST = 8.0  # points per clean row that anything is proved of
 NEAR = 1.25  # cases that allow so much more than the one that allows least are looked at with it
 WEAK = 0.05  # of k: how a free intercept is held near the last minimiser's, while a search goes on
@@ -149,11 +152,17 @@ class Search:
         self.loss = float(first.loss[0])
         self.most = MOST * X.shape[0]
 
+    @cached_property
+    def narrow(self):
+        """X in single precision: what is only searched needs no more."""
+        top = max(abs(self.X.max()), abs(self.X.min()))
+        return self.X.astype(np.float32 if top < 1e30 else np.float64)
+
     def run(self, a):
         """Multipliers for rows ``a`` (K, d + 1): a :class:`Bundle`."""
         bundle = Bundle(self, a)
         for _ in range(4 * N_LINES):
-            rows = np.flatnonzero(bundle.open())
+            rows = np.flatnonzero(bundle.open() & (bundle.n_lines < FIRST))
             if not len(rows):
                 break
             self.look_closer(bundle, rows)
@@ -220,7 +229,8 @@ class Bundle:
 
     def mixed(self, rows, mu):
         T = mu.shape[1]
-        return np.sum(mu * self.c[rows, :T], axis=1), (mu[:, None] @ self.p[rows, :T])[:, 0]
+        p = np.array([own @ self.p[row, :T] for row, own in zip(rows, mu, strict=True)])
+        return np.sum(mu * self.c[rows, :T], axis=1), p.reshape(len(rows), self.p.shape[2])
 
     def _heat(self, rows, j):
         case = self.search.cases[j]
@@ -404,30 +414,35 @@ def newton(soft, c, p, a, mu, tau, lam, heat):
 
     value = evaluate(mu, tau, lam, pi)
     diagonal = np.arange(T)
+    B = np.concatenate([-p, a[:, None]], axis=1)  # what mu and tau multiply
+    grouped = soft.hull.order is not None
+    planes = np.broadcast_to(soft.planes * width, (K, *soft.planes.shape))
     for _ in range(STEPS):
         slack = 1.0 - mu.sum(axis=1)
-        gradient = np.empty((K, T + 2 + P))
         theta = soft.mean
-        gradient[:, :T] = c - (p @ theta[:, :, None])[:, :, 0] + heat[:, None] * (1.0 / mu - 1.0 / slack[:, None])
-        gradient[:, T] = (a * theta).sum(axis=1) - soft.offset + heat / tau
+        gradient = np.empty((K, T + 2 + P))
+        gradient[:, : T + 1] = (B @ theta[:, :, None])[:, :, 0]
+        gradient[:, :T] += c + heat[:, None] * (1.0 / mu - 1.0 / slack[:, None])
+        gradient[:, T] += heat / tau - soft.offset
         gradient[:, T + 1] = soft.pushed - soft.M[:, 0] * soft.kappa + heat / lam if free else 0.0
         gradient[:, T + 2 :] = soft.x @ soft.planes.T - soft.limits + heat[:, None] / pi
-        low = np.concatenate([-p, a[:, None], soft.push_off[:, None]], axis=1)
-        high = low.copy()
-        high[:, -1] = soft.push_on
-        bend = 1.0 / (2.0 * soft.k)
-        H = np.zeros((K, T + 2 + P, T + 2 + P))
-        bent = H[:, : T + 2, : T + 2]
-        bent += (low * ((1.0 - soft.share) * bend)[:, None]) @ low.transpose(0, 2, 1)
-        bent += (high * (soft.share * bend)[:, None]) @ high.transpose(0, 2, 1)
-        move = high * soft.on[:, None] - low * soft.off[:, None]
-        move = np.concatenate([move, np.broadcast_to(soft.planes * width, (K, *soft.planes.shape))], axis=1)
-        weighted = move * (soft.share / heat[:, None])[:, None]
-        H += weighted @ move.transpose(0, 2, 1)
-        if soft.hull.order is None:
-            H -= (weighted * soft.share[:, None]) @ move.transpose(0, 2, 1)
-        else:
-            mean = np.add.reduceat((move * soft.share[:, None])[:, :, soft.hull.order], soft.hull.starts, axis=2)
+        # Both ends bend by 1 / 2k; the choice between them by the spread of what they add: move, of B and of the rest.
+        bend, move = 1.0 / (2.0 * soft.k), soft.on - soft.off
+        spread = (soft.share if grouped else soft.share * (1.0 - soft.share)) / heat[:, None]
+        rest = np.concatenate([(soft.push_on * soft.on - soft.push_off * soft.off)[:, None], planes], axis=1)
+        H = np.empty((K, T + 2 + P, T + 2 + P))
+        H[:, : T + 1, : T + 1] = (B * (bend + move * move * spread)[:, None]) @ B.transpose(0, 2, 1)
+        across = rest * (move * spread)[:, None]
+        across[:, 0] += bend * (soft.push_off + soft.share * (soft.push_on - soft.push_off))
+        H[:, T + 1 :, : T + 1] = across @ B.transpose(0, 2, 1)
+        H[:, T + 1 :, T + 1 :] = (rest * spread[:, None]) @ rest.transpose(0, 2, 1)
+        squares = soft.push_off**2 + soft.share * (soft.push_on**2 - soft.push_off**2)
+        H[:, T + 1, T + 1] += (bend * squares).sum(axis=1)
+        H[:, : T + 1, T + 1 :] = H[:, T + 1 :, : T + 1].transpose(0, 2, 1)
+        if grouped:
+            order, starts = soft.hull.order, soft.hull.starts
+            moves = np.concatenate([B * (move * soft.share)[:, None], rest * soft.share[:, None]], axis=1)
+            mean = np.add.reduceat(moves[:, :, order], starts, axis=2)
             H -= (mean / heat[:, None, None]) @ mean.transpose(0, 2, 1)
         H[:, :T, :T] += (heat / slack**2)[:, None, None]
         H[:, diagonal, diagonal] += heat[:, None] / mu**2

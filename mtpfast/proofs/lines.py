@@ -54,9 +54,9 @@ def lines_of(models, X, y, objective: Objective, sample_weight=None, rows=(), sl
         n_blocks += 1
         weights = objective.weights(labels, own)
         weights = np.ones(len(labels)) if weights is None else weights
-        size = abs(block)
-        top = size.max(axis=0)
-        far[:-1] = np.maximum(far[:-1], top.toarray().ravel() if sp.issparse(top) else top)
+        for top in (block.max(axis=0), -block.min(axis=0)):
+            far[:-1] = np.maximum(far[:-1], top.toarray().ravel() if sp.issparse(top) else top)
+        size = abs(block) if len(compared) else None
         weight += float(weights.sum())
         own_part = compared // MODELS
         open_ = given[start : start + len(labels)]
