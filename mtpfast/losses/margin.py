@@ -358,8 +358,9 @@ class LogLoss(BuiltIn):
         return (*cuts, *roots)
 
     def bend_error(self, margin, reach):
-        # |s''| is at most 1 / (6 sqrt 3) < 1 / 10
-        return 0.05 * reach * reach
+        # |s''| = s (1 - s) |1 - 2 s| is at most 1 / (6 sqrt 3) < 1 / 10, and exp(-|m|)
+        nearest = np.maximum(np.abs(margin) - reach, 0.0)
+        return 0.5 * reach * reach * np.minimum(0.1, np.exp(-nearest))
 
     def shrinkage(self, margin):
         # The sum is the Kullback-Leibler divergence of Bernoulli(s) from Bernoulli(p), p = -phi'(m),

@@ -130,7 +130,8 @@ class CleanSums:
     """What :class:`CleanPass` makes of some of the rows: the sums over them and, for each sum, what bounds its error.
 
     ``depth``: through so many additions, at most, a summand went from block to block. ``kept``: (rows, labels, weights,
-    slopes) of the free rows, block by block. ``weight`` is exact beyond the sums of blocks.
+    slopes) of the free rows, block by block. ``weight`` is exact beyond the sums of blocks. ``interval``: how far
+    ``G.v`` moves where nothing is known of a row but the interval of its ``s``.
     """
 
     gradient: np.ndarray
@@ -147,6 +148,7 @@ class CleanSums:
     turn: np.ndarray  # H v
     turn_size: float
     remainder: float
+    interval: float
 
     @property
     def n_free(self) -> int:
@@ -188,7 +190,7 @@ class CleanPass:
         G, Gerr = np.zeros(d + 1), np.zeros(d + 1)
         lower, upper = np.full(d, np.inf), np.full(d, -np.inf)
         kept = []
-        weight = slack = slack_err = remainder = turn_abs = 0.0
+        weight = slack = slack_err = remainder = turn_abs = interval = 0.0
         turn = np.zeros(d + 1)  # H v
         n_blocks = -(-X.shape[0] // _block_rows(X))
         dot = gamma(d + 4)
@@ -222,8 +224,9 @@ class CleanPass:
                 taylor = compact and direction is not None
                 s, s_high, s_error = _slopes(loss, margin, error if taylor else reach, in_ball)
                 if taylor:
-                    add, add_abs, rest = _turn(rows, labels, margin, reach, c, direction, loss, one)
-                    turn, turn_abs, remainder = turn + add, turn_abs + add_abs, remainder + rest
+                    add, *sums = _turn(rows, labels, margin, reach, c, direction, loss, one)
+                    turn_abs, remainder, interval = np.add((turn_abs, remainder, interval), sums).tolist()
+                    turn = turn + add
                 free = np.flatnonzero(s_high > s) if in_ball else np.empty(0, dtype=np.intp)
                 width = (s_high - s)[free]
                 slopes = np.full(len(free), np.nan)
@@ -248,7 +251,7 @@ class CleanPass:
         return self._within_limit(
             CleanSums(
                 G, Gerr, lower, upper, tuple(kept), sparse, X.shape[0], n_blocks, Fraction(weight),
-                slack, slack_err, turn, turn_abs, remainder,
+                slack, slack_err, turn, turn_abs, remainder, interval,
             )
         )  # fmt: skip
 
@@ -270,9 +273,10 @@ class CleanPass:
             weight=a.weight + b.weight,
             slack=slack,
             slack_error=(a.slack_error + b.slack_error + UNIT * slack) * more,
-            turn=a.turn + b.turn,  # these three: gamma(n_rows) covers any order of their additions
+            turn=a.turn + b.turn,  # these four: gamma(n_rows) covers any order of their additions
             turn_size=a.turn_size + b.turn_size,
             remainder=a.remainder + b.remainder,
+            interval=a.interval + b.interval,
         )
         return self._within_limit(merged)
 
@@ -295,6 +299,8 @@ class CleanPass:
         if self.compact and not objective.loss.kinked and self.direction is not None:
             slack = tol * float(np.linalg.norm(sums.turn)) + sums.remainder
             slack_err = gamma(n + 3 * d + 64) * (tol * sums.turn_size + sums.remainder)
+            if sums.interval < slack:  # so that a direction never proves less than the gradient's errors did without it
+                slack, slack_err = sums.interval, gamma(n + 3 * d + 64) * sums.interval
         k = objective.k(float(n) if objective.count_rows else weight)
         penalty = k * objective.R(d) * self.theta
         G = G + penalty
@@ -378,11 +384,11 @@ def _slopes(loss, margin, reach, in_ball):
 
 
 def _turn(rows, labels, margin, reach, weights, v, loss, one):
-    """``(H v, sum c phi'' |x~| (|x~|.|v|), remainder)`` of a block of rows.
+    """``(H v, sum c phi'' |x~| (|x~|.|v|), remainder, interval)`` of a block of rows.
 
     For ``|t| <= reach`` the remainder ``|s(m + t) - s(m) + phi''(m) t|`` is at most the loss's own ``bend_error``. The
     interval of ``s`` bounds it for any falling ``s``, and where that is the lesser; where nothing else is known the
-    interval serves alone, with 0 for ``phi''``.
+    interval serves alone, with 0 for ``phi''``, as it does in the last sum.
     """
     squares = rows.multiply(rows).sum(axis=1) if sp.issparse(rows) else np.einsum("ij,ij->i", rows, rows)
     length = np.sqrt(np.asarray(squares).ravel() + one)
@@ -391,13 +397,13 @@ def _turn(rows, labels, margin, reach, weights, v, loss, one):
     most = loss.bend_error(margin, reach)
     bend = np.zeros(len(margin)) if most is None else loss.second_derivative(margin)
     s = -loss.derivative(margin)
-    off = np.maximum(slope_above(loss, margin - reach) - s, s - slope_below(loss, margin + reach)) + bend * reach
-    if most is not None:
-        off = np.minimum(off, most)
+    interval = np.maximum(slope_above(loss, margin - reach) - s, s - slope_below(loss, margin + reach))
+    off = interval if most is None else np.minimum(interval + bend * reach, most)
     c = 1.0 if weights is None else weights
     along = c * bend * push * labels
     turn = np.append(along @ rows, one * float(along.sum()))
-    return turn, float(np.sum(c * bend * length * size)), float(np.sum(c * off * (np.abs(push) + 1e-12 * size)))
+    pushed = c * (np.abs(push) + 1e-12 * size)
+    return turn, float(np.sum(c * bend * length * size)), float(pushed @ off), float(pushed @ interval)
 
 
 def free_slack(rows, labels, weights, v, one):

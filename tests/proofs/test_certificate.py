@@ -178,6 +178,27 @@ def test_more_tolerance_proves_less(cancer):
         assert all(b <= a for a, b in itertools.pairwise(values))
 
 
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e6])
+def test_a_direction_proves_no_less_than_no_direction(loss, size):
+    """The pass that check makes knows the direction: ``|G.v|`` moves by less in the ball than ``error.|v|`` says.
+
+    Features of 1e6 push margins so far that ``s`` is next to 0 and its slope as small, which Taylor's remainder must
+    know: a bound of it for all margins alike proved less than the intervals of the rows did.
+    """
+    objective = make_objective(loss, alpha=0.01)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X, y = size * rng.normal(size=(8, 4)), rng.choice([-1.0, 1.0], 8)
+        theta, v = rng.normal(size=5) * rng.choice([1.0, 30.0]) / size, rng.normal(size=5)
+        tol = 1e-5 * np.linalg.norm(theta)
+        rough, sharp = (
+            clean_gradient(X, y, theta, objective, tol=tol, compact=True, **known) for known in ({}, {"direction": v})
+        )
+        moves = rough.error @ np.abs(v)
+        assert sharp.slack + sharp.slack_error + sharp.error @ np.abs(v) <= moves * (1.0 + 1e-9)
+
+
 def test_a_claim_above_the_proof_does_not_hold(cancer):
     X, y = cancer
     rng = np.random.default_rng(1)
