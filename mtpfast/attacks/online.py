@@ -265,6 +265,13 @@ class _Run:
         earlier = self.history.rows
         measures = array("d", np.where(np.isnan(earlier[:, proved]), earlier[:, which], earlier[:, proved]))
         audited, open_, closing = False, 0, 1
+
+        def above():
+            """What stands above the tolerance, of the last entry."""
+            found = f"{stop} {entry[which]:.4g}"
+            short = measure > tol >= entry[which]
+            return found + (f" at the best point found, at most {measure:.4g} proved" if short else "")
+
         while True:
             asked = victim.theta, self.target, self.objective.loss, victim.settled.class_weight
             diff, step = self.supply.find(*asked)
@@ -276,9 +283,6 @@ class _Run:
             entry = self._entry(diff)
             n, measure = len(self.sequence), entry[proved]
             measures.append(measure)
-            above = f"{stop} {entry[which]:.4g}"
-            if measure > tol >= entry[which]:
-                above += f" at the best point found, at most {measure:.4g} proved"
             if verbose and time.monotonic() - last_line >= 1.0:
                 last_line = time.monotonic()
                 sys.stderr.write(f"{n} points: loss difference {diff.value:.4g}, distance {entry[2]:.4g}\n")
@@ -287,14 +291,14 @@ class _Run:
             elif callback is not None and callback(self._state(entry)):
                 end = "budget", f"stopped by the callback after {n} points"
             elif max_points is not None and n >= max_points:
-                end = "budget", f"{above} > tol {tol:g} with all {n} points"
+                end = "budget", f"{above()} > tol {tol:g} with all {n} points"
             elif step is None:
                 used = f"used max_repeats={self.feasible_set.max_repeats} times"
-                end = "stalled", f"every candidate has been {used}, {n} points; {above} > tol {tol:g}"
+                end = "stalled", f"every candidate has been {used}, {n} points; {above()} > tol {tol:g}"
             elif step.upper_bound <= 1e-12 * (1.0 + abs(measure)) or step.value <= 0.0:
                 kind = "feasible point" if step is diff else "candidate that is left"
                 found = "" if step.upper_bound <= 1e-12 * (1.0 + abs(measure)) else " was found that"
-                end = "stalled", f"no {kind}{found} pushes towards the target; {above}"
+                end = "stalled", f"no {kind}{found} pushes towards the target; {above()}"
             elif _stalled(measures):
                 end = "stalled", f"{stop} has stopped falling at {min(measures):.4g} > tol {tol:g}"
             else:
