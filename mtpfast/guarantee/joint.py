@@ -21,6 +21,7 @@ __all__ = ["joint_of"]
 
 NEAREST, OWN = 3, 3  # rows whose counts are nearest to a number of points, and lines of each
 HEATS = (1e-3, 1e-4)  # temperatures, as shares of the number of points
+FAR = 1e4  # from the victim, in its norms: where lines may touch
 LINES = 2  # new lines for each of errors and loss
 TRIALS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.8, 2.5)  # of the tau that were best were all quadratic
 TURNS = 3  # of the weights of the rows
@@ -65,8 +66,10 @@ def joint_of(search, proof: Pointwise, counts) -> Joint | None:
             eta[b, j] = level.roles[j][1].tau
     joined = [np.concatenate(part) for part in zip(*weights, strict=True)]
     B, n = len(counts), len(a)
+    used, place = np.unique(np.concatenate([[0], np.ravel(comparison), joined[1]]), return_inverse=True)
+    models, comparison, joined[1] = np.vstack(models)[used], place[1 : 1 + 2 * B].reshape(B, 2), place[1 + 2 * B :]
     nothing = np.full(B, n), np.full((B, n), -np.inf), np.full(B, np.inf), np.ones(B)
-    made = Joint(counts, np.vstack(models), np.array(comparison), *joined, lam, pi, below, above, eta, e, *nothing)
+    made = Joint(counts, models, comparison, *joined, lam, pi, below, above, eta, e, *nothing)
     own = search.sample_weight, proof.margin_rows, proof.margin_slopes, np.unique(made.comparison)
     lines = lines_of(made.models, search.X, search.y, search.objective, *own)
     amount = float(search.objective.amount(search.y, search.sample_weight))
@@ -126,6 +129,14 @@ class Level:
         lines = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight, compared=())
         self.models = np.vstack([self.models, theta[None]])
         self.c, self.p = np.append(self.c, lines.c), np.vstack([self.p, lines.p])
+
+    def _near(self, theta):
+        """theta, or the model FAR out on the way to it: a line that touches farther out has no digits left."""
+        middle = self.search.theta
+        away, far = np.linalg.norm(theta - middle), FAR * (1.0 + np.linalg.norm(middle))
+        if not np.isfinite(away):
+            return middle
+        return theta if away <= far else middle + (theta - middle) * (far / away)
 
     def _soft(self, j, a, pi=None):
         P = self.proof.pi.shape[2]
@@ -212,7 +223,7 @@ class Level:
                 if j == int(np.argmax(best)):
                     worst = mean
             if turn < LINES:
-                self._add(worst)
+                self._add(self._near(worst))
         return found
 
     def _scores(self, j, role, level):
@@ -250,7 +261,7 @@ class Level:
             if here > best[0]:
                 best = here, e, role
             if turn < TURNS - 1:
-                self._add(mean)
+                self._add(self._near(mean))
                 e = np.where(may & (self.a @ mean > 0.0), room, 0.5 * e)
         if best[2] is None or best[0] <= 0.0:
             return np.zeros(len(high)), Role(np.append(1.0, np.zeros(len(self.c) - 1)), 0.0, 0.0, np.zeros(0))

@@ -453,10 +453,13 @@ def newton(soft, c, p, a, mu, tau, lam, heat):
             H[:, T + 1], H[:, :, T + 1], H[:, T + 1, T + 1] = 0.0, 0.0, 1.0
         of_pi = np.arange(T + 2, T + 2 + P)
         H[:, of_pi, of_pi] += heat[:, None] / pi**2
-        scale = np.sqrt(np.einsum("kii->ki", H))
+        # Far lines leave sums of squares that round below what the barrier alone has.
+        least = heat[:, None] / np.column_stack([mu, tau, np.where(free, lam, np.sqrt(heat)), pi]) ** 2
+        scale = np.sqrt(np.maximum(np.einsum("kii->ki", H), least))
         H /= scale[:, :, None] * scale[:, None]
         H[:, np.arange(T + 2 + P), np.arange(T + 2 + P)] += 1e-10
         step = np.linalg.solve(H, (gradient / scale)[:, :, None])[:, :, 0] / scale
+        step[~np.isfinite(step).all(axis=1)] = 0.0
         gain = (gradient * step).sum(axis=1)
         if np.max(gain / heat) < 0.1:
             break

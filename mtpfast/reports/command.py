@@ -78,6 +78,9 @@ def run(args, out=None, err=None) -> int:
     except (ValueError, TypeError, OSError) as error:
         err.write(f"mtpfast {args.command}: {one_line(error)}\n")
         return 2
+    except ImportError as error:  # pandas, which mtpfast alone does not bring
+        err.write(f'mtpfast {args.command}: {one_line(error)}: pip install "mtpfast[audit]"\n')
+        return 2
 
 
 # -- audit --------------------------------------------------------------------------------------------

@@ -164,3 +164,15 @@ def test_a_free_intercept_has_no_joint_bound(made):
     free = victim.certify(guarantee.proof.rows[:3], attack=False, joint=True)
     assert free.joint is None
     assert free.certified_loss(1) == (np.inf, 1.0)
+
+
+def test_a_proof_of_weak_regularisation_can_be_checked():
+    """Where the search for lines runs away (C = 2692, a range of 20), lines stay finite, and the claims are proved."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(43, 3)) * [8.0, 2.0, 0.5]
+    y = np.where(X @ [0.2, -1.0, 1.0] + 0.3 * rng.normal(size=43) > 0.0, 1, -1)
+    space = FeatureSpace(X.min(axis=0), X.max(axis=0))
+    victim = ModelTargetedPoisoner("squared_hinge", C=2692.0, feasible_set=space).fit(X, y)
+    guarantee = victim.certify(X[:1], y[:1], attack=False, joint=True, budgets=[8])
+    assert np.all(np.isfinite(guarantee.joint.models))
+    assert guarantee.check(X, y).ok

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -272,3 +273,12 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, table, options, message, c
     assert err.startswith("mtpfast audit: ")
     assert message in err
     assert [name for name in sorted(os.listdir(tmp_path)) if name != "__pycache__"] == before
+
+
+def test_without_pandas_the_command_names_its_extra(tmp_path, capsys, monkeypatch):
+    """A package that is not there is no goal that was met (status 1): status 2, and one line."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    status, _, err = run("audit", str(tmp_path / "t.csv"), "--label", "y", capsys=capsys)
+    assert status == 2
+    assert 'pip install "mtpfast[audit]"' in err
+    assert err.count("\n") == 1
