@@ -71,8 +71,8 @@ class ModelTargetedPoisoner(Poisoner):
     verbose : int, default=0
     preprocessing : transformer, optional
         What the victim does to raw records before it is trained: a ColumnTransformer, a Pipeline or
-        one step of OneHotEncoder, OrdinalEncoder, MinMaxScaler, StandardScaler, MaxAbsScaler and
-        SimpleImputer; or, for texts, a CountVectorizer or TfidfVectorizer of single words. A fitted
+        one step that can be traced back to records (:class:`mtpfast.preprocessing.tables.RecordCodec` has
+        the list); or, for texts, a CountVectorizer or TfidfVectorizer of single words. A fitted
         one is used as it is, another is fitted to the clean table. ``fit``, ``predict`` and
         ``attack`` then take, and the result gives, raw records.
     target : TargetModel or (coef, intercept), optional

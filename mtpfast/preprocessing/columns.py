@@ -103,7 +103,8 @@ class NumberColumn:
         counts = counts_of(take(self.values, np.flatnonzero(~self.missing)))
         markers = [m for m in origin.markers if not is_missing(m)]
         allowed, fillers, levels = [], [], levels_of(self.native)
-        for category in np.asarray(origin.categories).tolist():
+        known = sorted(counts) if origin.binned else np.asarray(origin.categories).tolist()
+        for category in known:
             if is_missing(category) or category in markers or not holds(self.values, category):
                 continue
             if levels is not None and category not in levels:
@@ -111,7 +112,7 @@ class NumberColumn:
             filler = category not in counts and any(category == filler for filler in origin.fillers)
             (fillers if filler else allowed).append(category)
         missing = self.values[self.missing][:1] if self.missing.any() else None
-        blank = len(origin.fillers) > 0 or any(map(is_missing, np.asarray(origin.categories).tolist()))
+        blank = len(origin.fillers) > 0 or any(map(is_missing, known))
         excluded = typed(fillers, self.values) if missing is None else missing if blank else None
         values = typed(allowed, self.values)
         weights = [counts.get(value, 0) for value in allowed]

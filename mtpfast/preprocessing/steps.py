@@ -14,8 +14,9 @@ __all__ = ["Cell", "Origin", "Step", "is_fitted", "names_out", "to_matrix", "tra
 
 
 _KNOWN = (
-    "OneHotEncoder, OrdinalEncoder, MinMaxScaler, StandardScaler, MaxAbsScaler, SimpleImputer, 'passthrough' and "
-    "'drop', in a Pipeline or a ColumnTransformer"
+    "OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, MinMaxScaler, StandardScaler, RobustScaler, MaxAbsScaler, "
+    "SimpleImputer, the selectors of sklearn.feature_selection, 'passthrough' and 'drop', in a Pipeline or a "
+    "ColumnTransformer"
 )
 
 
@@ -24,6 +25,7 @@ class Origin:
     """What the steps say about the values of a raw column."""
 
     categories: Any = None  # of the encoder that it meets
+    binned: bool = False  # or numbers that it sorts into bins: then the table's own values are its categories
     markers: list = field(default_factory=list)  # what an imputer takes for missing
     fillers: list = field(default_factory=list)  # what it writes instead
 
@@ -49,18 +51,21 @@ class Cell:
 def trace(step, Z, cells, origins, path):
     """``(Z, cells)`` after a step. ``Z`` is a few rows of data, carried along for their type and dtype."""
     from sklearn.compose import ColumnTransformer
+    from sklearn.feature_selection import SelectorMixin
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import (
         FunctionTransformer,
+        KBinsDiscretizer,
         MaxAbsScaler,
         MinMaxScaler,
         OneHotEncoder,
         OrdinalEncoder,
+        RobustScaler,
         StandardScaler,
     )
 
-    kind = type(step)
+    kind, scales = type(step), type(step) in (MinMaxScaler, StandardScaler, RobustScaler, MaxAbsScaler)
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return Z, cells
     if kind is Pipeline or (issubclass(kind, Pipeline) and kind.__module__.startswith("imblearn.")):
@@ -75,13 +80,17 @@ def trace(step, Z, cells, origins, path):
         cells = _trace_encoder(step, cells, origins, path)
     elif kind is SimpleImputer:
         cells = _trace_imputer(step, cells, origins, path)
-    elif kind not in (MinMaxScaler, StandardScaler, MaxAbsScaler):
+    elif kind is KBinsDiscretizer:
+        cells = _trace_bins(step, cells, origins)
+    elif issubclass(kind, SelectorMixin) and kind.__module__.startswith("sklearn.feature_selection."):
+        cells = [cells[i] for i in step.get_support(indices=True)]
+    elif not scales:
         raise TypeError(
             f"{_where(path, step)} cannot be traced back to records: known are {_KNOWN}. Transform the table before, "
             f"or attack the transformed rows"
         )
     before, Z = Z, step.transform(Z)
-    if kind in (MinMaxScaler, StandardScaler, MaxAbsScaler):
+    if scales:
         dtype, done = dtype_of(Z), _arithmetic(step, before, Z, len(cells))
         cells = [
             Cell(cell.source, cell.program + tuple(Step(dtype, ufunc, x[i]) for ufunc, x in done), cell.encoded)
@@ -134,6 +143,15 @@ def _trace_encoder(step, cells, origins, path):
     return made
 
 
+def _trace_bins(step, cells, origins):
+    made = []
+    for cell, n_bins in zip(cells, step.n_bins_, strict=True):
+        if not cell.encoded:
+            origins[cell.source].categories, origins[cell.source].binned = (), True
+        made += [Cell(cell.source, cell.program, True)] * (1 if step.encode == "ordinal" else int(n_bins))
+    return made
+
+
 def _trace_imputer(step, cells, origins, path):
     if step.add_indicator:
         raise TypeError(f"{_where(path, step)} has add_indicator=True: its columns say what is missing in a record")
@@ -161,6 +179,11 @@ def _arithmetic(step, before, after, n):
         ends = step.feature_range
     elif name == "MaxAbsScaler":
         done = [(np.multiply, 1.0 / step.scale_) if sparse else (np.divide, step.scale_)]
+    elif name == "RobustScaler" and sparse:
+        done = [(np.multiply, 1.0 / step.scale_)] if step.with_scaling else []
+    elif name == "RobustScaler":
+        done = [(np.subtract, step.center_)] if step.with_centering else []
+        done += [(np.divide, step.scale_)] if step.with_scaling else []
     elif sparse and step.with_std:
         done = [(np.multiply, 1 / step.scale_)]
     elif not sparse:

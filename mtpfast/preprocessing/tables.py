@@ -58,8 +58,9 @@ class RecordCodec:
     Parameters
     ----------
     transformer : fitted transformer
-        A ColumnTransformer, a Pipeline or one step of OneHotEncoder, OrdinalEncoder, MinMaxScaler,
-        StandardScaler, MaxAbsScaler and SimpleImputer; 'passthrough' and 'drop' where those stand.
+        A ColumnTransformer, a Pipeline or one step of OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, MinMaxScaler,
+        StandardScaler, RobustScaler, MaxAbsScaler, SimpleImputer and the selectors of sklearn.feature_selection;
+        'passthrough' and 'drop' where those stand.
     X : DataFrame or array-like of shape (n_samples, n_columns)
         The raw table; not kept.
     rules : mapping, optional
@@ -71,7 +72,8 @@ class RecordCodec:
         The rows that records can have. A number lies between the least and the largest of its
         column in X; integers stay whole (a lattice after scaling), and so do floats that all are;
         booleans, and floats of two values, take these two; other floats are continuous. A category
-        is one that the encoder knows and the column's dtype can hold.
+        is one that the encoder knows and the column's dtype can hold; a bin stands for the value of the
+        table that most rows have in it.
     rounding : ndarray of shape (n_features,)
         How far ``canonical(p)`` may be from a point p of ``space``.
     names : list of str or None
