@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -45,6 +47,7 @@ class LabelledSpace:
         object.__setattr__(self, name, value)
         if name != "_regions":
             object.__setattr__(self, "_regions", {})
+            self.__dict__.pop("_per_label", None)
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -76,7 +79,7 @@ class LabelledSpace:
         if own is not None and own != n_features:
             raise ValueError(f"feasible_set has {own} features, expected {n_features}")
 
-    @property
+    @cached_property
     def _per_label(self) -> bool:
         """Whether labels have regions of their own: whether an argument is a mapping of labels."""
         return any(isinstance(getattr(self, name), dict) for name in self.arguments)

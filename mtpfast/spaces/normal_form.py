@@ -58,6 +58,8 @@ class _Draft:
                 raise ValueError(f"{self.features.name(twice[0])} has two lattices, from integer and lattice")
             self.origin[columns], self.step[columns] = origin, step
         j = np.flatnonzero(self.step > 0.0)
+        if not len(j):
+            return
         self.tolerance[j] = lattice_tolerance(self.lower[j], self.upper[j], self.origin[j], self.step[j])
         coarse = j[self.tolerance[j] > 0.25 * self.step[j]]
         if len(coarse):
@@ -113,6 +115,8 @@ class _Draft:
     def tighten(self):
         """Move the bounds to the outermost values of the lattice."""
         j = np.flatnonzero(self.step > 0.0)
+        if not len(j):
+            return
         origin, step, tolerance = self.origin[j], self.step[j], self.tolerance[j]
         first = np.ceil((self.lower[j] - origin - tolerance) / step)
         last = np.floor((self.upper[j] - origin + tolerance) / step)

@@ -211,7 +211,8 @@ class Region:
         """The nearest values within the bounds and on the lattices; groups are not looked at."""
         x = np.array(x, dtype=float)
         j = self.stepped
-        x[..., j] = self.origin[j] + np.rint((x[..., j] - self.origin[j]) / self.step[j]) * self.step[j]
+        if len(j):
+            x[..., j] = self.origin[j] + np.rint((x[..., j] - self.origin[j]) / self.step[j]) * self.step[j]
         return np.clip(x, self.lower, self.upper)
 
     def linear_maximum(self, coefficients, constant=0.0, sizes=None, size=None) -> tuple[float, float]:
