@@ -217,12 +217,12 @@ def test_the_oracle_agrees_with_another_formulation_and_with_local_searches(loss
     """The outline between supporting lines, its squared Lagrangian twin in verification/, and SLSQP from many starts.
     1e-8: both outlines are drawn to 1e-10."""
     rng = np.random.default_rng(seed)
-    parts = [FeatureSpace(-1.0, 1.0)]
+    parts, middle = [FeatureSpace(-1.0, 1.0)], np.clip(0.3 * rng.normal(size=d), -1.0, 1.0)  # which all parts hold
     if seed % 3:
-        parts.append(Ball(0.3 * rng.normal(size=d), 0.5 + rng.random()))
+        parts.append(Ball(middle, 0.5 + rng.random()))
     if seed % 2:
         a = rng.normal(size=d)
-        parts.append(Slab(a, -0.4, 0.6))
+        parts.append(Slab(a, float(a @ middle) - 0.4, float(a @ middle) + 0.6))
     space = Intersection(parts)
     theta, target = 2.0 * rng.normal(size=d + 1), rng.normal(size=d + 1)
     found = max_loss_difference(theta, target, space, loss)
