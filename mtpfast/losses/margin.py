@@ -429,6 +429,8 @@ def no_impostor(loss: Loss) -> Loss:
 
     Kernels and files tell the built-in losses apart from all others, and trust them.
     """
+    if not isinstance(getattr(loss, "name", None), str):
+        raise ValueError(f"loss of the class {type(loss).__name__} lacks its name, a string")
     if loss.name in LOSSES and LOSSES[loss.name] is not loss:
         raise ValueError(f"loss {loss!r} must not bear the name of a built-in loss, got name {loss.name!r}")
     return loss

@@ -13,7 +13,7 @@ import numpy as np
 
 from mtpfast.arrays.frames import take_records
 from mtpfast.arrays.frozen import freeze_arrays, read_only_view
-from mtpfast.losses.margin import Loss
+from mtpfast.losses.margin import Loss, get_loss
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.certificate import Certificate
@@ -414,6 +414,7 @@ class PoisoningResult:
         OSError
             If there is no such file, or it cannot be read.
         """
+        loss = None if loss is None else get_loss(loss)
         try:
             version, tree, arrays = read_file(path)
             fields = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "preprocessing"}

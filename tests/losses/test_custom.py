@@ -15,7 +15,7 @@ from planted import planted
 from mtpfast import CandidatePool, FeatureSpace, PoisoningResult, make_target
 from mtpfast.attacks.online import poison
 from mtpfast.losses.custom import custom
-from mtpfast.losses.margin import LOG_LOSS, SQUARED_HINGE
+from mtpfast.losses.margin import LOG_LOSS, SQUARED_HINGE, Loss, get_loss
 from mtpfast.losses.objective import make_objective
 from mtpfast.minimum.minimum import minimum_poisoning
 from mtpfast.proofs.poison_maximum import poison_maximum
@@ -280,3 +280,33 @@ def test_a_kink_is_refused_and_named():
         return 0.0 if m > 1.0 else 50.0 * (1.0 - m) ** 2 if m > 0.99 else 0.995 - m
 
     custom(value, lambda m: min(0.0, max(-1.0, 100.0 * (m - 1.0))), name="smoothed hinge")
+
+
+def test_a_small_kink_beside_a_steep_bend_is_refused_too():
+    """phi' rises by 0.2 in every interval of the grid on [0, 1]; its jump by 0.1 at -0.5 is found all the same."""
+
+    def derivative(m):
+        return -4.0 * (min(1.0, max(0.0, 1.0 - m))) - (0.1 if m < -0.5 else 0.0)
+
+    def value(m):
+        return (2.0 * max(0.0, 1.0 - m) ** 2 if m >= 0.0 else 2.0 - 4.0 * m) + 0.1 * max(0.0, -0.5 - m)
+
+    with pytest.raises(ValueError, match=r"jumps at margin -0.5\b"):
+        custom(value, derivative, name="kinked")
+
+
+def test_a_class_without_a_name_says_so():
+    """A file, a message and a kernel go by the name."""
+
+    class Nameless(Loss):
+        def value(self, margin):
+            return np.exp(-np.asarray(margin))
+
+        def derivative(self, margin):
+            return -np.exp(-np.asarray(margin))
+
+        def second_derivative(self, margin):
+            return np.exp(-np.asarray(margin))
+
+    with pytest.raises(ValueError, match="Nameless lacks its name"):
+        get_loss(Nameless())
