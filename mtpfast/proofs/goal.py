@@ -122,7 +122,7 @@ class Goal:
             return "feasible_set"
         if own is not others:
             d = len(self.theta_target) - 1
-            same = own == others if own.is_finite else own.regions(d) == others.regions(d)
+            same = own == others or (not own.is_finite and own.regions(d) == others.regions(d))
             if not same:
                 return "feasible_set"
         return next((name for name in ("tol", "margin_tol") if getattr(self, name) != getattr(other, name)), "")

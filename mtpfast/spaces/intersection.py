@@ -119,5 +119,7 @@ def _rules_of(space, label, n_features):
         raise ValueError("an intersection is of convex spaces: no integer, lattice, one_hot, at_most_one or documents")
     if region.is_box:
         return {"lower": region.lower, "upper": region.upper, "slabs": (), "ball": None}
-    lower, upper = region.bounds
-    return {"lower": lower, "upper": upper, "slabs": region.slabs, "ball": region.ball}
+    slabs, (lower, upper) = getattr(region, "slabs", None), getattr(region, "bounds", (region.lower, region.upper))
+    if slabs is None:  # of a region of one's own: its description
+        slabs = [(a, -np.inf, b) for a, b in region.planes]
+    return {"lower": lower, "upper": upper, "slabs": slabs, "ball": next(iter(region.balls), None)}
