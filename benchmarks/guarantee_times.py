@@ -40,7 +40,7 @@ def growth(rows):
     for d in (14, 28, X.shape[1]):
         yield "d", len(y), d, rows, certified(X[:, :d], y, X_test[:, :d], FeatureSpace(0, 1), rows)[1]
     for few in (8, 64, 256):
-        yield "rows", len(y), X.shape[1], few, certified(X, y, X_test, space, few)[2]
+        yield "rows", len(y), X.shape[1], few, certified(X, y, X_test, space, few)[1]
     X, y, X_test, _, _ = parts("mnist")
     for d in (98, 392, 784):
         yield "d, MNIST", len(y), d, 64, certified(X[:, :d], y, X_test[:, :d], FeatureSpace(0, 1), 64)[1]
