@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ import scipy.sparse as sp
 from mtpfast.losses.margin import LOSSES
 
 __all__ = ["Aim", "METRICS", "Metric", "get_metric"]
+
+
+FELT = 9.0  # beta |m| of a row that U still feels: its slope is 5e-4 of the largest
+FEW, MOST = 50, 0.6  # so few rows near the boundary say too little, and so large a share of them costs as much as all
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,6 @@ class Aim:
         self.share = weight / weight.sum()
         # the search needs few digits, and half the bytes
         self._rows = X if sp.issparse(X) else np.asarray(X, dtype=np.float32)
-        self.exact = None
 
     def margins(self, theta) -> np.ndarray:
         """``y (w . x + b)`` of the rows, in double precision."""
@@ -117,10 +121,16 @@ class Aim:
         w = theta[:-1].astype(self._rows.dtype)
         return self.y * (np.asarray(self._rows @ w, dtype=float) + theta[-1])
 
-    def effect(self, change) -> float:
-        """By how much a change of theta moves the margins."""
-        moved = np.asarray(self._rows @ change[:-1].astype(self._rows.dtype), dtype=float) + change[-1]
-        return self.typical(moved)
+    def near(self, margins, beta) -> Aim:
+        """The rows that U still feels at this sharpness, as an aim of their own: rows ``which`` of this one."""
+        part, n = copy.copy(self), len(self.y)
+        part.which = np.flatnonzero(np.abs(margins) * beta < FELT) if self.metric.counts_wrong else np.arange(n)
+        if not FEW < len(part.which) < MOST * n:
+            part.which = np.arange(n)
+            return part
+        part.y, part.weight, part.share = self.y[part.which], self.weight[part.which], self.share[part.which]
+        part.X = part._rows = self._rows[part.which]
+        return part
 
     def typical(self, values) -> float:
         """The size of values, one for each row: their median, which a few long rows do not move.

@@ -17,6 +17,7 @@ __all__ = ["Ascent", "Schedule", "State", "best_point", "pulls", "rounded"]
 
 
 ON_MARGIN = 1e-6  # a point of the hinge this far beyond the margin still counts as on it
+INNER = 10  # steps from one training to the next, in which the model is taken to follow the pull in a straight line
 MANY_ROWS = 400  # on the margin: the system of so many more is solved for one step more
 
 
@@ -28,8 +29,9 @@ class Schedule:
     beta: tuple[float, float]
     delta: tuple[float, float]
     growth: float = 1.0
-    momentum: float = 0.85
+    momentum: float = 0.96
     width: float = 0.02
+    inner: int = INNER
 
     def at(self, t):
         """(beta, delta) at step t."""
@@ -190,7 +192,7 @@ class Ascent:
     def run(self, state: State, schedule: Schedule) -> bool:
         """Steps from a state, which is moved. Returns whether it was stopped."""
         momentum, before = np.zeros(len(self.victim.theta)), None
-        self.predicted, self.ratio, grown, self.stale = 0.0, 1.0, 1.0, 0
+        self.ratio, self.told, grown, self.stale = 1.0, None, 1.0, 0
         for t in range(schedule.steps):
             beta, delta = schedule.at(t)
             placed = self.place(state)
@@ -199,19 +201,39 @@ class Ascent:
             if self.watch(state, theta, margins):
                 return True
             self._compare(before, margins)
-            now, slopes = self.aim.slopes(margins, beta)
+            now, _ = self.aim.slopes(margins, beta)
             if before is not None:
                 grown *= 1.25 if now > self.aim.slopes(before, beta)[0] else 0.7
                 grown = min(max(grown, 0.5), schedule.growth)
             before = margins
             delta *= grown
             self._look(placed, margins, schedule.width)
-            v = self.sensitivity.apply(self.aim.gradient(slopes))
-            momentum = schedule.momentum * momentum + v
-            if not self._step(state, theta, momentum, delta):
+            self.part = self.aim.near(margins, beta)
+            momentum = self._steps(state, theta, margins[self.part.which], beta, delta, momentum, schedule)
+            if self.told is None:
                 return False
         placed = self.place(state)
         return bool(self.watch(state, placed[-1], self.aim.rough_margins(placed[-1])))
+
+    def _steps(self, state, theta, margins, beta, delta, momentum, schedule):
+        """Steps in which the model is taken to follow the pull in a straight line. Returns the momentum.
+
+        ``told``: how the margins move by that, None where no point pulls.
+        """
+        there, way, self.told = margins, 0.0, None
+        for _ in range(schedule.inner):
+            _, slopes = self.part.slopes(there, beta)
+            momentum = schedule.momentum * momentum + self.sensitivity.apply(self.part.gradient(slopes))
+            share = self._step(state, theta, momentum, delta)
+            if share is None:
+                break
+            if share > 0.0:
+                theta, there = theta + share * self.turn, there + share * self.moved
+                way += share * self.part.typical(self.moved)
+            self.told = there - margins
+            if way >= schedule.inner * delta:  # whole copies may be a long way
+                break
+        return momentum
 
     def _look(self, placed, margins, width):
         if self.loss.smooth:
@@ -227,17 +249,17 @@ class Ascent:
         self.stale = self.sensitivity.n_rows // MANY_ROWS
 
     def _step(self, state, theta, v, delta):
-        """Move the points towards the best ones, and the budget towards the better label."""
+        """Move the points towards the best ones, and the budget to the better label, by a share; None: not at all."""
         if not state.points:
             self._enter(state, theta, v)
-            return True
+            return 0.0
         found = {}
         for y, region in self.regions.items():
             best = best_point(region, y, theta, v, self.loss)
             if best is not None:
                 found[y] = best
         if not found:
-            return False
+            return None
         better = max(found, key=lambda y: self.weight_of(y) * found[y][1])
         # what a full step would do to the pull
         change = np.zeros(len(theta))
@@ -258,7 +280,7 @@ class Ascent:
             state.counts[y] = (1.0 - g) * n + (g * self.budget if y == better else 0.0)
             if y in found:
                 state.points[y] = self._inside(y, found[y][0] if x is None else x + g * (found[y][0] - x))
-        return True
+        return g
 
     def _compare(self, before, margins):
         """By how much the margins moved, next to what was predicted: the steps to come are longer or shorter by that.
@@ -266,17 +288,20 @@ class Ascent:
         The prediction is linear. Points that pull far off do so less and less as the model follows them, and points
         beyond the margin do not pull until they have crossed it.
         """
-        if before is None or self.predicted <= 0.0:
-            return
-        moved = self.aim.typical(margins - before)
-        self.ratio *= float(np.clip(moved / self.predicted, 0.2, 5.0)) ** 0.5
+        predicted = 0.0 if before is None else self.part.typical(self.told)
+        if predicted > 0.0:
+            moved = self.part.typical((margins - before)[self.part.which])
+            self.ratio *= float(np.clip(moved / predicted, 0.2, 5.0)) ** 0.5
 
     def _share(self, change, delta):
-        """Which share of a change of the pull to make, so that the aimed rows' margins move by delta."""
-        effect = self.ratio * self.aim.effect(self.sensitivity.apply(change))
-        share = min(0.5, delta / effect) if effect > 0.0 else 0.5
-        self.predicted = share * effect
-        return share
+        """Which share of a change of the pull to make, so that the aimed rows' margins move by delta.
+
+        ``turn`` and ``moved``: what all of it would do to the model and to these margins.
+        """
+        self.turn = self.ratio * self.sensitivity.apply(change)
+        self.moved = self.part.rough_margins(self.turn)
+        effect = self.part.typical(self.moved)
+        return min(0.5, delta / effect) if effect > 0.0 else 0.5
 
     def _pull(self, y, x, theta):
         return float(pulls(self.loss, y * (float(x @ theta[:-1]) + theta[-1])))

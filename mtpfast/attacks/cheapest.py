@@ -9,7 +9,7 @@ from mtpfast.minimum.minimum import minimum_poisoning
 from mtpfast.results.result import PoisoningResult
 
 from .damage import finish, train
-from .damage_search import Kept, Search, Stopped
+from .damage_search import FAR, Kept, Search, Stopped
 
 __all__ = ["cheapest_of"]
 
@@ -37,7 +37,7 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
     most = n if most is None else most
     if question.aim.value(search.clean_theta) >= goal:
         return finish(search, 0, None)
-    search.goal, search.growth = goal, search.growth[::-1]  # far first: how far is what is asked
+    search.goal, search.growth = goal, FAR  # far first: how far is what is asked
     best = None if start is None else search.adopt(start)
     low, high = 0, None
     if best is not None and best.value >= goal:

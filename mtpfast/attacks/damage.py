@@ -49,7 +49,7 @@ def damage(X, y, *, budget=0.03, start: PoisoningResult | None = None, **options
     loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows, feasible_set, sample_weight
         The victim and its points, as in :func:`mtpfast.poison`.
     n_starts, max_iter : int
-        Starts of the search, and trainings of the victim in each.
+        Starts of the search, and trainings of the victim in the first; see :class:`mtpfast.DamagePoisoner`.
     random_state : int, numpy Generator or None
     callback : callable, optional
         Called after every training with a dict (``n_iter``, ``budget``, ``value``, ``best``, ``theta``); True stops.
@@ -63,7 +63,8 @@ def damage(X, y, *, budget=0.03, start: PoisoningResult | None = None, **options
 
     Notes
     -----
-    A step costs one warm training of the victim, one read of the rows and one sort of the features.
+    Ten steps cost one warm training of the victim, and each of them two reads of the rows near the boundary and one
+    sort of the features.
     """
     search = _search(X, y, options)
     return runs(search, [points_of_budget(budget, search.question.X.shape[0])], start)[0]
@@ -88,7 +89,7 @@ def curve_of(search, budgets, start=None) -> list[PoisoningResult]:
 
 
 VICTIM = ("loss", "alpha", "C", "fit_intercept", "penalize_intercept", "class_weight", "count_rows")
-LIMITS = {"n_starts": 3, "max_iter": 200, "random_state": 0, "callback": None, "time_limit": None, "verbose": 0}
+LIMITS = {"n_starts": 6, "max_iter": 120, "random_state": 0, "callback": None, "time_limit": None, "verbose": 0}
 
 
 def _search(X, y, options):

@@ -22,24 +22,30 @@ __all__ = ["Kept", "Search", "Stopped"]
 
 
 SEARCH_TOL = 1e-4  # of trainings on the way
-NEAR = 0.5  # of the steps of a start, from what was found for another budget
+NEAR = 0.5  # of the trainings of a start, from what was found for another budget
+FIRST = 0.5  # of them, towards the training rows where others are aimed at
 MOST_FLIPPED = 1000  # rows whose labels a start turns
 
-# The phases of a start: the share of its steps, and the first and last beta and delta in units of the typical margin.
-# beta is the sharpness of the stand-in, delta by how much a step moves the margins.
+# The phases of a start: the share of its trainings, and the first and last beta and delta in units of the typical
+# margin. beta is the sharpness of the stand-in, delta by how much one of a training's INNER steps moves the margins.
 PHASES = (
-    (0.15, (3.0, 4.0), (0.3, 0.03)),
-    (0.4, (4.0, 13.0), (0.03, 0.006)),
-    (0.3, (13.0, 40.0), (0.01, 0.0015)),
-    (0.15, (40.0, 70.0), (0.003, 6e-4)),
+    (0.15, (3.0, 4.0), (0.045, 0.0045)),
+    (0.4, (4.0, 13.0), (0.0045, 9e-4)),
+    (0.3, (13.0, 40.0), (0.0015, 2.2e-4)),
+    (0.15, (40.0, 70.0), (4.5e-4, 9e-5)),
 )
-# While U rises a step may grow by this factor: in the first phase, and in the others of one start after the other.
-REACH, GROWTH = 30.0, (1.0, 8.0, 30.0)
+# While U rises a step may grow by this factor: in the first phase, in the others, and where how far it goes is asked.
+REACH, GROWTH, FAR = 30.0, 1.0, 30.0
 AGAIN = (
-    (0.1, (6.0, 8.0), (0.1, 0.02)),
-    (0.3, (8.0, 13.0), (0.02, 0.006)),
+    (0.1, (6.0, 8.0), (0.015, 0.003)),
+    (0.3, (8.0, 13.0), (0.003, 9e-4)),
     *PHASES[2:],
 )  # from points that were found for something near
+KICK = (
+    (0.4, (20.0, 28.0), (9e-4, 6e-4)),
+    (0.6, (28.0, 80.0), (6e-4, 1e-4)),
+)  # from the best so far, a little way off and back
+KICKED = 0.25  # of the trainings of a start
 
 
 class Kept(NamedTuple):
@@ -148,7 +154,7 @@ class Search:
         mover.run(state, schedule)
         return self.phase_best if best else state
 
-    def _anneal(self, aim, state, steps, phases=PHASES, share=None, growth=1.0):
+    def _anneal(self, aim, state, steps, phases=PHASES, share=None, growth=GROWTH, first=REACH):
         """The phases, each from the best state of the one before; ``share``: other weights of the rows in the first."""
         mover, own = self.mover(aim, self.budget), aim.share
         margins = aim.margins(self.clean_theta)
@@ -159,7 +165,7 @@ class Search:
                 if share is not None and number == 0:
                     aim.share = share
                 state = self._phase(
-                    mover, state, max(2, round(part * steps)), beta, delta, growth if number else REACH, number > 0
+                    mover, state, max(2, round(part * steps)), beta, delta, growth if number else first, number > 0
                 )
                 aim.share = own
         finally:
@@ -176,21 +182,18 @@ class Search:
         question, aim = self.question, self.question.aim
         if budget == 0:
             return
-        if kept is not None:
+        if kept is not None and sum(kept.counts):  # no points are no start: there is nothing to scale
             mover = self.mover(aim, budget)
             state = mover.adopt(kept.points, kept.labels, kept.counts)
-            state = mover.scaled(state, budget / max(1, sum(kept.counts)))
+            state = mover.scaled(state, budget / sum(kept.counts))
             self._anneal(aim, state, round(NEAR * steps), AGAIN, growth=4.0)
             return
-        for start in range(self.n_starts):
-            growth = self.growth[start % len(self.growth)]
-            if start == 0:
-                state = None
-                if question.training_aim is not None:  # what moves the training rows moves others, too
-                    state = self._anneal(question.training_aim, None, steps, growth=growth)
-                self._anneal(aim, state, steps, PHASES if state is None else AGAIN, growth=growth)
-            else:  # from the best so far, and first towards other rows
-                self._anneal(aim, self.best, steps, AGAIN, self._shares(aim, start), growth)
+        state = None
+        if question.training_aim is not None:  # what moves the training rows moves others, too
+            state = self._anneal(question.training_aim, None, round(FIRST * steps), growth=self.growth)
+        self._anneal(aim, state, steps, PHASES if state is None else AGAIN, growth=self.growth)
+        for start in range(1, self.n_starts):  # from the best so far, and first towards other rows
+            self._anneal(aim, self.best, round(KICKED * steps), KICK, self._shares(aim, start), first=GROWTH)
         flipped = None if self.goal is None else self._flipped(aim)
         if flipped is not None:
             self._anneal(aim, flipped, steps, AGAIN)
@@ -207,7 +210,7 @@ class Search:
         return mover.scaled(state, self.budget / len(keep))
 
     def _shares(self, aim, start):
-        """Weights of the rows in a start's first phase: equal ones, one label before the other, then at random."""
+        """Weights of the rows in a start's first phase: one label before the other, then at random."""
         if start in (1, 2) and len(np.unique(aim.y)) == 2:
             weight = np.where((aim.y > 0) == (start == 1), 3.0, 1.0)
         else:

@@ -89,14 +89,14 @@ class RecordSwaps(Ascent):
             if found is not None and (best is None or self.weight_of(y) * found[1] > best[2]):
                 best = found[0], y, self.weight_of(y) * found[1]
         if best is None:
-            return False
+            return None
         x, y, value = best
         scores, pull = self._worth(state, theta, v)
         change = self.budget * self._signed(x, y, theta) - pull
         copies = self._copies(change, delta)
         take_worst(state, scores, value, copies, self.budget)
         add(state, x, y, min(copies, self.budget - sum(state.counts)))
-        return True
+        return copies / self.budget
 
     def _signed(self, x, y, theta):
         """``c s y x~`` of one point."""
@@ -118,7 +118,6 @@ class RecordSwaps(Ascent):
         """How many copies to move, where moving all of them would change the pull so."""
         share = self._share(change, delta)
         copies = max(1, round(share * self.budget))
-        self.predicted *= copies / (share * self.budget)
         return copies
 
 
@@ -227,7 +226,7 @@ class PoolSwaps(RecordSwaps):
         over = int(state.counts.sum()) - self.budget
         if over > 0:
             state.counts -= _first(give, order[::-1], over)
-        return True
+        return copies / self.budget
 
 
 def _first(counts, order, total):

@@ -43,12 +43,13 @@ class DamagePoisoner(Poisoner):
         ``"log_loss"`` (the mean loss), or a function ``metric(y, margin, sample_weight)`` of labels -1 and +1, margins
         ``y (w . x + b)`` and weights, the larger the better for the attack. The search follows the error where the
         function has no attribute ``derivative`` (of the same arguments, ``d metric / d margin`` for every row).
-    n_starts : int, default=3
+    n_starts : int, default=6
         Starts of the search: the first from scratch, or from what is found for the training rows where others are aimed
-        at; each of the others from the best points so far, and first towards rows that weigh differently: one class
-        more than the other, then weights drawn at random.
-    max_iter : int, default=200
-        Trainings of the victim in each start.
+        at (in half of ``max_iter`` trainings); each of the others from the best points so far, a little way off,
+        towards rows that weigh differently (one class more than the other, then weights drawn at random), and back, in
+        a quarter of ``max_iter`` trainings.
+    max_iter : int, default=120
+        Trainings of the victim in the first start.
     random_state : int, numpy Generator or None, default=0
     time_limit : float, optional
         Stop after so many seconds. What is found then depends on the machine; ``result.damage`` and the message say so.
@@ -70,7 +71,8 @@ class DamagePoisoner(Poisoner):
     -----
     The model depends on the poison only through its pull ``p = sum_j c_j s(m_j) y_j x~_j``, s = -phi', and moves by
     ``H^-1 dp``, H the Hessian of the victim's objective (of the hinge: smoothed near the margin). A step moves the
-    points towards those that pull most along ``H^-1 dU/dtheta``, U a smooth stand-in for the metric; see
+    points towards those that pull most along ``H^-1 dU/dtheta``, U a smooth stand-in for the metric; from one training
+    to the next there are ten such steps, in which the model is taken to follow the pull in a straight line; see
     ``mtpfast.attacks.ascent``. On a box two distinct points suffice; whole records, documents and candidates of a
     pool stay apart.
 
@@ -97,8 +99,8 @@ class DamagePoisoner(Poisoner):
         feasible_set=None,
         budget=0.03,
         metric="error",
-        n_starts=3,
-        max_iter=200,
+        n_starts=6,
+        max_iter=120,
         random_state=0,
         time_limit=None,
         verbose=0,

@@ -45,8 +45,8 @@ def audit(
     time_limit=None,
     random_state=0,
     verbose=1,
-    n_starts=3,
-    max_iter=200,
+    n_starts=6,
+    max_iter=120,
     callback=None,
 ) -> AuditReport:
     r"""What inserted records can do to a pipeline: found, measured in the pipeline itself, and guaranteed.
@@ -223,7 +223,7 @@ class _Audit:
                 kept = self.found[-1]  # fewer records do more in the pipeline itself, as the attacker sees it
                 result, after = kept.result, kept.after
             self.found.append(Found(given, count, result, after))
-            before = result if result.n_points else None  # nothing is no start
+            before = result
             if part.status != "done":
                 part.message = f"{len(self.found)} of {len(self.q.budgets)} budgets"
                 break

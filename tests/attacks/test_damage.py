@@ -284,6 +284,35 @@ def test_going_on_never_loses_what_there_was():
     assert attacker.attack(resume=first).damage.found >= first.damage.found
 
 
+@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
+def test_going_on_from_no_points_is_a_fresh_start(loss):
+    """There is nothing to scale in a result without points: the search from it finds what one from scratch finds."""
+    X, y = digits()
+    attacker = DamagePoisoner(loss, alpha=0.09, budget=10, n_starts=1, max_iter=20).fit(X, y)
+    nothing = attacker.curve([0])[0]
+    assert nothing.n_points == 0
+    fresh = attacker.attack()
+    assert fresh.n_points == 10
+    for result in (attacker.attack(resume=nothing), attacker.curve([10], resume=nothing)[0]):
+        assert np.array_equal(result.points, fresh.points)
+        assert np.array_equal(result.counts, fresh.counts)
+
+
+def test_the_rows_left_out_between_trainings_weigh_next_to_nothing():
+    """``sigma (1 - sigma) < exp(-9)`` where ``beta |m| >= 9``: U has the gradient of the rows near the boundary."""
+    rng = np.random.default_rng(4)
+    X, y = rng.normal(size=(2000, 5)), np.where(rng.random(2000) < 0.5, 1.0, -1.0)
+    theta, beta = np.append(rng.normal(size=5), 0.0), 40.0
+    aim = Aim(METRICS["error"], X, y)
+    margins = aim.margins(theta)
+    part = aim.near(margins, beta)
+    assert 50 < len(part.y) < 0.6 * len(y)
+    whole = aim.gradient(aim.slopes(margins, beta)[1])
+    near = part.gradient(part.slopes(margins[part.which], beta)[1])
+    # each row left out adds at most beta exp(-9) share |x~|; single precision adds 1e-6 or so of the sums of |terms|
+    assert np.abs(whole - near).max() <= beta * np.exp(-9.0) + 1e-5 * beta
+
+
 def test_a_limit_of_time_is_told():
     X, y = digits()
     result = DamagePoisoner(alpha=0.09, budget=5, time_limit=1e-9, **QUICK).fit(X, y).attack()
