@@ -25,6 +25,9 @@ __all__ = ["SmoothSolver", "squares"]
 
 #: Above this many features the Hessian is not formed; Newton's equations go to conjugate gradients.
 DENSE_HESSIAN = 2500
+#: Nor where forming and inverting it takes so many operations for each entry of sparse rows: conjugate gradients read
+#: these some hundred times, at a tenth of the speed of a matrix product.
+SPARSE_HESSIAN = 20_000
 
 
 #: By so much of itself may the objective rise in a step: more than rounding makes of it, less than a step that fails.
@@ -42,7 +45,8 @@ class SmoothSolver(Solver):
     A step of an attack takes a few evaluations, each of them one read of the rows. The first Newton
     step needs none: at the old model only the pull of the new point and k have changed. Every step
     teaches the kept inverse how the gradient changes (BFGS); once that is no longer enough, the
-    Hessian is computed anew. Above `DENSE_HESSIAN` features conjugate gradients stand in for it.
+    Hessian is computed anew. Above `DENSE_HESSIAN` features, and for rows much sparser than
+    it, conjugate gradients stand in for it.
 
     In a long attack the rows of a table, whose columns take few values, are read by their codes
     (`_encode`): a twentieth of the bytes and less than half of the time.
@@ -65,6 +69,8 @@ class SmoothSolver(Solver):
         self.norm, self.added_norm = _row_norms(training.X), Growing()
         self.inverse = None
         self.direct = d <= DENSE_HESSIAN
+        if sp.issparse(training.X):
+            self.direct &= d * d * (training.n_clean + d) <= SPARSE_HESSIAN * training.X.nnz
         self.age = self.extra = self.recent = 0
         self.theta = np.zeros(d + 1) if theta0 is None else np.array(theta0, dtype=float)
         if not objective.fit_intercept:

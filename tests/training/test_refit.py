@@ -787,12 +787,15 @@ class Plain(Loss):
         return ref.d2phi(self.known, margin)
 
 
-@pytest.mark.parametrize("dense_hessian", [0, 2500])
+@pytest.mark.parametrize("dense_hessian, sparse_hessian", [(0, 0), (2500, 0), (2500, 20_000)])
 @every_convention
 @every_smooth_loss
-def test_every_way_of_solving_newtons_equations_is_the_same_refit(loss, conv, dense_hessian, monkeypatch):
+def test_every_way_of_solving_newtons_equations_is_the_same_refit(
+    loss, conv, dense_hessian, sparse_hessian, monkeypatch
+):
     """The kept inverse and conjugate gradients; compiled and plain; dense and CSR: one model after every point."""
     monkeypatch.setattr(smooth_module, "DENSE_HESSIAN", dense_hessian)
+    monkeypatch.setattr(smooth_module, "SPARSE_HESSIAN", sparse_hessian)
     rng = np.random.default_rng(20)
     X, y = blobs(20, n=60, d=6)
     X *= rng.random(X.shape) < 0.5
