@@ -16,16 +16,22 @@ from sklearn.utils import check_array
 
 from .magnitude import check_magnitude, is_moderate
 
-__all__ = ["as_theta", "check_X", "check_count", "check_flag", "check_labels", "check_number", "check_sample_weight"]
+__all__ = ["as_theta", "check_X", "check_count", "check_flag", "check_labels", "check_number", "check_sample_weight",
+           "refuse_parts"]  # fmt: skip
 
 
-def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1):
-    """X as a C-contiguous float64 array or a canonical float64 CSR matrix."""
+def refuse_parts(X, name: str):
+    """Raise TypeError where rows come in parts and are wanted in memory."""
     if hasattr(X, "map_reduce"):
         raise TypeError(
             f"{name} comes in parts, expected rows in memory: parts are read by minimum_poisoning, MinimumPoisoner and "
             f"certificate.check"
         )
+
+
+def check_X(X, name: str = "X", n_features: int | None = None, min_rows: int = 1):
+    """X as a C-contiguous float64 array or a canonical float64 CSR matrix."""
+    refuse_parts(X, name)
     try:
         X = check_array(
             X,

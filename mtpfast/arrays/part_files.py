@@ -19,6 +19,7 @@ __all__ = ["FileParts", "is_paths"]
 
 
 BLOCK = 2**16  # rows of a table that are read at once
+EMPTY = "{} is empty: not even a head names its columns"
 
 
 def is_paths(X) -> bool:
@@ -38,6 +39,10 @@ def _paths(X, name):
         found = sorted(glob.glob(entry)) if "*" in entry else [entry]
         paths += found
         for path in found or [entry]:
+            if os.path.isdir(path):
+                raise IsADirectoryError(
+                    f"{name}: {path} is a folder, expected files: {os.path.join(path, '*.parquet')}"
+                )
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"{name}: there is no file {path}")
     return paths
@@ -111,10 +116,21 @@ def _read_csv(file: _File):
     import pandas as pd
 
     start = 0
-    with pd.read_csv(file.path, chunksize=file.rows or BLOCK) as table:
-        for frame in table:
-            yield file.piece(start, frame)
-            start += len(frame)
+    try:
+        with pd.read_csv(file.path, chunksize=file.rows or BLOCK) as table:
+            for frame in table:
+                # of a head alone pandas makes columns of objects
+                yield file.piece(start, frame if len(frame) else frame.astype(_no_numbers(frame, file.layout)))
+                start += len(frame)
+    except pd.errors.EmptyDataError:
+        raise ValueError(EMPTY.format(file.path)) from None
+
+
+def _no_numbers(frame, layout):
+    """The dtypes of the features of a table without rows, where numbers are expected."""
+    if layout.raw or layout.transform is not None:
+        return {}
+    return {name: float for name in frame.columns if name != layout.label}
 
 
 _READERS = {"npy": _read_npy, "npz": _read_npz, "parquet": _read_parquet, "csv": _read_csv}
@@ -128,7 +144,10 @@ def _names(path, kind):
         return tuple(pq.read_schema(path).names)
     import pandas as pd
 
-    return tuple(pd.read_csv(path, nrows=0).columns)
+    try:
+        return tuple(pd.read_csv(path, nrows=0).columns)
+    except pd.errors.EmptyDataError:
+        raise ValueError(EMPTY.format(path)) from None
 
 
 class FileParts(LocalParts):

@@ -200,6 +200,9 @@ class ArrayParts(LocalParts):
             raise ValueError(f"X must have two dimensions, got shape {self.X.shape}")
         n = self.X.shape[0]
         self.y, self.weight = np.asarray(y), None if weight is None else np.asarray(weight)
+        for name, values in (("y", y), ("sample_weight", weight)):
+            if isinstance(values, str):
+                raise ValueError(f"{name} is a name, {values!r}: of rows in memory expected one value per row")
         for name, values in (("y", self.y), ("sample_weight", self.weight)):
             if values is not None and values.shape != (n,):
                 raise ValueError(f"{name} has shape {values.shape}, X has {n} rows")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from mtpfast.arrays.checks import refuse_parts
 from mtpfast.attacks.damage import LIMITS, runs, search_for
 from mtpfast.attacks.damage_question import read_damage_question
 from mtpfast.minimum.minimum import minimum_poisoning
@@ -69,6 +70,7 @@ class MakesTargets:
         'reached'
         """
         check_is_fitted(self)
+        refuse_parts(self._X, "the X of fit")
         own = ("loss", "alpha", "C", "fit_intercept", "penalize_intercept", "class_weight", "count_rows")
         taken = sorted({*own, "sample_weight", "preprocessing", "feasible_set"} & set(options))
         if taken:

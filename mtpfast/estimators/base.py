@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
-from mtpfast.arrays.checks import check_sample_weight, check_X
+from mtpfast.arrays.checks import check_sample_weight, check_X, refuse_parts
 from mtpfast.arrays.frames import emptied, is_frame, take_records
 from mtpfast.arrays.labels import Classes
 from mtpfast.guarantee.per_row import certify, check_rows, told
@@ -194,6 +194,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             Where no bound can be proved, with the reason; for rows or labels that do not fit the victim.
         """
         check_is_fitted(self)
+        refuse_parts(self._X, "the X of fit")
         X = self._features(X_eval)
         scores = X @ self.coef_[0] + self.intercept_[0]
         labels = self._classes.labels(scores) if y_eval is None else np.asarray(y_eval)

@@ -52,9 +52,15 @@ class Damage:
 
         return pd.DataFrame({"before": self.before, "after": self.after})
 
-    def __repr__(self) -> str:
+    @property
+    def words(self) -> str:
+        """What was found, set by set, and what is proved."""
         parts = [
             f"{self.before[name]:.4g} -> {self.after[name]:.4g} on {'the rows aimed at' if name == 'aimed' else name}"
             for name in self.after
         ]
-        return f"<Damage found: {self.metric} {', '.join(parts)}>"
+        proved = f"; proved: fewer than {self.proved} points cannot reach {self.goal:.4g}" if self.proved else ""
+        return f"found: {self.metric} {', '.join(parts)}{proved}"
+
+    def __repr__(self) -> str:
+        return f"<Damage {self.words}>"

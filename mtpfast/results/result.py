@@ -480,6 +480,9 @@ class PoisoningResult:
         return plot(self, what, axes, **options)
 
     def __repr__(self) -> str:
+        if self.damage is not None:  # which aims at no model
+            count = f"{self.n_points} points ({self.points.shape[0]} distinct)"
+            return f"<PoisoningResult: {self.status}, {count}, {self.damage.words}>"
         goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"
         radius = getattr(self.certificate, "tol", 0.0)  # the bound may be for another goal than the attack
         exact = (

@@ -323,3 +323,32 @@ def test_an_engine_is_two_methods():
     X, y, theta = planted("squared_hinge")
     result = minimum_poisoning(Halves(X, y), None, theta, loss="squared_hinge", alpha=0.01)
     assert result.lower_bound == minimum_poisoning(X, y, theta, loss="squared_hinge", alpha=0.01).lower_bound
+
+
+def test_a_csv_part_with_a_head_alone_holds_no_rows(tmp_path):
+    """What a cluster writes of an empty partition; without a head the file is named."""
+    X, y = np.random.default_rng(0).random((6, 2)), np.array([-1, 1, 1, -1, 1, -1])
+    table = pd.DataFrame(X, columns=["a", "b"]).assign(label=y)
+    for name, part in (("0", table[:0]), ("1", table[:4]), ("2", table[:0]), ("3", table[4:])):
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    parts = list(in_parts(f"{tmp_path}/*.csv", "label").parts())
+    assert np.array_equal(np.vstack([part.X for part in parts]), X)
+    (tmp_path / "4.csv").write_text("")
+    with pytest.raises(ValueError, match=r"4\.csv is empty"):
+        list(in_parts(f"{tmp_path}/*.csv", "label").parts())
+    with pytest.raises(ValueError, match=r"4\.csv is empty"):
+        in_parts(tmp_path / "4.csv", "label")
+    with pytest.raises(IsADirectoryError, match="is a folder, expected files"):
+        in_parts(tmp_path, "label")
+    with pytest.raises(ValueError, match="y is a name, 'label': of rows in memory"):
+        in_parts(table, "label")
+
+
+def test_what_wants_rows_in_memory_says_so_after_a_fit_on_parts():
+    """``certify`` and ``make_target`` of an attacker that has seen parts."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((20, 2)), np.repeat([-1, 1], 10)
+    attacker = MinimumPoisoner("log_loss", C=0.1).fit(in_parts(X, y, rows=7))
+    for use in (lambda: attacker.certify(X[:2]), attacker.make_target):
+        with pytest.raises(TypeError, match="the X of fit comes in parts"):
+            use()

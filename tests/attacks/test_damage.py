@@ -68,6 +68,8 @@ def test_it_says_that_it_is_found_and_not_proved():
     result = DamagePoisoner(alpha=0.09, budget=5, **QUICK).fit(X, y).attack()
     assert "found, not proved" in result.message
     assert repr(result.damage).startswith("<Damage found: error")
+    assert "found: error" in repr(result)
+    assert "target" not in repr(result)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
