@@ -17,6 +17,8 @@ import math
 import numpy as np
 from scipy.optimize import brentq, linprog
 
+from mtpfast.arrays.streams import quietly
+
 from .layers import Layers
 
 __all__ = ["largest_in_convex"]
@@ -129,7 +131,7 @@ def _by_program(region, q):
     size = np.maximum(np.max(np.abs(A * width), axis=1), 1e-300)[:, None]
     unit = max(float(np.max(np.abs(q * width))), 1e-300)
     heights, most = (b - A @ lower) / size[:, 0], {"maxiter": 1000 + 100 * A.size}
-    result = linprog(-q * width / unit, A * width / size, heights, bounds=(0.0, 1.0), options=most)
+    result = quietly(linprog, -q * width / unit, A * width / size, heights, bounds=(0.0, 1.0), options=most)
     if result.status != 0:
         return math.inf, None
     multipliers = np.maximum(0.0, -result.ineqlin.marginals) * unit / size[:, 0]

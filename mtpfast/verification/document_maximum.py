@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from mtpfast.arrays.streams import stdout_to_stderr
+from mtpfast.arrays.streams import quietly
 
 from .layers import Layers
 
@@ -57,14 +57,14 @@ def largest_of_counts(region, a, p, loss, tol=1e-8):
             LinearConstraint(np.append(slope * U, 1.0)[None, :], better - start, np.inf),
             LinearConstraint(np.append(np.ones(len(U)), 0.0)[None, :], region.min_length, region.max_length),
         ]
-        with stdout_to_stderr():
-            answer = milp(
-                -UNITS * np.append(slope * U, 1.0),
-                integrality=np.append(np.ones(len(U)), 0),
-                bounds=Bounds(np.append(low, t_low), np.append(high, t_high)),
-                constraints=constraints,
-                options={"mip_rel_gap": 1e-9, "node_limit": max(1, min(1000, nodes))},
-            )
+        answer = quietly(
+            milp,
+            -UNITS * np.append(slope * U, 1.0),
+            integrality=np.append(np.ones(len(U)), 0),
+            bounds=Bounds(np.append(low, t_low), np.append(high, t_high)),
+            constraints=constraints,
+            options={"mip_rel_gap": 1e-9, "node_limit": max(1, min(1000, nodes))},
+        )
         nodes, programs = nodes - (answer.mip_node_count or 0), programs - 1
         if answer.status == 2:  # no document with its u here is better than the best one known
             finished = max(finished, better)

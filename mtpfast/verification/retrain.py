@@ -12,6 +12,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import linprog, minimize
 from scipy.sparse.linalg import LinearOperator, cg
 
+from mtpfast.arrays.streams import quietly
 from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
 
 if TYPE_CHECKING:
@@ -255,7 +256,8 @@ def _balance(A, force, c):
         return alpha
     n, d = A.shape
     one, B = np.ones((d, 1)), sp.csr_matrix(A.T)
-    answer = linprog(
+    answer = quietly(
+        linprog,
         np.append(np.zeros(n), 1.0),
         A_ub=sp.vstack([sp.hstack([B, -one]), sp.hstack([-B, -one])]),
         b_ub=np.concatenate([force, -force]),

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from scipy.optimize import linprog
 
+from mtpfast.arrays.streams import quietly
+
 from .highs import equilibrium, in_units, most_iterations
 
 __all__ = ["whole_numbers"]
@@ -41,7 +43,7 @@ def whole_numbers(cost, A_ub, b_ub, A_eq, b_eq, top, whole, at_most):
         _, low, high = stack.pop(at)
         dive = False
         bounds = np.column_stack([low, high])
-        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method="highs-ds", options=limit)
+        res = quietly(linprog, cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method="highs-ds", options=limit)
         if res.status != 0 or math.ceil(res.fun - 1e-6) >= least:
             continue
         off = np.where(whole, np.abs(res.x - np.round(res.x)), 0.0)

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, linprog, milp
 
-from mtpfast.arrays.streams import stdout_to_stderr
+from mtpfast.arrays.streams import quietly
 
 __all__ = ["equilibrium", "in_units", "most_iterations", "solve_lp", "solve_milp"]
 
@@ -41,7 +41,7 @@ def solve_lp(cost, A_ub, b_ub, A_eq, b_eq, bounds) -> OptimizeResult:
         ("highs", {}),
         ("highs-ipm", {}),
     ):
-        res = linprog(cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options | most)
+        res = quietly(linprog, cost, A_ub, b_ub, A_eq, b_eq, bounds=bounds, method=method, options=options | most)
         if res.status in (0, 2, 3):
             break
     if units is not None and res.x is not None:
@@ -69,14 +69,14 @@ def solve_milp(cost, integrality, low, top, rows):
             (sp.diags(own) @ A @ sp.diags(unit), least * own, most * own)
             for own, (A, least, most) in zip(of_rows, rows, strict=True)
         ]
-    with stdout_to_stderr():
-        res = milp(
-            cost * unit,
-            integrality=integrality,
-            bounds=Bounds(low / unit, top / unit),
-            constraints=[LinearConstraint(*each) for each in rows],
-            options=EXACT_MILP,
-        )
+    res = quietly(
+        milp,
+        cost * unit,
+        integrality=integrality,
+        bounds=Bounds(low / unit, top / unit),
+        constraints=[LinearConstraint(*each) for each in rows],
+        options=EXACT_MILP,
+    )
     whole = res.status in (0, 2) and not any(_drops(A) for A, _, _ in rows)
     return None if res.x is None else res.x * unit, whole
 
