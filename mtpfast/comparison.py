@@ -263,8 +263,14 @@ class _Points(NamedTuple):
             theta = None if np.any(np.isnan(found.theta)) else found.theta
             points = found.points
             return cls(points, found.labels, found.counts, theta, found.status, found.message)
+        if not isinstance(found, (tuple, list)) or len(found) not in (2, 3):
+            raise ValueError(f"a method must return (points, labels) or a PoisoningResult, got {type(found).__name__}")
         points, labels, *counts = found
-        points = points if sp.issparse(points) else np.asarray(points, dtype=float).reshape(-1, d)
+        points = points if sp.issparse(points) else np.asarray(points, dtype=float)
+        points = np.zeros((0, d)) if points.shape[0] == 0 else points
+        if points.shape[1:] != (d,) or np.shape(labels) != points.shape[:1]:
+            raise ValueError(f"a method must return points of shape (n_points, {d}) and a label each, got shapes "
+                             f"{points.shape} and {np.shape(labels)}")  # fmt: skip
         merged = merge(points, np.asarray(labels, dtype=float), *counts)
         rows = [x.toarray().ravel() if sp.issparse(x) else x for x, _, _ in merged]
         return cls(

@@ -148,3 +148,14 @@ def test_ctrl_c_keeps_what_is_done():
     with pytest.warns(UserWarning, match="2 of 3 runs are kept"):
         runs = compare(["beta", "label_flip"], X, y, budgets=[2], callback=stop)
     assert [row["method"] for row in runs.rows] == ["clean", "beta"]
+
+
+@pytest.mark.parametrize("wrong", [None, (np.ones((2, 9)), np.ones(6)), (np.ones((2, 3)), [1.0])])
+def test_a_method_that_returns_no_points_is_noted(wrong):
+    """Rows of nine numbers are not three points of three features: its row says what was expected; the rest runs."""
+    X, y = np.eye(6, 3), np.array([-1, 1] * 3)
+    runs = compare({"odd": lambda X, y, **asked: wrong, "random": "label_flip"}, X, y, budgets=[1], C=1.0)
+    odd, other = (next(row for row in runs.rows if row["method"] == name) for name in ("odd", "random"))
+    assert odd["status"] == "failed"
+    assert "a method must return" in odd["message"]
+    assert other["status"] != "failed"

@@ -23,7 +23,7 @@ from mtpfast.preprocessing.codecs import as_raw, codec_of
 from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
 from mtpfast.question import Question, ask, evaluation_sets, largest_sizes
-from mtpfast.results.guarantee import SHARES, Guarantee
+from mtpfast.results.guarantee import SHARES, Guarantee, count_of
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
 from mtpfast.spaces.base import as_space
@@ -202,6 +202,8 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             raise ValueError(f"y_eval must have shape ({X.shape[0]},), one label per row, got {labels.shape}")
         chosen = np.arange(X.shape[0]) if rows is None else check_rows(rows, X.shape[0])
         budgets = tuple(k.item() if isinstance(k, np.generic) else k for k in budgets)
+        for k in budgets:
+            count_of(k, len(self._signs))
         theta = np.append(self.coef_[0], self.intercept_)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
         guarantee = certify(

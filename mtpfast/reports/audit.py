@@ -76,7 +76,7 @@ def audit(
     rules : mapping, optional
         Rules on raw columns that inserted records keep; see :class:`mtpfast.preprocessing.rules.Rules`.
     budgets : sequence of int or float
-        Numbers of records, or below 1 shares of the rows.
+        Numbers of records, or below 1 shares of the rows; those of less than one record are left out.
     sanitizers : "default", "all", None, or sequence
         Which checks are tried on the attack: the quick ones, all of :func:`mtpfast.defences.default_defences`, none,
         or whatever :func:`mtpfast.defences.as_defence` takes.

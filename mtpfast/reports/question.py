@@ -190,8 +190,11 @@ def _read_goal(metric, goal):
 
 
 def read_budgets(budgets, n_rows) -> list:
-    """``(as given, number of records)`` of every budget, the smallest first, none of them twice."""
-    read = {}
+    """``(as given, number of records)`` of every budget, the smallest first, none of them twice.
+
+    Shares of less than one record are left out, unless there are no others.
+    """
+    read, small = {}, None
     for budget in [budgets] if isinstance(budgets, Real) else budgets:
         if isinstance(budget, bool) or not isinstance(budget, Real) or not 0.0 < float(budget) < float("inf"):
             raise ValueError(f"budgets must be numbers of records or shares of the rows below 1, got {budget!r}")
@@ -199,8 +202,11 @@ def read_budgets(budgets, n_rows) -> list:
             raise ValueError(f"budgets must be whole numbers of records or shares below 1, got {budget!r}")
         count = int(budget * n_rows + 1e-9) if budget < 1 else int(budget)
         if count == 0:
-            raise ValueError(f"budget {budget:g} of {n_rows} rows is less than one record")
+            small = budget
+            continue
         read.setdefault(count, float(budget) if budget < 1 else int(budget))
+    if not read and small is not None:
+        raise ValueError(f"budget {small:g} of {n_rows} rows is less than one record")
     if not read:
         raise ValueError("budgets must hold one budget at least")
     return [(read[count], count) for count in sorted(read)]

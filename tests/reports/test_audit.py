@@ -13,6 +13,7 @@ from sklearn.svm import LinearSVC
 
 from mtpfast import audit
 from mtpfast.defences import RepeatedRows
+from mtpfast.reports.question import read_budgets
 from mtpfast.reports.tables import usual_pipeline
 from mtpfast.reports.tree import fewer_than
 
@@ -225,3 +226,11 @@ def test_false_negatives_are_counted_among_the_larger_label(data):
     assert clean["value"] == np.mean(fitted.predict(X_test[paid]) != "paid")
     assert clean["rows"] == paid.sum()
     assert report.tree["question"]["metric"] == "false_negative_rate"
+
+
+def test_shares_of_less_than_one_record_are_left_out():
+    """The budgets that nobody gave fit a table of 60 rows: 0.5 % and 1 % of it are no record."""
+    shares = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+    assert read_budgets(shares, 60) == [(0.02, 1), (0.05, 3), (0.1, 6)]
+    with pytest.raises(ValueError, match="less than one record"):
+        read_budgets([0.001], 60)
