@@ -7,7 +7,8 @@
 Every line is one victim: data, space (box [0, 1], or records: one-hot groups), loss and penalty, intercept penalised.
 ``certified`` and ``found`` are medians over the test rows that the clean model has right, ``ratio`` the median of their
 quotients (found: copies of the row with the other label, then mixtures). Errors in %, certified / attacked, at 0.5, 1,
-2, 3, 5, 10 % of insertions; certified is the better of every row on its own and the joint bound of all rows. Every
+2, 3, 5, 10 % of insertions; certified is the better of every row on its own and the joint bound of all rows (one
+attack; attacked counts rows that have an attack each, and may be above that). Every
 guarantee is checked again; CPU milliseconds a row for bound, attack and check (the joint bounds not counted).
 """
 

@@ -182,7 +182,10 @@ class Guarantee:
         return {name: float(np.mean(highest[groups == group])) for name, group in _named(groups)}
 
     def attacked_error(self, k, groups=None):
-        """The share of rows that k points flip, each row attacked on its own: found. See :meth:`certified_error`."""
+        """The share of rows that k points flip, each row attacked on its own: found. See :meth:`certified_error`.
+
+        No one attack need have them all wrong: the joint bound of ``certified_error`` may be less.
+        """
         return self._share(self.upper_bound, k, groups)
 
     def _share(self, bound, k, groups):
