@@ -32,6 +32,7 @@ ALPHA = 0.09
 JUDGE_TOL = 1e-6  # LIBLINEAR's; with tighter ones it takes minutes where a point has hundreds of copies
 COUNTS = ("enron", "sms")  # whole counts of words, from 0 to the largest
 SMALL = {"n_starts": 1, "max_iter": 100}  # of the search in all tables but that of 3 %
+LONGER = {"adult": {"max_iter": 240}}  # in that of 3 %, where trainings take next to no time
 TABLE = (
     ("mnist", "hinge", 3.6, 5.18, 3.37),
     ("mnist_69", "hinge", 3.0, 4.07, 2.24),
@@ -117,7 +118,7 @@ def table_3(options):
             continue
         data = load(name)
         clean = judged(data, None, loss)
-        dmg = attacker(data, loss, box(data), 0.03)
+        dmg = attacker(data, loss, box(data), 0.03, **LONGER.get(name, {}))
         fair, fair_time = timed(dmg.attack)
         aimed, aimed_time = timed(dmg.attack, data.X_test, data.y_test)
         test, train = judged(data, aimed, loss), judged(data, fair, loss)
@@ -277,7 +278,7 @@ TABLES = {
 NOTES = (
     "Found, not proved to be the most: other starts find other points. Judged by scikit-learn's trainers.",
     "Counts of words: 0 to the largest. CPU seconds of one thread, on a machine with other work.",
-    "Table of 3 %: the search as it is by default. Goals: one start. Elsewhere: one start of 100 trainings.",
+    "Table of 3 %: the search as it is by default (Adult: max_iter=240). Goals: one start; else one of 100.",
 )
 
 

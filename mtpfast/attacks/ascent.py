@@ -18,6 +18,7 @@ __all__ = ["Ascent", "Schedule", "State", "best_point", "pulls", "rounded"]
 
 ON_MARGIN = 1e-6  # a point of the hinge this far beyond the margin still counts as on it
 INNER = 10  # steps from one training to the next, in which the model is taken to follow the pull in a straight line
+MOMENTUM = 0.85
 MANY_ROWS = 400  # on the margin: the system of so many more is solved for one step more
 
 
@@ -29,7 +30,7 @@ class Schedule:
     beta: tuple[float, float]
     delta: tuple[float, float]
     growth: float = 1.0
-    momentum: float = 0.96
+    momentum: float = MOMENTUM
     width: float = 0.02
     inner: int = INNER
 

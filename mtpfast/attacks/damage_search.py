@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from mtpfast.spaces.base import is_convex
 from mtpfast.training.moving import MovingVictim
 
-from .ascent import Ascent, Schedule
+from .ascent import MOMENTUM, Ascent, Schedule
 from .sensitivity import KinkedSensitivity, SmoothSensitivity
 from .swaps import PoolSwaps, RecordSwaps
 
@@ -45,7 +45,7 @@ KICK = (
     (0.4, (20.0, 28.0), (9e-4, 6e-4)),
     (0.6, (28.0, 80.0), (6e-4, 1e-4)),
 )  # from the best so far, a little way off and back
-KICKED = 0.25  # of the trainings of a start
+KICKED, FIRM = 0.25, 0.96  # of the trainings of a start, and the momentum
 
 
 class Kept(NamedTuple):
@@ -145,16 +145,17 @@ class Search:
             raise Stopped
         return False
 
-    def _phase(self, mover, state, steps, beta, delta, growth, best):
+    def _phase(self, mover, state, steps, beta, delta, growth, momentum, best):
         """Run, and return the best state met, or the last."""
         sharpness, length = self.scale
         self.phase_value, self.phase_best, self.aim = -math.inf, state, mover.aim
-        schedule = Schedule(steps, tuple(b / sharpness for b in beta), tuple(d * length for d in delta), growth)
+        beta, delta = tuple(b / sharpness for b in beta), tuple(d * length for d in delta)
+        schedule = Schedule(steps, beta, delta, growth, momentum)
         state = state.copy()
         mover.run(state, schedule)
         return self.phase_best if best else state
 
-    def _anneal(self, aim, state, steps, phases=PHASES, share=None, growth=GROWTH, first=REACH):
+    def _anneal(self, aim, state, steps, phases=PHASES, share=None, growth=GROWTH, first=REACH, momentum=MOMENTUM):
         """The phases, each from the best state of the one before; ``share``: other weights of the rows in the first."""
         mover, own = self.mover(aim, self.budget), aim.share
         margins = aim.margins(self.clean_theta)
@@ -164,9 +165,8 @@ class Search:
             for number, (part, beta, delta) in enumerate(phases):
                 if share is not None and number == 0:
                     aim.share = share
-                state = self._phase(
-                    mover, state, max(2, round(part * steps)), beta, delta, growth if number else first, number > 0
-                )
+                steps_of, grows = max(2, round(part * steps)), growth if number else first
+                state = self._phase(mover, state, steps_of, beta, delta, grows, momentum, number > 0)
                 aim.share = own
         finally:
             aim.share = own
@@ -193,7 +193,8 @@ class Search:
             state = self._anneal(question.training_aim, None, round(FIRST * steps), growth=self.growth)
         self._anneal(aim, state, steps, PHASES if state is None else AGAIN, growth=self.growth)
         for start in range(1, self.n_starts):  # from the best so far, and first towards other rows
-            self._anneal(aim, self.best, round(KICKED * steps), KICK, self._shares(aim, start), first=GROWTH)
+            share = self._shares(aim, start)
+            self._anneal(aim, self.best, round(KICKED * steps), KICK, share, first=GROWTH, momentum=FIRM)
         flipped = None if self.goal is None else self._flipped(aim)
         if flipped is not None:
             self._anneal(aim, flipped, steps, AGAIN)
