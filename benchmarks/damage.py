@@ -279,12 +279,12 @@ NOTES = (
     "Found, not proved to be the most: other starts find other points. Judged by scikit-learn's trainers.",
     "Counts of words: 0 to the largest. CPU seconds of one thread, on a machine with other work.",
     "Table of 3 %: the search as it is by default (Adult: max_iter=240). Goals: one start; else one of 100.",
-    "Rows at commits before d8a88d6 are of an older search (one step for every training). A step of the table of steps is"
-    " a training, which is ten steps of the search. Adult's plain step takes 26 ms, for LIBLINEAR trains it in no time.",
-    "Short of what was asked at 3 %: MNIST 1-7 hinge on test rows, 112 errors of 2,163 where 113 are 5.2 %. Over 20 CPU s:"
-    " MNIST log loss, Enron aimed at training rows, Enron with smooth losses.",
-    "Not measured: bank with the hinge (its trainings take too long), a curve of Enron, flips of MNIST, goals on MNIST and"
-    " Adult.",
+    "Rows at commits before d8a88d6 are of an older search (one step for every training). A step of the table of steps"
+    " is a training, which is ten steps of the search. Adult's plain step takes 26 ms: LIBLINEAR trains it in no time.",
+    "Short of what was asked at 3 %: MNIST 1-7 hinge on test rows, 112 errors of 2,163 where 113 are 5.2 %. Over 20 CPU"
+    " seconds: MNIST log loss, Enron aimed at training rows, Enron with smooth losses.",
+    "Not measured: bank with the hinge (its trainings take too long), a curve of Enron, flips of MNIST, goals on MNIST"
+    " and Adult.",
 )
 
 
