@@ -283,8 +283,8 @@ NOTES = (
     " is a training, which is ten steps of the search. Adult's plain step takes 26 ms: LIBLINEAR trains it in no time.",
     "Short of what was asked at 3 %: MNIST 1-7 hinge on test rows, 112 errors of 2,163 where 113 are 5.2 %. Over 20 CPU"
     " seconds: MNIST log loss, Enron aimed at training rows, Enron with smooth losses.",
-    "Not measured: bank with the hinge (its trainings take too long), flips of MNIST with the log loss, a curve of Enron"
-    " with the log loss.",
+    "Not measured: bank with the hinge (its trainings take too long); with the log loss, flips of MNIST and a curve of"
+    " Enron.",
 )
 
 
