@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -22,6 +23,7 @@ from mtpfast.preprocessing.steps import is_fitted
 from mtpfast.proofs.clean_pass import extent
 from mtpfast.results.result import PoisoningResult
 from mtpfast.spaces.features import FeatureSpace
+from mtpfast.spaces.rules import UNCHANGED
 
 from .base import Poisoner
 from .samplers import target_of
@@ -167,6 +169,8 @@ class MinimumPoisoner(Poisoner):
         """The codec, from a digest of the raw table, and the rows that the fitted preprocessing makes of its parts."""
         if not is_fitted(self.preprocessing):
             raise ValueError("preprocessing must be fitted where rows come in parts")
+        if isinstance(self.rules, Mapping) and UNCHANGED in [rule for rule in self.rules.values() if type(rule) is str]:
+            raise ValueError("rules: 'unchanged' needs every row of the table at hand, and rows come in parts")
         table = parts.records().map_reduce(digest, merge_digests)
         validate_data(self, table, skip_check_array=True)
         self.preprocessing_ = copy.deepcopy(self.preprocessing)

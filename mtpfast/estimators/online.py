@@ -80,7 +80,7 @@ class ModelTargetedPoisoner(Poisoner):
     rules : mapping, optional
         With a preprocessing: what inserted records may hold in raw columns, besides what the table allows. A value, a
         range ``(low, high)``, or a list of levels for a column; under ``"y"`` the label, or labels, of the records:
-        ``{"month": "may", "age": (18, 60), "y": "no"}``. See :class:`mtpfast.preprocessing.rules.Rules`.
+        ``{"month": "may", "age": (18, 60), "y": "no"}``. See :class:`mtpfast.spaces.rules.Rules`.
 
     Attributes
     ----------

@@ -16,10 +16,14 @@ slabs, a ball          as for planes, by ``programs.cone``        hinge without 
                        where there is a ball                      ``whole.convex``
 part of a ball         ``programs.round``                         ``whole.dealt``
 (documents with l2)
+tables of rows         as for groups, on the range of every       none for the target itself; Algorithm 1
+                       column: a bound                            within a tolerance
 =====================  =========================================  ======================================
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from mtpfast.question import Problem, Setting
 
@@ -44,6 +48,9 @@ __all__ = [
     "program_for",
     "program_of",
 ]
+
+
+TIED = "records that take rows of a table are looked for one by one, within a tolerance only: give tol"
 
 
 def _offers(setting: Setting, name) -> bool:
@@ -76,6 +83,8 @@ def place_whole(problem: Problem, program, found: Found, solution: Solution, int
     setting, hinge = program.setting, program.setting.objective.loss.kinked
     if not setting.is_convex:
         least = max(1, round(found.value)) if not integer else max(1, found.certificate.n_poison)
+        if any(region.kind == "tied" for region in setting.regions.values()):
+            return replace(found, message=f"{least:,} records at least; {TIED}")
         if all(region.kind == "documents" for region in setting.regions.values()):
             return deal_documents(program, found, solution, least)
         if hinge:

@@ -187,6 +187,33 @@ def _over_features(theta, theta_target, space, regions, loss, max_nodes, effort,
     return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss, weights)
 
 
+def _over_tied(theta, theta_target, space, regions, loss, max_nodes, effort, rest, weights):
+    """Over the regions of groups whose linear images they are; what rounding may hide in the image is added."""
+    best, bound, nodes = None, -math.inf, 0
+    for y, region in regions.items():
+        lifted = [np.append(region.lift(t[:-1]), t[-1]) for t in (theta, theta_target)]
+        flat = {y: region.flat}
+        found = _over_features(*lifted, _Plain, flat, loss, max_nodes, effort, None, None)
+        x = region.lower_to(found.x)
+        value = float(np.subtract(*(loss.value(y * (x @ t[:-1] + t[-1])) for t in (theta, theta_target))))
+        size = np.append(np.maximum(np.abs(region.lower), np.abs(region.upper)), 1.0)
+        slack = 2.0 * rounding_of(theta, theta_target, size, loss, found.upper_bound)
+        weight = weight_of(weights, y)
+        label_bound = above(max(found.upper_bound, value) + slack, weight)
+        value *= weight
+        bound, nodes = max(bound, label_bound), nodes + found.nodes
+        if best is None or better(value, best.value, theta, theta_target, region, loss, weight):
+            best = LossDifference(x, y, value, np.nan)
+    best = best._replace(upper_bound=bound, nodes=nodes)
+    return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss, weights)
+
+
+class _Plain:
+    """A space of whose points nothing is made."""
+
+    canonical = None
+
+
 def _compiled(theta, theta_target, region, rest, y, kernel, known, max_nodes):
     x = np.empty(theta.size - 1)
     if region.is_box:
@@ -239,4 +266,10 @@ def _over_documents(theta, theta_target, space, regions, loss, max_nodes, effort
 
 
 #: The search over the regions of a space, by their kind (:attr:`mtpfast.spaces.base.Region.kind`).
-SEARCHES = {"box": _over_features, "records": _over_features, "documents": _over_documents, "convex": over_convex}
+SEARCHES = {
+    "box": _over_features,
+    "records": _over_features,
+    "tied": _over_tied,
+    "documents": _over_documents,
+    "convex": over_convex,
+}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
@@ -22,21 +20,14 @@ from mtpfast.arrays.frames import (
     take,
     typed,
 )
+from mtpfast.spaces.rules import Range
+from mtpfast.spaces.tied import Table
 
-__all__ = ["LevelsColumn", "NumberColumn", "NumbersColumn"]
+__all__ = ["LevelsColumn", "NumberColumn", "NumbersColumn", "TiedColumns"]
 
 
 _INVERSE = {np.add: np.subtract, np.subtract: np.add, np.multiply: np.divide, np.divide: np.multiply}
 _STEPS = 16  # neighbouring floats that are tried for the one that is mapped to a given number
-
-
-@dataclass(frozen=True)
-class _Range:
-    """Numbers from ``lower`` to ``upper``: a float dtype, "whole", or "two" (the ends alone)."""
-
-    kind: Any
-    lower: float
-    upper: float
 
 
 class NumberColumn:
@@ -69,7 +60,7 @@ class NumberColumn:
                 at = 0
         return take(self.native, present[[at]])
 
-    def numbers(self, origin) -> _Range | None:
+    def numbers(self, origin) -> Range | None:
         """The range of a column that the steps treat as numbers; None where it has no value."""
         kind = kind_of(self.values)
         if kind not in "biufO" or (kind == "O" and not all_real(take(self.values, np.flatnonzero(~self.missing)))):
@@ -91,12 +82,12 @@ class NumberColumn:
                     f"values, {lower:g} and {upper:g}; a range without it is not a range"
                 )
         if kind not in "iu" and np.all((present == lower) | (present == upper)):
-            return _Range("two", lower, upper)
+            return Range("two", lower, upper)
         if np.all(present == np.rint(present)):
             if max(-lower, upper) > 2**53:
                 raise TypeError(f"column {self.name!r} has whole numbers beyond 2**53, which float64 cannot tell apart")
-            return _Range("whole", lower, upper)
-        return _Range(numpy_dtype_of(self.values) if kind == "f" else np.dtype(np.float64), lower, upper)
+            return Range("whole", lower, upper)
+        return Range(numpy_dtype_of(self.values) if kind == "f" else np.dtype(np.float64), lower, upper)
 
     def categories(self, origin):
         """``(values, n_allowed, counts)``: values that the encoder knows, the excluded ones last."""
@@ -132,14 +123,20 @@ class LevelsColumn:
         self.source, self.columns = source, np.asarray(columns, dtype=np.intp)
         self.values, self._n_allowed, self._weights = values, n_allowed, weights
 
-    def fill(self, table, name):
-        """Take the categories' rows; keep one category per row, and those that must be left out, out."""
+    def fill(self, table) -> bool:
+        """Take the categories' rows; keep one category per row, and those that must be left out, out.
+
+        False where the rows are neither a one-hot group nor evenly spaced codes: see :meth:`tied`.
+        """
         allowed = np.arange(len(table)) < self._n_allowed
-        if not self._read(table, allowed) and not (len(self.columns) == 1 and self._read(table, allowed | True)):
-            raise TypeError(
-                f"column {name!r}: what its steps make of its categories is neither a one-hot group nor evenly "
-                f"spaced codes"
-            )
+        return self._read(table, allowed) or (len(self.columns) == 1 and self._read(table, allowed | True))
+
+    def tied(self, table) -> TiedColumns:
+        """The same categories as a list of rows; of equal rows the most frequent category stands for all."""
+        rows = np.argsort(-self._weights[: self._n_allowed], kind="stable")
+        column = TiedColumns([self.source], self.columns, [take(self.values, rows)])
+        column.fill(table[rows])
+        return column
 
     def _read(self, table, allowed):
         rows = np.flatnonzero(allowed)
@@ -181,6 +178,30 @@ class LevelsColumn:
         if self.default is not None:
             codes = np.where(height[np.arange(len(points)), best] < 0.5, self.default, codes)
         return codes
+
+
+class TiedColumns:
+    """Columns whose values come together from a list of records, and the rows of features that these are mapped to.
+
+    ``values``: of every source the values of these records, the ones that stand for equal rows first.
+    """
+
+    def __init__(self, sources, columns, values):
+        self.sources, self.columns = list(sources), np.asarray(columns, dtype=np.intp)
+        self.values = values
+
+    def fill(self, rows):
+        """Take the features of the records, of equal ones the first."""
+        if not len(self.columns):  # dropped by the preprocessing: any of the records will do
+            rows, first = rows[:1], np.zeros(1, dtype=np.intp)
+        else:
+            rows, first = np.unique(rows, axis=0, return_index=True)
+        self.values = [take(values, first) for values in self.values]
+        self.table = Table(np.arange(len(self.columns)), rows)
+
+    def codes(self, points):
+        """Row of ``values`` and of the table that is nearest to each point."""
+        return self.table.nearest(points[:, self.columns])
 
 
 class NumbersColumn:

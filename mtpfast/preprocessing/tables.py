@@ -31,10 +31,10 @@ from mtpfast.arrays.frames import (
     typed,
 )
 from mtpfast.spaces.features import FeatureSpace
+from mtpfast.spaces.rules import Rules
 
-from .columns import LevelsColumn, NumberColumn, NumbersColumn
+from .columns import LevelsColumn, NumberColumn, NumbersColumn, TiedColumns
 from .narrowed import Narrowed
-from .rules import Rules
 from .steps import Cell, Origin, is_fitted, names_out, to_matrix, trace
 
 __all__ = ["RecordCodec"]
@@ -64,7 +64,7 @@ class RecordCodec:
     X : DataFrame or array-like of shape (n_samples, n_columns)
         The raw table; not kept.
     rules : mapping, optional
-        What records may hold in raw columns besides: see :class:`mtpfast.preprocessing.rules.Rules`.
+        What records may hold in raw columns besides: see :class:`mtpfast.spaces.rules.Rules`.
 
     Attributes
     ----------
@@ -92,7 +92,8 @@ class RecordCodec:
     does not contain, except where nothing else is left: a column without any value, or an ordinal
     code in the middle of its range. A column that the preprocessing drops gets its median (numbers)
     or its most frequent value. Categories that share one column (``min_frequency``) are written as
-    the most frequent of them.
+    the most frequent of them. Codes that are not evenly spaced (TargetEncoder's), and columns that rules leave
+    unchanged, take the rows of a table: of records that have the same row the first is written.
 
     ``encode`` calls the transformer. ``canonical`` repeats its arithmetic step by step, which is
     compared with it bit for bit on X here, and costs microseconds per column.
@@ -165,6 +166,10 @@ class RecordCodec:
                 columns[j] = self._numbers_of(column, j)
         for levels in self._levels:
             columns[levels.source] = take(levels.values, levels.codes(points))
+        for tied in self._tied:
+            codes = tied.codes(points)
+            for j, values in zip(tied.sources, tied.values, strict=True):
+                columns[j] = take(values, codes)
         for j, value in self._constant.items():
             columns[j] = take(value, np.zeros(n, dtype=np.intp))
         return assemble(self._frame, columns, n)
@@ -177,6 +182,8 @@ class RecordCodec:
             rows[:, block.columns] = block.forward(block.raw(points))
         for levels in self._levels:
             rows[:, levels.columns] = levels.table[levels.codes(points)]
+        for tied in self._tied:
+            rows[:, tied.columns] = tied.table.rows[tied.codes(points)]
         return rows
 
     def has(self, points) -> np.ndarray:
@@ -186,6 +193,8 @@ class RecordCodec:
     def values(self) -> dict:
         """For every column that does not hold numbers of the attack: the values that records have there."""
         every = {**self._constant, **{levels.source: levels.values for levels in self._levels}}
+        for tied in self._tied:
+            every |= dict(zip(tied.sources, tied.values, strict=True))
         return {self.columns[j]: every[j] for j in sorted(every)}
 
     def probes(self):
@@ -194,6 +203,11 @@ class RecordCodec:
         base = region.linear_argmax(np.zeros(self.n_features))
         points = [base]
         grouped = np.zeros(self.n_features, dtype=bool)
+        for tied in self._tied:
+            grouped[tied.columns] = True
+            for row in tied.table.rows:
+                points.append(base.copy())
+                points[-1][tied.columns] = row
         for group in region.groups:
             grouped[group.columns] = True
             for j, on in zip(group.columns, group.on, strict=True):
@@ -231,6 +245,7 @@ class RecordCodec:
             one_hot=rules.groups(True),
             at_most_one=rules.groups(False),
             fixed=rules.fixed(),
+            tied=(*self.space.tied, *given.tied),
             labels=self._labels_within(given.labels),
             names=self.names,
         )
@@ -262,11 +277,16 @@ class RecordCodec:
         """What every raw column can be, and the features that it rules."""
         self._kinds = [column.python_type() for column in raw]
         self._empty = [column.values[:0] for column in raw]
-        self._constant, self._levels, blocks = {}, [], {}
+        self._constant, self._levels, self._tied, blocks = {}, [], [], {}
         features = [[] for _ in raw]
         for feature, cell in enumerate(cells):
             features[cell.source].append(feature)
+        unchanged = [j for j, column in enumerate(raw) if column.name in self.rules.unchanged]
+        if unchanged:
+            self._tied.append(self._of_the_table(raw, unchanged, [k for j in unchanged for k in features[j]]))
         for j, (column, origin) in enumerate(zip(raw, origins, strict=True)):
+            if j in unchanged:
+                continue
             if not features[j] and origin.categories is None:
                 self._constant[j] = column.usual(self._kept_rows(column))
             elif not features[j]:  # an encoder of one category that has no column
@@ -296,22 +316,39 @@ class RecordCodec:
             raise ValueError(f"rules: no value of column {column.name!r} in the table keeps the rule")
         return rows
 
+    def _of_the_table(self, raw, sources, columns) -> TiedColumns:
+        """Columns that agree, together, with a row of the table in which none of them is missing."""
+        there = np.flatnonzero(~np.any([raw[j].missing for j in sources], axis=0))
+        if not len(there):
+            names = ", ".join(repr(raw[j].name) for j in sources)
+            raise ValueError(f"rules: no row of the table has a value in all of the unchanged columns {names}")
+        return TiedColumns(sources, columns, [take(raw[j].values, there) for j in sources])
+
     def _fill_tables(self):
         """The rows of every category, as the transformer makes them: one call for all columns."""
-        if not self._levels:
+        sizes = [len(levels.values) for levels in self._levels] + [len(tied.values[0]) for tied in self._tied]
+        if not sizes:
             return
-        n = max(len(levels.values) for levels in self._levels)
+        n = max(sizes)
         columns: list[Any] = [None] * len(self.columns)
         for block in self._numbers:
             for j, low in zip(block.sources, block.lower, strict=True):
                 columns[j] = self._numbers_of(np.full(n, low), j)
         for levels in self._levels:
             columns[levels.source] = take(levels.values, np.arange(n) % len(levels.values))
+        for tied in self._tied:
+            for j, values in zip(tied.sources, tied.values, strict=True):
+                columns[j] = take(values, np.arange(n) % len(values))
         for j, value in self._constant.items():
             columns[j] = take(value, np.zeros(n, dtype=np.intp))
         rows = self.encode(assemble(self._frame, columns, n))
-        for levels in self._levels:
-            levels.fill(rows[: len(levels.values)][:, levels.columns], self.columns[levels.source])
+        for tied in self._tied:
+            tied.fill(rows[: len(tied.values[0])][:, tied.columns])
+        for levels in list(self._levels):
+            table = rows[: len(levels.values)][:, levels.columns]
+            if not levels.fill(table):
+                self._levels.remove(levels)
+                self._tied.append(levels.tied(table))
 
     def _check(self, X):
         """The arithmetic here against the transformer's, bit for bit, on rows of X."""
@@ -347,12 +384,18 @@ class RecordCodec:
                 lattice[int(varying[0])] = (lower[varying[0]], levels.step)
             elif len(varying) > 1:
                 (one_hot if levels.default is None else at_most_one).append(varying.tolist())
+        tables = []
+        for tied in self._tied:
+            if len(tied.columns):
+                lower[tied.columns], upper[tied.columns] = tied.table.rows.min(axis=0), tied.table.rows.max(axis=0)
+                tables.append((tied.columns.tolist(), tied.table.rows))
         space = FeatureSpace(
             lower,
             upper,
             lattice=lattice or None,
             one_hot=one_hot,
             at_most_one=at_most_one,
+            tied=tables,
             labels=self.rules.labels,
             names=self.names,
         )

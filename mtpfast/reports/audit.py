@@ -74,7 +74,7 @@ def audit(
         The rows aimed at: a pandas query on the columns, with the labels as ``y``; a boolean mask of X (a pair of
         masks with X_test); or a function of ``(X, y)`` that returns one.
     rules : mapping, optional
-        Rules on raw columns that inserted records keep; see :class:`mtpfast.preprocessing.rules.Rules`.
+        Rules on raw columns that inserted records keep; see :class:`mtpfast.spaces.rules.Rules`.
     budgets : sequence of int or float
         Numbers of records, or below 1 shares of the rows; those of less than one record are left out.
     sanitizers : "default", "all", None, or sequence

@@ -54,6 +54,8 @@ def spread(result, X=None, *, scale=1.0, random_state=0):
     for sign in np.unique(signs):
         if regions[sign].kind == "documents":
             raise TypeError("the points are documents: words are not moved from one to another")
+        if regions[sign].kind == "tied":
+            raise TypeError("some features take the rows of a table together: there is no moving from one to another")
         of_label = np.flatnonzero(signs == sign)
         rows[of_label] = _Label(result, regions[sign], sign, rows[of_label], scale, rng).apart()
     rows += 0.0

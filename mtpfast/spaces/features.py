@@ -20,6 +20,7 @@ from mtpfast.arrays.labels import as_sign, plain
 from .labelled import LabelledSpace
 from .normal_form import normal_form
 from .region import Region, lattice_tolerance
+from .rules import rules_of_columns
 from .specs import (
     SHOWN,
     Features,
@@ -33,9 +34,11 @@ from .specs import (
     read_names,
     read_pins,
     read_spec,
+    read_tied,
     show_spec,
     with_indices,
 )
+from .tied import tied_region
 
 __all__ = ["FeatureSpace"]
 
@@ -67,6 +70,9 @@ class FeatureSpace(LabelledSpace):
     fixed : mapping or sequence of pairs, optional
         Features to the value (or to one value each) that they are pinned to. A column of a group
         may be pinned off (that level is excluded) or on (it is forced).
+    tied : sequence of pairs (features, rows), optional
+        The features take, together, one of these rows: an array with one value per feature and row, or a list of
+        values for a single feature. Values that lie on no lattice; or what some clean row has there.
     labels : sequence, optional
         The labels that points may carry; both by default.
     names : sequence of str, optional
@@ -94,7 +100,7 @@ class FeatureSpace(LabelledSpace):
     ['', "feature 0 ('age') is 38.5, not a whole number", "feature 1 ('red') is 0.37, a level is 0 (off) or 1 (on)"]
     """
 
-    arguments = ("lower", "upper", "integer", "lattice", "one_hot", "at_most_one", "fixed", "labels", "names")
+    arguments = ("lower", "upper", "integer", "lattice", "one_hot", "at_most_one", "fixed", "tied", "labels", "names")
 
     def __init__(
         self,
@@ -106,6 +112,7 @@ class FeatureSpace(LabelledSpace):
         one_hot=(),
         at_most_one=(),
         fixed=None,
+        tied=(),
         labels=None,
         names=None,
     ):
@@ -113,6 +120,7 @@ class FeatureSpace(LabelledSpace):
         self.integer = () if integer is None else read_spec(integer, "integer")
         self.lattice, self.fixed = read_lattice(lattice), read_pins(fixed)
         self.one_hot, self.at_most_one = read_groups(one_hot, "one_hot"), read_groups(at_most_one, "at_most_one")
+        self.tied = read_tied(tied)
         super().__init__(labels, names)
         self._rounding = None
         known = self._known_labels()
@@ -129,8 +137,8 @@ class FeatureSpace(LabelledSpace):
                 self._kept(label, self.n_features)
 
     @classmethod
-    def from_data(cls, X, integer="infer", **rules) -> FeatureSpace:
-        """The smallest space that holds every row of X.
+    def from_data(cls, X, integer="infer", *, rules=None, **more) -> FeatureSpace:
+        """The smallest space that holds every row of X, and what rules on its columns leave of it.
 
         Parameters
         ----------
@@ -140,14 +148,18 @@ class FeatureSpace(LabelledSpace):
         integer : "infer", None or features
             "infer": a column of whole numbers is integer (with 0 and 1: binary), and a column of
             two other values is a lattice of these two. None: neither; features: these are integer.
-        **rules
-            ``lattice``, ``one_hot``, ``at_most_one``, ``fixed``, ``labels``, ``names`` of the space.
+        rules : mapping, optional
+            What points may hold in columns, by name or number: a value, a range ``(low, high)``, a list of values,
+            "unchanged" (the columns that say so agree, together, with some row of X), and the labels as ``"y"``. See
+            :class:`mtpfast.spaces.rules.Rules`.
+        **more
+            ``lattice``, ``one_hot``, ``at_most_one``, ``fixed``, ``tied``, ``labels``, ``names`` of the space.
             They go before what is inferred.
 
         Raises
         ------
         ValueError
-            If a row has not the one level on that a group demands.
+            If a row has not the one level on that a group demands, or if a rule leaves nothing of a column.
 
         Examples
         --------
@@ -156,22 +168,24 @@ class FeatureSpace(LabelledSpace):
         FeatureSpace(lower=[17.  ,  0.2 ,  0.25], upper=[52. ,  0.9,  1. ], integer=[0], lattice={2: (0.25, 0.75)})
         """
         for bound in ("lower", "upper"):
-            if bound in rules:
+            if bound in more:
                 raise TypeError(f"from_data takes {bound} from X; write FeatureSpace(lower, upper, ...) instead")
-        if rules.get("names") is None:
-            rules["names"] = names_of_columns(X)
+        if more.get("names") is None:
+            more["names"] = names_of_columns(X)
         X = check_X(X)
         low, high = X.min(axis=0), X.max(axis=0)
         if sp.issparse(X):
             low, high = low.toarray().ravel(), high.toarray().ravel()
+        if rules is not None:
+            low, high, more = rules_of_columns(rules, X, low, high, more)
         if isinstance(integer, str) and integer == "infer":
-            bare = cls(low, high, **rules)
+            bare = cls(low, high, **more)
             open_ = ~bare._ruled()
             whole, two = _whole_and_two_valued(X, low, high)
             integer = np.flatnonzero(whole & open_)
             pairs = [(int(j), (low[j], high[j] - low[j])) for j in np.flatnonzero(two & open_)]
-            rules["lattice"] = (*bare.lattice, *pairs)
-        space = cls(low, high, integer=integer, **rules)
+            more["lattice"] = (*bare.lattice, *pairs)
+        space = cls(low, high, integer=integer, **more)
         if space.one_hot or space.at_most_one:
             groups = cls(low, high, one_hot=space.one_hot, at_most_one=space.at_most_one, names=space.names)
             outside = np.flatnonzero(~groups.contains(X))
@@ -215,6 +229,7 @@ class FeatureSpace(LabelledSpace):
             one_hot=[to_index(spec, "one_hot") for spec in self.one_hot],
             at_most_one=[to_index(spec, "at_most_one") for spec in self.at_most_one],
             fixed=[(to_index(spec, "fixed"), value) for spec, value in self.fixed],
+            tied=[(to_index(spec, "tied"), rows) for spec, rows in self.tied],
             labels=None if self.labels is None else [to_sign(label) for label in self.labels],
             names=names,
         )
@@ -234,7 +249,8 @@ class FeatureSpace(LabelledSpace):
     def is_box(self) -> bool:
         """Whether it is one plain box for both labels: neither lattices nor groups."""
         both = self.labels is None or len(self.labels) == 2
-        return both and not (self._per_label or self._has_integer or self.lattice or self.one_hot or self.at_most_one)
+        rules = self._has_integer or self.lattice or self.one_hot or self.at_most_one or self.tied
+        return both and not (self._per_label or rules)
 
     @property
     def n_features(self) -> int | None:
@@ -279,6 +295,9 @@ class FeatureSpace(LabelledSpace):
         for name in ("one_hot", "at_most_one"):
             if getattr(self, name):
                 parts.append(f"{name}={self._show_groups(getattr(self, name))}")
+        if self.tied:
+            tables = [f"({self._show_spec(spec)}, <{len(rows)} rows>)" for spec, rows in self.tied]
+            parts.append(f"tied=[{', '.join(tables)}]")
         if self.labels is not None:
             parts.append(f"labels={list(self.labels)}")
         if self.names is not None:
@@ -304,7 +323,7 @@ class FeatureSpace(LabelledSpace):
     def _specs(self):
         """Every specification of features, with the argument it stands in."""
         yield "integer", self.integer
-        for name in ("lattice", "fixed"):
+        for name in ("lattice", "fixed", "tied"):
             yield from ((name, spec) for spec, _ in getattr(self, name))
         for name in ("one_hot", "at_most_one"):
             yield from ((f"{name}[{i}]", spec) for i, spec in enumerate(getattr(self, name)))
@@ -338,11 +357,12 @@ class FeatureSpace(LabelledSpace):
     def region_of(self, label, n_features) -> Region:
         """The region of one label; of all of them (``label`` None) if the bounds do not depend on it."""
         rules = (self.integer, self.lattice, self.one_hot, self.at_most_one, self.fixed)
-        region = normal_form(Features(n_features, self.names), *self._bounds_of(label), *rules)
-        if self._rounding is None:
-            return region
-        tolerance = region.tolerance + np.where(region.tolerance > 0.0, self._rounding, 0.0)
-        return dataclasses.replace(region, tolerance=tolerance)
+        features = Features(n_features, self.names)
+        region = normal_form(features, *self._bounds_of(label), *rules)
+        if self._rounding is not None:
+            tolerance = region.tolerance + np.where(region.tolerance > 0.0, self._rounding, 0.0)
+            region = dataclasses.replace(region, tolerance=tolerance)
+        return tied_region(region, self.tied, features) if self.tied else region
 
     # -- comparison and display ---------------------------------------------------------------
 
@@ -354,7 +374,7 @@ class FeatureSpace(LabelledSpace):
 
     def _written(self):
         """The rules as they are written."""
-        rules = ("lower", "upper", "integer", "lattice", "one_hot", "at_most_one", "fixed")
+        rules = ("lower", "upper", "integer", "lattice", "one_hot", "at_most_one", "fixed", "tied")
         return [_as_lists(getattr(self, name)) for name in rules]
 
     def _show_integer(self):

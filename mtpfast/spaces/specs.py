@@ -38,6 +38,7 @@ __all__ = [
     "read_names",
     "read_pins",
     "read_spec",
+    "read_tied",
     "show_spec",
     "text",
     "with_indices",
@@ -126,6 +127,24 @@ def read_pins(value):
                 f"fixed must map features to a finite number, or to one each, got {item!r} for {show_spec(spec)}"
             )
         pairs.append((spec, float(pin) if pin.ndim == 0 else read_only(pin)))
+    return tuple(pairs)
+
+
+def read_tied(value):
+    """Pairs (specification, read-only rows of shape (m, g))."""
+    pairs = []
+    for spec, item in _pairs(value, "tied"):
+        try:
+            rows = np.array(item, dtype=float)
+        except (TypeError, ValueError):
+            raise TypeError(f"tied must map features to rows of numbers, got {item!r} for {show_spec(spec)}") from None
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or not rows.size or not np.all(np.isfinite(rows)):
+            raise ValueError(
+                f"tied must map features to rows of finite numbers, one for each feature, got shape {rows.shape} for "
+                f"{show_spec(spec)}"
+            )
+        pairs.append((spec, read_only(rows)))
     return tuple(pairs)
 
 

@@ -48,6 +48,9 @@ def _largest_in(region, a, p, loss):
         return largest_of_counts(region, a, p, loss)
     if region.kind == "convex":
         return largest_in_convex(region, a, p, loss)
+    if region.kind == "tied":  # a linear image of a region of groups
+        a, p = (np.append(region.lift(model[:-1]), model[-1]) for model in (a, p))
+        return largest_in_mixed(region.flat, a, p, loss)
     if region.is_box and loss.kinked:
         best = _hinge_on_box(a, p, region.lower, region.upper)
         return best, best

@@ -28,6 +28,10 @@ def _in_region(region, x, rounding):
         return _is_document(region, x)
     if region.kind == "convex":
         return _in_convex(region, x)
+    if region.kind == "tied":
+        rows = [table.rows - x[table.columns] for table in region.tables]
+        if any(float(np.min(np.max(np.abs(off), axis=1))) > 0.0 for off in rows):
+            return False
     span = region.upper - region.lower
     stepped = region.step > 0
     room = np.where(stepped, 1e-9 * region.step + 4e-15 * (np.abs(region.origin) + np.abs(x)) + rounding, 0.0)

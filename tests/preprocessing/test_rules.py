@@ -102,7 +102,6 @@ def test_a_range_of_floats_is_kept_to_the_last_digit(table):
         ({"age": ("a", "b")}, "a range is two numbers"),
         ({"flag": 1.0}, "is 0 or 2.5, the rule has neither"),
         ({"id": -1}, "no value of column 'id' in the table keeps the rule"),
-        ({"age": "unchanged"}, "'unchanged' is not known"),
     ],
 )
 def test_a_rule_that_leaves_nothing_is_refused(table, rules, message):
@@ -149,6 +148,63 @@ def test_rules_hold_for_records_in_parts(table, labels, tmp_path):
     assert split.labels == ("no",)
     with pytest.raises(ValueError, match="rules speak of raw columns"):
         MinimumPoisoner("log_loss", C=0.1, rules=rules).fit(in_parts(table[["age", "debt"]].to_numpy(), labels))
+
+
+@pytest.mark.parametrize("names", [["month"], ["age", "debt"], ["age", "month", "id"], ["id"], list(table_of(2))])
+def test_unchanged_columns_agree_together_with_some_row(table, names):
+    """Every record of a direction does so, and each such record is best in some direction that asks for it."""
+    codec = RecordCodec(FIRST.fit(table), table, dict.fromkeys(names, "unchanged"))
+    there = set(map(tuple, table[names].to_numpy().tolist()))
+    assert set(map(tuple, corners(codec)[names].to_numpy().tolist())) <= there
+    rows = codec.encode(table)
+    for i in range(0, len(table), 7):
+        region = codec.space.region_of(None, codec.n_features)
+        mine = codec.decode(codec.canonical(rows[[i]]))
+        assert tuple(mine[names].iloc[0]) in there
+        assert np.array_equal(codec.encode(mine), codec.canonical(rows[[i]]))
+        assert region.contains(codec.canonical(rows[[i]])).all()
+    shared = [name for name in names if name != "id"]
+    if shared:
+        assert codec.decode(codec.encode(table))[shared].equals(table[shared])
+
+
+def test_a_level_named_unchanged_is_a_list(table):
+    other = table.assign(month=table["month"].replace("may", "unchanged"))
+    codec = RecordCodec(clone(FIRST).fit(other), other, {"month": ["unchanged"]})
+    assert set(corners(codec)["month"]) == {"unchanged"}
+
+
+@pytest.mark.parametrize("attacker", [DamagePoisoner, MinimumPoisoner, ModelTargetedPoisoner])
+def test_attacks_leave_columns_unchanged(attacker, table, labels):
+    """Found records agree with a clean row; the bound is at most what was found; the check passes."""
+    names = ["age", "month", "grade"]
+    rules = dict.fromkeys(names, "unchanged") | {"debt": (-1.0, 1.0)}
+    pipeline = make_pipeline(FIRST, LinearSVC(loss="hinge", C=0.1))
+    searched = DamagePoisoner.from_estimator(pipeline, rules=rules, budget=6, n_starts=1, max_iter=10)
+    target = result = searched.fit(table, labels).attack()
+    if attacker is not DamagePoisoner:
+        options = {MinimumPoisoner: {"tol": 0.05}, ModelTargetedPoisoner: {"max_points": 6}}[attacker]
+        victim = attacker.from_estimator(pipeline, rules=rules, **options).fit(table, labels)
+        result = victim.attack((target.coef_, target.intercept_))
+        assert result.lower_bound <= 6
+    there = set(map(tuple, table[names].to_numpy().tolist()))
+    assert result.n_points > 0
+    assert set(map(tuple, result.X_poison[names].to_numpy().tolist())) <= there
+    assert result.X_poison["debt"].between(-1.0, 1.0).all()
+    assert result.verify(table, labels).ok
+    if attacker is MinimumPoisoner:
+        assert result.status == "reached"
+
+
+def test_unchanged_needs_the_whole_table(table, labels, tmp_path):
+    table.assign(state=labels).to_parquet(tmp_path / "all.parquet")
+    victim = MinimumPoisoner("log_loss", preprocessing=clone(FIRST).fit(table), rules={"month": "unchanged"})
+    with pytest.raises(ValueError, match="'unchanged' needs every row"):
+        victim.fit(in_parts(tmp_path / "all.parquet", "state"))
+    missing = table.assign(age=np.where(np.arange(len(table)) % 2, np.nan, table["age"]), id=np.nan)
+    missing["id"] = np.where(np.arange(len(table)) % 2, 1.0, np.nan)
+    with pytest.raises(ValueError, match="no row of the table has a value in all of the unchanged columns 'age', 'id'"):
+        RecordCodec(clone(FIRST).fit(missing), missing, {"age": "unchanged", "id": "unchanged"})
 
 
 def test_rules_need_raw_columns(table, labels):

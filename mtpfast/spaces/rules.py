@@ -1,19 +1,32 @@
-"""Rules on the raw columns of a table that inserted records keep."""
+"""Rules on the columns of a table that inserted records keep, by the names of the columns."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from mtpfast.arrays.frames import take
 from mtpfast.arrays.labels import plain
 
-__all__ = ["Rules"]
+__all__ = ["UNCHANGED", "Range", "Rules", "rules_of_columns"]
+
+
+UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``lower`` to ``upper``: a float dtype, "whole", or "two" (the ends alone)."""
+
+    kind: Any
+    lower: float
+    upper: float
 
 
 class Rules:
@@ -23,8 +36,9 @@ class Rules:
     ----------
     rules : mapping of column to rule
         A value: every record holds it. A tuple ``(low, high)`` of two numbers, or of a number and None: a range, its
-        ends included. A list or set: the allowed levels. The key ``"y"`` (where no column has that name) names the
-        label, or the labels, of the records.
+        ends included. A list or set: the allowed levels. "unchanged": the columns that say so agree, together, with
+        some row of the table (a level of that name is given as a list of one). The key ``"y"`` (where no column has
+        that name) names the label, or the labels, of the records.
     columns : list
         The columns of the table.
 
@@ -32,6 +46,8 @@ class Rules:
     ----------
     labels : list or None
         The labels that records may carry.
+    unchanged : list
+        The columns that agree, together, with some row of the table.
 
     Raises
     ------
@@ -40,7 +56,7 @@ class Rules:
 
     Examples
     --------
-    >>> from mtpfast.preprocessing.rules import Rules
+    >>> from mtpfast.spaces.rules import Rules
     >>> rules = Rules({"month": "may", "age": (18, 60), "y": "no"}, ["age", "month"])
     >>> rules.labels, rules.keeps("age", 61), rules.keeps("month", "may")
     (['no'], False, True)
@@ -48,7 +64,7 @@ class Rules:
 
     def __init__(self, rules: Mapping | None, columns):
         self.rules: dict[Any, Any] = {}
-        self.labels = None
+        self.labels, self.unchanged = None, []
         if rules is None:
             return
         if not isinstance(rules, Mapping):
@@ -62,10 +78,13 @@ class Rules:
                 if not self.labels:
                     raise ValueError("rules: y must hold a label at least")
                 continue
-            self.rules[name] = _read(name, rule)
+            if isinstance(rule, str) and rule == UNCHANGED:
+                self.unchanged.append(name)
+            else:
+                self.rules[name] = _read(name, rule)
 
     def __bool__(self) -> bool:
-        return bool(self.rules) or self.labels is not None
+        return bool(self.rules) or bool(self.unchanged) or self.labels is not None
 
     def keeps(self, name, value) -> bool:
         """Whether a record may hold this value."""
@@ -119,6 +138,35 @@ class Rules:
         return take(values, rows), int(kept.sum()), np.asarray(weights)[rows]
 
 
+def rules_of_columns(rules, X, low, high, space):
+    """``(low, high, space)``: bounds of numbers and the other arguments of a feature space, with rules on its columns.
+
+    X is an array or a CSR matrix of numbers; ``space["names"]`` names its columns, or they go by number.
+    """
+    names = space.get("names")
+    names = list(range(X.shape[1])) if names is None else list(names)
+    rules, low, high = Rules(rules, names), np.array(low), np.array(high)
+    for name in rules.rules:
+        j = names.index(name)
+        column = X[:, [j]].toarray().ravel() if sp.issparse(X) else X[:, j]
+        kind = np.dtype(np.float64)
+        if np.all(column == np.rint(column)):
+            kind = "whole"
+        elif np.all((column == low[j]) | (column == high[j])):
+            kind = "two"
+        kept = rules.range(name, Range(kind, float(low[j]), float(high[j])))
+        low[j], high[j] = kept.lower, kept.upper
+    if rules.unchanged:
+        columns = [names.index(name) for name in rules.unchanged]
+        rows = X[:, columns].toarray() if sp.issparse(X) else X[:, columns]
+        space = space | {"tied": [*space.get("tied", ()), (columns, np.unique(rows, axis=0))]}
+    if rules.labels is not None:
+        if space.get("labels") is not None:
+            raise ValueError(f"rules name the labels {rules.labels}, and labels={list(space['labels'])}: leave one out")
+        space = space | {"labels": rules.labels}
+    return low, high, space
+
+
 def _read(name, rule):
     """A rule as a range (tuple) or a list of values."""
     if isinstance(rule, tuple):
@@ -135,8 +183,6 @@ def _read(name, rule):
         if not values:
             raise ValueError(f"rules: column {name!r}: no level is allowed")
         return values
-    if isinstance(rule, str) and rule == "unchanged":
-        raise ValueError(f"rules: column {name!r}: 'unchanged' is not known for tables; give a value, range or levels")
     return [plain(rule)]
 
 
