@@ -105,7 +105,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         self.coef_, self.intercept_ = trained.theta[None, :-1].copy(), trained.theta[-1:].copy()
         self.dual_gap_ = float(trained.gap)
         self.n_iter_ = int(trained.n_iter)
-        self._X, self._signs, self._sample_weight = X, signs, sample_weight
+        self._X, self._signs, self._sample_weight, self._read_pool = X, signs, sample_weight, None
         self.preprocessing_, self._codec, self._sample, self._frame = preprocessing, codec, sample, frame
         return self
 
@@ -360,12 +360,21 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         if space is None:
             return None if self._codec is None else self._codec.space
         if as_space(space).is_finite:
+            raw = getattr(space, "is_raw", None)
+            if self._codec is not None and raw is not None and raw(getattr(self._codec, "columns", None)):
+                return self._read_candidates(space)
             space.check(self._width)
             if self._codec is not None and not np.all(known := self._codec.has(space.X)):
                 raise ValueError(f"feasible_set: row {int(np.argmin(known))} of X_cand is not the row of any record")
         elif self._codec is not None:
             return self._codec.narrow(space)
         return space
+
+    def _read_candidates(self, pool):
+        """A pool of raw rows as the victim sees them, read once for every fit."""
+        if self._read_pool is None or self._read_pool[0] is not pool:
+            self._read_pool = pool, pool.through(self._features)
+        return self._read_pool[1]
 
     @property
     def _classes(self) -> Classes:
@@ -380,7 +389,9 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         space = result.feasible_set if own is None else own
         records = {}
         if self._codec is not None:
-            records = {"records": self._codec.decode(result.points), "preprocessing": self.preprocessing_}
+            is_pool_of_records = own is not self.feasible_set and own.is_finite
+            written = own.records(result.points) if is_pool_of_records else self._codec.decode(result.points)
+            records = {"records": written, "preprocessing": self.preprocessing_}
             # What the records are mapped to: the points themselves, or a rounding away from them.
             points = self._codec.encode(records["records"])
             off = sp.coo_matrix(points - result.points)

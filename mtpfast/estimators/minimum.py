@@ -150,7 +150,7 @@ class MinimumPoisoner(Poisoner):
         for name in ("coef_", "intercept_", "dual_gap_", "n_iter_", "feature_names_in_"):
             vars(self).pop(name, None)
         self.classes_, self._X, self._signs, self._sample_weight = classes, parts.with_classes(classes), None, None
-        self.preprocessing_ = self._codec = self._sample = self._frame = None
+        self.preprocessing_ = self._codec = self._sample = self._frame = self._read_pool = None
         if self.preprocessing is not None:
             self._read_records(parts)
         else:

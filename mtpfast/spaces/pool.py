@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.checks import check_count, check_labels, check_X
+from mtpfast.arrays.frames import column_names, columns_of, is_frame, kind_of, take_records
 from mtpfast.arrays.labels import Classes, plain
 
 from .specs import agreed, names_of_columns, read_names
@@ -24,7 +25,8 @@ class CandidatePool:
     Parameters
     ----------
     X : array-like, sparse matrix or DataFrame of shape (n_candidates, n_features)
-        The names of a DataFrame must be those of the data.
+        The names of a DataFrame must be those of the data. For an attacker with a preprocessing: rows as the victim
+        sees them; or raw ones, a DataFrame with the columns of the raw table, or a list of texts.
     y : array-like of shape (n_candidates,), optional
         The label of each candidate, in the labels of the training data; None allows either.
     max_repeats : int, optional
@@ -62,14 +64,36 @@ class CandidatePool:
     is_finite, canonical = True, None
 
     def __init__(self, X, y=None, max_repeats=None):
-        self.X = check_X(X, "X_cand")
-        self.y, self.names = None, names_of_columns(X)
+        self.raw = X if is_frame(X) or _are_texts(X) else None  # as they were given, where they may be raw
+        self.X = None if self.raw is not None and not _are_numbers(X) else check_X(X, "X_cand")
+        self.y, self.names = None, names_of_columns(X) if self.X is not None else None
         self.max_repeats = None if max_repeats is None else check_count(max_repeats, "max_repeats")
         self._largest = self._signs = None
+        n = len(self)
         if y is not None:
             self.y = np.asarray(y)
-            if self.y.shape != (self.X.shape[0],):
-                raise ValueError(f"y must have shape ({self.X.shape[0]},), one label per candidate, got {self.y.shape}")
+            if self.y.shape != (n,):
+                raise ValueError(f"y must have shape ({n},), one label per candidate, got {self.y.shape}")
+
+    def __len__(self) -> int:
+        """The number of candidates."""
+        return self.X.shape[0] if self.X is not None else len(self.raw)
+
+    def is_raw(self, columns) -> bool:
+        """Whether the candidates are rows of a raw table with these columns; of texts for ``columns`` None."""
+        if self.raw is None or not is_frame(self.raw):
+            return self.raw is not None and columns is None
+        return columns is not None and list(column_names(self.raw)) == list(columns)
+
+    def through(self, encode) -> CandidatePool:
+        """The same candidates as the victim sees them: ``encode`` makes its rows of the raw ones, which are kept."""
+        other = copy.copy(self)
+        other.X, other.names, other._largest = check_X(encode(self.raw), "X_cand"), None, None
+        return other
+
+    def records(self, points):
+        """The raw rows of the candidates that these points are, the first of equal ones."""
+        return take_records(self.raw, np.array([rows[0] for rows in self.rows_equal(points)], dtype=np.intp))
 
     @classmethod
     def label_flips(cls, X, y, max_repeats=1) -> CandidatePool:
@@ -79,7 +103,8 @@ class CandidatePool:
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, sparse matrix, DataFrame or list of texts of shape (n_samples, n_features)
+            Raw, where the attacker has a preprocessing: see :class:`CandidatePool`.
         y : array-like of shape (n_samples,)
             Two labels, any.
         max_repeats : int or None, default=1
@@ -123,6 +148,11 @@ class CandidatePool:
 
     def check(self, n_features: int) -> None:
         """Raise if the candidates have another number of features."""
+        if self.X is None:
+            raise ValueError(
+                "feasible_set holds raw rows in X_cand, which are not those of the table that the victim's preprocessing "
+                "reads; without a preprocessing rows must be numbers"
+            )
         if self.X.shape[1] != n_features:
             raise ValueError(f"feasible_set has {self.X.shape[1]} features in X_cand, expected {n_features}")
 
@@ -193,6 +223,8 @@ class CandidatePool:
         """Whether the candidates and their labels are the same, in the same order."""
         if not isinstance(other, CandidatePool):
             return NotImplemented
+        if self.X is None or other.X is None:
+            return self is other
         if self.X.shape != other.X.shape or self.max_repeats != other.max_repeats or not _same(self.y, other.y):
             return False
         if sp.issparse(self.X) or sp.issparse(other.X):
@@ -204,7 +236,16 @@ class CandidatePool:
     def __repr__(self) -> str:
         labels = "either label" if self.y is None else "labelled"
         repeats = "" if self.max_repeats is None else f", each at most {self.max_repeats} times"
-        return f"CandidatePool({self.X.shape[0]} candidates, {self.X.shape[1]} features, {labels}{repeats})"
+        width = f"{self.X.shape[1]} features" if self.X is not None else "raw"
+        return f"CandidatePool({len(self)} candidates, {width}, {labels}{repeats})"
+
+
+def _are_texts(X):
+    return not hasattr(X, "ndim") and isinstance(X, (list, tuple)) and bool(X) and all(isinstance(x, str) for x in X)
+
+
+def _are_numbers(X):
+    return is_frame(X) and all(kind_of(column) in "biuf" for column in columns_of(X))
 
 
 def _same(y, other):

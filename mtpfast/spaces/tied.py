@@ -1,8 +1,8 @@
 r"""Records some of whose features take, together, one row of a table.
 
 A :class:`Table` says ``x[columns] = rows[k]`` for some k: the values of a code that is no lattice, or the rows that a
-clean table has in the columns that an attacker cannot change. With t the choice of a row (one-hot) and u the features in
-no table, a point is a linear image of a record of groups,
+clean table has in the columns that an attacker cannot change. With t the choice of a row (one-hot) and u the features
+in no table, a point is a linear image of a record of groups,
 
 .. math:: x = L z, \qquad z = (u, t_1, ..., t_T), \qquad c \cdot x = (L^T c) \cdot z,
 

@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
-from mtpfast import DamagePoisoner, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, in_parts
+from mtpfast import CandidatePool, DamagePoisoner, FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, in_parts
 from mtpfast.preprocessing.tables import RecordCodec
 
 
@@ -217,3 +219,49 @@ def test_rules_need_raw_columns(table, labels):
     victim = DamagePoisoner(preprocessing=FIRST, rules={"y": "maybe"}).fit(table, labels)
     with pytest.raises(ValueError, match="'maybe', the labels are"):
         victim.attack()
+
+
+@pytest.mark.parametrize("attacker", [DamagePoisoner, MinimumPoisoner, ModelTargetedPoisoner])
+def test_label_flips_of_a_raw_table(attacker, table, labels):
+    """Every inserted record is a row of the table, missing values and all, with the other label; once at most."""
+    holes = table.assign(age=table["age"].where(np.arange(len(table)) % 9 > 0), id=np.arange(len(table)))
+    first = make_column_transformer(
+        (make_pipeline(SimpleImputer(), MinMaxScaler()), ["age", "flag"]), (OneHotEncoder(), ["month"])
+    )
+    flips = CandidatePool.label_flips(holes, labels)
+    pipeline = make_pipeline(first, LinearSVC(loss="hinge", C=0.1))
+    harm = DamagePoisoner.from_estimator(pipeline, feasible_set=flips, budget=9, n_starts=1, max_iter=10)
+    result = target = harm.fit(holes, labels).attack()
+    if attacker is not DamagePoisoner:
+        options = {MinimumPoisoner: {}, ModelTargetedPoisoner: {"max_points": 9}}[attacker]
+        victim = attacker.from_estimator(pipeline, feasible_set=flips, **options).fit(holes, labels)
+        result = victim.attack((target.coef_, target.intercept_))
+        assert result.lower_bound <= 9
+    assert result.n_points > 0
+    assert not result.X_poison["id"].duplicated().any()
+    for (_, record), label in zip(result.X_poison.iterrows(), result.y_poison, strict=True):
+        assert record.equals(holes.iloc[int(record["id"])].rename(record.name))
+        assert label != labels[int(record["id"])]
+    assert result.verify(holes, labels).ok
+
+
+def test_raw_candidates_need_the_preprocessing_that_reads_them(table, labels):
+    flips = CandidatePool.label_flips(table, labels)
+    assert "raw" in repr(flips)
+    for given in (table[["age", "debt"]], table.rename(columns={"age": "years"})):
+        pre = None if len(given.columns) == 2 else make_column_transformer((MinMaxScaler(), ["years"]))
+        with pytest.raises(ValueError, match="raw rows in X_cand"):
+            DamagePoisoner(feasible_set=flips, preprocessing=pre).fit(given, labels).attack()
+
+
+def test_label_flips_of_texts():
+    texts = ["win a prize now", "lunch at noon", "prize prize now", "see you at noon", "win now", "at lunch"] * 4
+    labels = np.tile(["spam", "ham"], 12)
+    flips = CandidatePool.label_flips(texts, labels, max_repeats=None)
+    pipeline = make_pipeline(CountVectorizer(), LinearSVC(loss="hinge", C=0.1))
+    harm = DamagePoisoner.from_estimator(pipeline, feasible_set=flips, budget=30, n_starts=1, max_iter=10)
+    result = harm.fit(texts, labels).attack()
+    assert result.n_points > 0
+    other = {text: {"spam": "ham", "ham": "spam"}[label] for text, label in zip(texts, labels, strict=True)}
+    assert all(other[text] == label for text, label in zip(result.X_poison, result.y_poison, strict=True))
+    assert result.verify(texts, labels).ok
