@@ -150,8 +150,8 @@ class CandidatePool:
         """Raise if the candidates have another number of features."""
         if self.X is None:
             raise ValueError(
-                "feasible_set holds raw rows in X_cand, which are not those of the table that the victim's preprocessing "
-                "reads; without a preprocessing rows must be numbers"
+                "feasible_set holds raw rows in X_cand, which are not those of the table that the victim's "
+                "preprocessing reads; without a preprocessing rows must be numbers"
             )
         if self.X.shape[1] != n_features:
             raise ValueError(f"feasible_set has {self.X.shape[1]} features in X_cand, expected {n_features}")
