@@ -23,10 +23,12 @@ from mtpfast.arrays.frames import (
 from mtpfast.spaces.rules import Range
 from mtpfast.spaces.tied import Table
 
-__all__ = ["LevelsColumn", "NumberColumn", "NumbersColumn", "TiedColumns"]
+__all__ = ["LevelsColumn", "MappedColumn", "NumberColumn", "NumbersColumn", "TiedColumns"]
 
 
 _INVERSE = {np.add: np.subtract, np.subtract: np.add, np.multiply: np.divide, np.divide: np.multiply}
+_GRID = 1025  # places at which the inverse of a map is bracketed, and its slope looked at
+_LISTED = 5_000  # whole numbers between two ends that are listed; of more only those in the table are
 _STEPS = 16  # neighbouring floats that are tried for the one that is mapped to a given number
 
 
@@ -88,6 +90,23 @@ class NumberColumn:
                 raise TypeError(f"column {self.name!r} has whole numbers beyond 2**53, which float64 cannot tell apart")
             return Range("whole", lower, upper)
         return Range(numpy_dtype_of(self.values) if kind == "f" else np.dtype(np.float64), lower, upper)
+
+    def listed(self, numbers: Range):
+        """``(numbers, counts)``: those of a range that are told apart by what becomes of them, and how often each is
+        in the table. Whole numbers of a range that is not too long, the two ends, or what the table has."""
+        values = as_floats(self.values)
+        inside, counts = np.unique(
+            values[np.isfinite(values) & (values >= numbers.lower) & (values <= numbers.upper)], return_counts=True
+        )
+        if numbers.kind == "two":
+            known = np.unique([numbers.lower, numbers.upper])
+        elif numbers.kind == "whole" and numbers.upper - numbers.lower < _LISTED:
+            known = np.arange(numbers.lower, numbers.upper + 1.0)
+        else:
+            known = inside
+        times = np.zeros(len(known))
+        times[np.searchsorted(known, inside[np.isin(inside, known)])] = counts[np.isin(inside, known)]
+        return known, times
 
     def categories(self, origin):
         """``(values, n_allowed, counts)``: values that the encoder knows, the excluded ones last."""
@@ -310,3 +329,80 @@ class NumbersColumn:
             if not np.any(error):
                 break
         return best
+
+
+class MappedColumn:
+    """A column of floats whose steps have a monotone map among them; the members are those of :class:`NumbersColumn`.
+
+    Forward is what the steps compute; back is a bisection of the floats between two ends.
+    """
+
+    def __init__(self, source, feature, program, numbers: Range, known, name):
+        self.kind, self._program = numbers.kind, program
+        self.sources, self.columns = np.array([source], dtype=np.intp), np.array([feature], dtype=np.intp)
+        self.lower, self.upper = np.array([numbers.lower]), np.array([numbers.upper])
+        near = (numbers.upper - numbers.lower) * np.logspace(-18, -1, 137)  # maps are steepest at the ends
+        known = known[:: max(1, len(known) // (4 * _GRID))]  # and bend at quantiles of the table
+        grid = np.linspace(numbers.lower, numbers.upper, _GRID)
+        places = np.concatenate([grid, known, numbers.lower + near, numbers.upper - near])
+        places = places.astype(self.kind).astype(np.float64)
+        self._places = np.unique(np.clip(places, numbers.lower, numbers.upper))
+        images = self.forward(self._places[:, None])[:, 0]
+        self._sign = 1.0 if images[-1] >= images[0] else -1.0
+        self._images = self._sign * images
+        blur = 1e-12 * (1.0 + np.abs(images[1:]))
+        if not np.all(np.isfinite(images)) or np.any(np.diff(self._images) < -blur):
+            raise TypeError(
+                f"column {name!r}: a step maps its range, {numbers.lower:g} to {numbers.upper:g}, to numbers that are "
+                f"not finite or not monotone: its values cannot be written back"
+            )
+        self._images = np.maximum.accumulate(self._images)
+        self.low, self.high = np.array([images.min()]), np.array([images.max()])
+
+    def forward(self, raw):
+        """The features (n, 1) of raw numbers (n, 1), as the steps compute them."""
+        x = np.array(raw, dtype=np.float64)[:, 0]
+        with np.errstate(all="ignore"):
+            for step in self._program:
+                x = x.astype(step.dtype, copy=False)
+                x = step(x) if step.ufunc is None else step.ufunc(x, step.number, out=x.copy(), casting="same_kind")
+        return x.astype(np.float64)[:, None]
+
+    def raw(self, points):
+        """The numbers (n, 1) whose features are nearest to the points'."""
+        features = self._sign * np.clip(points[:, self.columns[0]], self.low[0], self.high[0])
+        right = np.clip(np.searchsorted(self._images, features, side="right"), 1, len(self._places) - 1)
+        low, high = self._places[right - 1].astype(self.kind), self._places[right].astype(self.kind)
+        for _ in range(80):
+            middle = (0.5 * (low.astype(np.float64) + high)).astype(self.kind)
+            if np.all((middle <= low) | (middle >= high)):
+                break
+            below = self._sign * self.forward(middle[:, None])[:, 0] <= features
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        best, off = low, np.abs(self._sign * self.forward(low[:, None])[:, 0] - features)
+        for at in self._neighbours(low, high):
+            other = np.abs(self._sign * self.forward(at[:, None])[:, 0] - features)
+            best, off = np.where(other < off, at, best), np.minimum(other, off)
+            if not np.any(off):
+                break
+        return best.astype(np.float64)[:, None]
+
+    def _neighbours(self, low, high):
+        """The floats at and around two neighbours, nearest first, within the range: computed maps waver."""
+        lower, upper = (end.astype(self.kind) for end in (self.lower, self.upper))
+        for _ in range(_STEPS // 2):
+            yield high
+            low, high = np.nextafter(low, lower), np.nextafter(high, upper)
+            yield low
+
+    def step(self):
+        """No lattice."""
+        return np.zeros(1)
+
+    def rounding(self):
+        """How far the features of ``raw(p)`` may be from p: what the next float changes, where it changes most."""
+        here, ends = self._places.astype(self.kind), (self.lower, self.upper)
+        beside = [self.forward(np.nextafter(here, end.astype(self.kind))[:, None]) for end in ends]
+        jump = np.abs(np.array(beside) - self.forward(here[:, None]))
+        size = max(abs(self.low[0]), abs(self.high[0]))
+        return np.array([4.0 * float(np.max(jump)) + 8.0 * np.finfo(np.float64).eps * size])

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.arrays.frames import column_names, is_frame, is_missing, library_of, select
+from mtpfast.arrays.frames import column_names, columns_of, is_frame, is_missing, library_of, numpy_dtype_of, select
 
-__all__ = ["Cell", "Origin", "Step", "is_fitted", "names_out", "to_matrix", "trace"]
+__all__ = ["Cell", "Map", "Origin", "Step", "is_fitted", "is_vectorizer", "names_out", "to_matrix", "trace"]
 
 
 _KNOWN = (
-    "OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, MinMaxScaler, StandardScaler, RobustScaler, MaxAbsScaler, "
-    "SimpleImputer, the selectors of sklearn.feature_selection, 'passthrough' and 'drop', in a Pipeline or a "
-    "ColumnTransformer"
+    "OneHotEncoder, OrdinalEncoder, TargetEncoder, KBinsDiscretizer, MinMaxScaler, StandardScaler, RobustScaler, "
+    "MaxAbsScaler, PowerTransformer, QuantileTransformer, FunctionTransformer of a strictly monotone function of "
+    "NumPy, SimpleImputer, the selectors of sklearn.feature_selection, the vectorizers of one column of texts, 'passthrough' "
+    "and 'drop', in a Pipeline or a ColumnTransformer"
 )
+
+#: Functions of one number that are strictly monotone wherever they are finite.
+MONOTONE = (
+    np.log1p, np.log, np.log2, np.log10, np.sqrt, np.cbrt, np.exp, np.exp2, np.expm1, np.arcsinh, np.sinh, np.arctan,
+    np.tanh, np.negative,
+)  # fmt: skip
 
 
 @dataclass
@@ -40,17 +48,51 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Map:
+    """``x = f(x)`` of one column, f monotone: that of a fitted transformer, or a function of NumPy.
+
+    ``jumps``: whether f may leave out values between those that it takes.
+    """
+
+    dtype: np.dtype
+    function: Any
+    jumps: bool = False
+    ufunc = None  # no step of arithmetic
+
+    def __call__(self, x):
+        return self.function(np.asarray(x, dtype=self.dtype))
+
+
+@dataclass(frozen=True)
+class _OneColumn:
+    """What a transformer makes of one of its columns: the others stand at values of their own."""
+
+    step: Any
+    others: np.ndarray  # (n_columns,)
+    column: int
+
+    def __call__(self, x):
+        rows = np.repeat(self.others[None].astype(x.dtype), len(x), axis=0)
+        rows[:, self.column] = x
+        with warnings.catch_warnings():  # it was fitted to a table with names, maybe
+            warnings.simplefilter("ignore")
+            return np.asarray(self.step.transform(rows))[:, self.column]
+
+
+@dataclass(frozen=True)
 class Cell:
     """One column on its way through the steps: where it comes from and what was done to it."""
 
     source: int
-    program: tuple[Step, ...] = ()
+    program: tuple = ()  # of Step and Map
     encoded: bool = False
+    is_text: bool = False
 
 
 def trace(step, Z, cells, origins, path):
     """``(Z, cells)`` after a step. ``Z`` is a few rows of data, carried along for their type and dtype."""
     from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.feature_selection import SelectorMixin
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
@@ -61,8 +103,11 @@ def trace(step, Z, cells, origins, path):
         MinMaxScaler,
         OneHotEncoder,
         OrdinalEncoder,
+        PowerTransformer,
+        QuantileTransformer,
         RobustScaler,
         StandardScaler,
+        TargetEncoder,
     )
 
     kind, scales = type(step), type(step) in (MinMaxScaler, StandardScaler, RobustScaler, MaxAbsScaler)
@@ -76,7 +121,11 @@ def trace(step, Z, cells, origins, path):
         return _trace_columns(step, Z, cells, origins, path)
     if kind is FunctionTransformer and step.func is None:  # what a fitted 'passthrough' is
         return Z, cells
-    if kind in (OneHotEncoder, OrdinalEncoder):
+    if kind in (PowerTransformer, QuantileTransformer) or (kind is FunctionTransformer and _is_monotone(step)):
+        return _trace_maps(step, Z, cells, path)
+    if is_vectorizer(step) or (kind is TfidfTransformer and all(cell.is_text for cell in cells)):
+        return _trace_texts(step, Z, cells, origins, path)
+    if kind in (OneHotEncoder, OrdinalEncoder, TargetEncoder):
         cells = _trace_encoder(step, cells, origins, path)
     elif kind is SimpleImputer:
         cells = _trace_imputer(step, cells, origins, path)
@@ -85,20 +134,64 @@ def trace(step, Z, cells, origins, path):
     elif issubclass(kind, SelectorMixin) and kind.__module__.startswith("sklearn.feature_selection."):
         cells = [cells[i] for i in step.get_support(indices=True)]
     elif not scales:
+        of = f" of {getattr(step.func, '__name__', step.func)}" if kind is FunctionTransformer else ""
         raise TypeError(
-            f"{_where(path, step)} cannot be traced back to records: known are {_KNOWN}. Transform the table before, "
-            f"or attack the transformed rows"
+            f"{_where(path, step)}{of} cannot be traced back to records: known are {_KNOWN}. Transform the table "
+            f"before, or attack the transformed rows"
         )
     before, Z = Z, step.transform(Z)
     if scales:
         dtype, done = dtype_of(Z), _arithmetic(step, before, Z, len(cells))
         cells = [
-            Cell(cell.source, cell.program + tuple(Step(dtype, ufunc, x[i]) for ufunc, x in done), cell.encoded)
+            replace(cell, program=cell.program + tuple(Step(dtype, ufunc, x[i]) for ufunc, x in done))
             for i, cell in enumerate(cells)
         ]
     if Z.shape[1] != len(cells):
         raise TypeError(f"{_where(path, step)} makes {Z.shape[1]} columns where {len(cells)} were expected")
     return Z, cells
+
+
+def _is_monotone(step):
+    return any(step.func is function for function in MONOTONE) and not step.kw_args
+
+
+def _trace_maps(step, Z, cells, path):
+    """Each column through a monotone function of its own."""
+    if any(cell.encoded for cell in cells):
+        raise TypeError(f"{_where(path, step)} follows an encoder: its levels are no numbers")
+    dtype, made = dtype_of(Z), []
+    own = [numpy_dtype_of(column) for column in columns_of(Z)] if is_frame(Z) else [dtype] * len(cells)
+    others = None if hasattr(step, "func") else np.array(_first_row(Z), dtype=np.float64)
+    for i in range(len(cells)):
+        if others is None:
+            made.append(Map(own[i], step.func))
+            continue
+        quantiles = getattr(step, "quantiles_", None)
+        jumps = quantiles is not None and bool(np.any(np.diff(quantiles[:, i]) <= 0.0))
+        made.append(Map(dtype, _OneColumn(step, others, i), jumps))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Z = step.transform(Z)
+    return Z, [Cell(cell.source, (*cell.program, map_), False) for cell, map_ in zip(cells, made, strict=True)]
+
+
+def _trace_texts(step, Z, cells, origins, path):
+    """The words of one column of texts, which takes the texts of the table."""
+    if len({cell.source for cell in cells}) > 1 or any(cell.program for cell in cells):
+        raise TypeError(f"{_where(path, step)} reads words of more than one column")
+    source = cells[0].source
+    if not cells[0].is_text:
+        Z = columns_of(Z)[0]
+        origins[source].categories, origins[source].binned = (), True
+    Z = step.transform(Z)
+    return Z, [Cell(source, (), True, True)] * Z.shape[1]
+
+
+def is_vectorizer(step) -> bool:
+    """Whether a step is one of scikit-learn's vectorizers of texts."""
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+
+    return isinstance(step, (CountVectorizer, HashingVectorizer))
 
 
 def _trace_columns(step, Z, cells, origins, path):
@@ -120,7 +213,7 @@ def _trace_columns(step, Z, cells, origins, path):
         weight = (step.transformer_weights or {}).get(name)
         if weight is not None:
             times = Step(dtype_of(part), np.multiply, np.asarray(weight, dtype=dtype_of(part))[()])
-            inner_cells = [Cell(cell.source, (*cell.program, times), cell.encoded) for cell in inner_cells]
+            inner_cells = [replace(cell, program=(*cell.program, times)) for cell in inner_cells]
         made += inner_cells
     return step.transform(Z), made
 
@@ -196,6 +289,10 @@ def _arithmetic(step, before, after, n):
         low, high = (np.full(n, end, dtype=dtype) for end in ends)
         done += [(np.maximum, low), (np.minimum, high)]
     return done
+
+
+def _first_row(Z):
+    return [column[0] for column in columns_of(Z)] if is_frame(Z) else np.asarray(Z)[0]
 
 
 def _run(done, before, dtype):

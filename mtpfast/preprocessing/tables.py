@@ -33,7 +33,7 @@ from mtpfast.arrays.frames import (
 from mtpfast.spaces.features import FeatureSpace
 from mtpfast.spaces.rules import Rules
 
-from .columns import LevelsColumn, NumberColumn, NumbersColumn, TiedColumns
+from .columns import LevelsColumn, MappedColumn, NumberColumn, NumbersColumn, TiedColumns
 from .narrowed import Narrowed
 from .steps import Cell, Origin, is_fitted, names_out, to_matrix, trace
 
@@ -58,9 +58,11 @@ class RecordCodec:
     Parameters
     ----------
     transformer : fitted transformer
-        A ColumnTransformer, a Pipeline or one step of OneHotEncoder, OrdinalEncoder, KBinsDiscretizer, MinMaxScaler,
-        StandardScaler, RobustScaler, MaxAbsScaler, SimpleImputer and the selectors of sklearn.feature_selection;
-        'passthrough' and 'drop' where those stand.
+        A ColumnTransformer, a Pipeline or one step of OneHotEncoder, OrdinalEncoder, TargetEncoder (as it was fitted),
+        KBinsDiscretizer, MinMaxScaler, StandardScaler, RobustScaler, MaxAbsScaler, PowerTransformer,
+        QuantileTransformer, FunctionTransformer of a function in :data:`mtpfast.preprocessing.steps.MONOTONE`,
+        SimpleImputer and the selectors of sklearn.feature_selection; a vectorizer of one column of texts beside other
+        columns; 'passthrough' and 'drop' where those stand.
     X : DataFrame or array-like of shape (n_samples, n_columns)
         The raw table; not kept.
     rules : mapping, optional
@@ -90,9 +92,11 @@ class RecordCodec:
     -----
     Records do not hold missing values, nor a filler that an imputer puts in their place and that X
     does not contain, except where nothing else is left: a column without any value, or an ordinal
-    code in the middle of its range. A column that the preprocessing drops gets its median (numbers)
-    or its most frequent value. Categories that share one column (``min_frequency``) are written as
-    the most frequent of them. Codes that are not evenly spaced (TargetEncoder's), and columns that rules leave
+    code in the middle of its range. A number that a map bends (PowerTransformer, ...) takes what it takes without one:
+    floats a range, and whole numbers these values; where the map jumps, or more whole numbers lie in the range than can
+    be listed, those of the table. A column of texts takes the texts of the table. A column that the preprocessing
+    drops gets its median (numbers) or its most frequent value. Categories that share one column (``min_frequency``)
+    are written as the most frequent of them. Codes that are not evenly spaced (TargetEncoder's), and columns that rules leave
     unchanged, take the rows of a table: of records that have the same row the first is written.
 
     ``encode`` calls the transformer. ``canonical`` repeats its arithmetic step by step, which is
@@ -277,7 +281,7 @@ class RecordCodec:
         """What every raw column can be, and the features that it rules."""
         self._kinds = [column.python_type() for column in raw]
         self._empty = [column.values[:0] for column in raw]
-        self._constant, self._levels, self._tied, blocks = {}, [], [], {}
+        self._constant, self._levels, self._tied, blocks, mapped = {}, [], [], {}, []
         features = [[] for _ in raw]
         for feature, cell in enumerate(cells):
             features[cell.source].append(feature)
@@ -302,9 +306,17 @@ class RecordCodec:
                     continue
                 (feature,) = features[j]
                 program = cells[feature].program
+                maps = [step for step in program if step.ufunc is None]
+                if maps and (numbers.kind in ("whole", "two") or any(step.jumps for step in maps)):
+                    known, times = column.listed(numbers)
+                    self._levels.append(LevelsColumn(j, [feature], self._numbers_of(known, j), len(known), times))
+                    continue
+                if maps:
+                    mapped.append(MappedColumn(j, feature, program, numbers, column.listed(numbers)[0], column.name))
+                    continue
                 signature = tuple((step.dtype, step.ufunc, step.number.dtype) for step in program)
                 blocks.setdefault((signature, numbers.kind), []).append((j, feature, program, numbers))
-        self._numbers = [NumbersColumn(kind, entries) for (_, kind), entries in blocks.items()]
+        self._numbers = [NumbersColumn(kind, entries) for (_, kind), entries in blocks.items()] + mapped
         self._fill_tables()
 
     def _kept_rows(self, column):
@@ -346,6 +358,11 @@ class RecordCodec:
             tied.fill(rows[: len(tied.values[0])][:, tied.columns])
         for levels in list(self._levels):
             table = rows[: len(levels.values)][:, levels.columns]
+            if not np.all(np.isfinite(table)):
+                at = take(levels.values, [int(np.argmin(np.all(np.isfinite(table), axis=1)))]).tolist()[0]
+                raise TypeError(
+                    f"column {self.columns[levels.source]!r}: its steps map {at!r} to a number that is not finite"
+                )
             if not levels.fill(table):
                 self._levels.remove(levels)
                 self._tied.append(levels.tied(table))
