@@ -29,7 +29,7 @@ from mtpfast.results.stored import is_stored_as_text
 from mtpfast.spaces.base import as_space
 from mtpfast.spaces.features import FeatureSpace
 from mtpfast.targets.models import binary_linear_model
-from mtpfast.targets.trainers import training_of
+from mtpfast.targets.trainers import training_of, unwrapped
 from mtpfast.training.victim import refit
 
 from .aims import MakesTargets, refuse_another_victim
@@ -231,9 +231,10 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         estimator : LinearSVC, SVC(kernel="linear"), LogisticRegression, SGDClassifier, Pipeline, or a trainer of
             scikit-learn-intelex, glum, liblinear, skglm, snapml, Spark ML, statsmodels or XGBoost
             (``docs/victims.md``: what each minimises, and what is refused).
-            Fitted or not. Its loss, its C or alpha, its class weights, and what it does with the intercept are taken
-            over. The steps of a Pipeline before such a last one become ``preprocessing``: fitted
-            ones are used as they are.
+            Or a fitted search over their parameters (its best estimator), or CalibratedClassifierCV (its estimator,
+            trained on all rows). Fitted or not. Its loss, its C or alpha, its class weights, and what it does with
+            the intercept are taken over. The steps of a Pipeline before such a last one become ``preprocessing``:
+            fitted ones are used as they are.
 
             ===================  ==============================  ============  ====================
             estimator            loss                            penalty       intercept
@@ -281,10 +282,11 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         >>> attacker.attack((-attacker.coef_, -attacker.intercept_)).X_poison.dtypes.equals(table.dtypes)
         True
         """
+        estimator = unwrapped(estimator)
         steps, last = [], estimator
         _refuse_samplers(estimator)
         while isinstance(last, Pipeline):
-            steps, last = [*steps, *last.steps[:-1]], last.steps[-1][1]
+            steps, last = [*steps, *last.steps[:-1]], unwrapped(last.steps[-1][1])
         taken = training_of(last, **params)
         if len(steps) > 1:
             plain = type(estimator) is Pipeline and not isinstance(estimator.steps[-1][1], Pipeline)

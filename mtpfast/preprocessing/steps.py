@@ -17,8 +17,8 @@ __all__ = ["Cell", "Map", "Origin", "Step", "is_fitted", "is_vectorizer", "names
 _KNOWN = (
     "OneHotEncoder, OrdinalEncoder, TargetEncoder, KBinsDiscretizer, MinMaxScaler, StandardScaler, RobustScaler, "
     "MaxAbsScaler, PowerTransformer, QuantileTransformer, FunctionTransformer of a strictly monotone function of "
-    "NumPy, SimpleImputer, the selectors of sklearn.feature_selection, the vectorizers of one column of texts, 'passthrough' "
-    "and 'drop', in a Pipeline or a ColumnTransformer"
+    "NumPy, SimpleImputer, the selectors of sklearn.feature_selection, the vectorizers of one column of texts, "
+    "'passthrough' and 'drop', in a Pipeline or a ColumnTransformer"
 )
 
 #: Functions of one number that are strictly monotone wherever they are finite.
@@ -188,7 +188,7 @@ def _trace_texts(step, Z, cells, origins, path):
 
 
 def is_vectorizer(step) -> bool:
-    """Whether a step is one of scikit-learn's vectorizers of texts."""
+    """Whether a step, fitted or not, is one of scikit-learn's vectorizers of texts."""
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
     return isinstance(step, (CountVectorizer, HashingVectorizer))

@@ -96,8 +96,8 @@ class RecordCodec:
     floats a range, and whole numbers these values; where the map jumps, or more whole numbers lie in the range than can
     be listed, those of the table. A column of texts takes the texts of the table. A column that the preprocessing
     drops gets its median (numbers) or its most frequent value. Categories that share one column (``min_frequency``)
-    are written as the most frequent of them. Codes that are not evenly spaced (TargetEncoder's), and columns that rules leave
-    unchanged, take the rows of a table: of records that have the same row the first is written.
+    are written as the most frequent of them. Codes that are not evenly spaced (TargetEncoder's), and columns that rules
+    leave unchanged, take the rows of a table: of records that have the same row the first is written.
 
     ``encode`` calls the transformer. ``canonical`` repeats its arithmetic step by step, which is
     compared with it bit for bit on X here, and costs microseconds per column.

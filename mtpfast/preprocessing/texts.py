@@ -9,6 +9,7 @@ from mtpfast.arrays.frames import as_texts
 from mtpfast.spaces.documents import DocumentSpace
 from mtpfast.spaces.features import FeatureSpace
 
+from . import steps
 from .steps import is_fitted, to_matrix
 
 __all__ = ["TextCodec", "is_vectorizer"]
@@ -19,10 +20,7 @@ LONGEST = 10_000  # words of a text that is written for a row
 
 def is_vectorizer(preprocessing) -> bool:
     """Whether a preprocessing, fitted or not, begins with one of scikit-learn's vectorizers of text."""
-    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
-
-    first = preprocessing.steps[0][1] if getattr(preprocessing, "steps", None) else preprocessing
-    return isinstance(first, (CountVectorizer, HashingVectorizer))
+    return steps.is_vectorizer(preprocessing.steps[0][1] if getattr(preprocessing, "steps", None) else preprocessing)
 
 
 class TextCodec:

@@ -186,7 +186,8 @@ class _Audit:
                     f"goal is met already: {METRICS[q.metric]} {self.clean.measured.value:.4g} of the clean pipeline, "
                     f"goal {q.goal:g}"
                 )
-            self.attacker = DamagePoisoner.from_estimator(q.pipeline, metric=q.metric, rules=q.rules, **self.limits)
+            victim = self.clean_model  # fitted: what a search over parameters found is in it
+            self.attacker = DamagePoisoner.from_estimator(victim, metric=q.metric, rules=q.rules, **self.limits)
             self.attacker.fit(q.X, q.train.y)
             return True
 
@@ -321,7 +322,8 @@ class _Audit:
             part.status = "not started"
             return None
         try:
-            attacker = MinimumPoisoner.from_estimator(self.q.pipeline, rules=self.q.rules).fit(self.q.X, self.q.train.y)
+            attacker = MinimumPoisoner.from_estimator(self.clean_model, rules=self.q.rules)
+            attacker.fit(self.q.X, self.q.train.y)
             return attacker.attack((shown.result.coef_, shown.result.intercept_))
         except ValueError as error:
             self.told["no minimum"] = part.message = one_line(error)

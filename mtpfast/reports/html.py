@@ -236,6 +236,7 @@ def _model(tree):
             "modelled as",
             f"{model['loss'].replace('_', ' ')}, l2 penalty with {penalty}, intercept {model['intercept']}",
         ),
+        *([("attacked is, of the wrapper", model["wrapper"])] if model["wrapper"] else []),
         ("class weights", model["class_weight"] or "none"),
         ("features after preprocessing", f"{model['features']:,}"),
         ("preprocessing", model["preprocessing"] or "none"),

@@ -231,6 +231,7 @@ class Tree:
             "preprocessing": None
             if attacker.preprocessing_ is None
             else " ".join(repr(attacker.preprocessing_).split()),
+            "wrapper": said_of_wrapper(q.pipeline, last),
             "trainer_tol": getattr(last, "tol", None),
             "trainer_warnings": sorted(set(q.trainer_warnings)),
             "largest_gap_to_refit": max(gaps, default=None),
@@ -302,6 +303,17 @@ class Tree:
                 return f"proved: fewer than {proof['fewer_than']:,} cannot"
             return "proved: nothing of how many it takes (the bound is one record)"
         return f"proved: so many cannot raise it above {percent(shown['certified'])}"
+
+
+def said_of_wrapper(pipeline, last):
+    """What is attacked where the pipeline, or its last step, is wrapped around the victim; None where it is not."""
+    for part in (pipeline, last):
+        name = type(part).__name__
+        if hasattr(part, "param_grid") or hasattr(part, "param_distributions"):
+            return f"{name}: the best estimator on the clean table; every number is of the whole search, made again"
+        if name == "CalibratedClassifierCV":
+            return f"{name}: its estimator, trained on all rows; every number is of all its folds, calibrated again"
+    return None
 
 
 def plain_bound(bound):

@@ -13,7 +13,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-__all__ = ["TRAINERS", "recognised", "training_of"]
+__all__ = ["TRAINERS", "recognised", "training_of", "unwrapped"]
 
 
 # Whether "balanced" counts sample weights, where scikit-learn's estimators hand them on: since version 1.7.
@@ -317,17 +317,28 @@ TRAINERS = {
 }
 
 
+def unwrapped(estimator):
+    """The victim inside a wrapper that changes nothing of how it is trained on all rows.
+
+    Of a fitted search over parameters (GridSearchCV and its like, refit=True) the best estimator. Of
+    CalibratedClassifierCV its ``estimator``: calibration changes the probabilities that come out; with ensemble=True
+    scores are means over models of all rows but a fold, which this one, of all rows, stands for.
+    """
+    if hasattr(estimator, "best_estimator_") and _is_search(estimator):
+        return unwrapped(estimator.best_estimator_)
+    if type(estimator).__name__ == "CalibratedClassifierCV" and getattr(estimator, "estimator", None) is not None:
+        return unwrapped(estimator.estimator)
+    return estimator
+
+
+def _is_search(estimator):
+    return hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions")
+
+
 def _inner_of(estimator) -> str | None:
     """Which estimator to pass in place of one that is wrapped around it."""
-    kind = type(estimator).__name__
-    if hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions"):
-        fitted = "its best_estimator_" if hasattr(estimator, "best_estimator_") else "best_estimator_ once it is fitted"
-        return f"{fitted}, the victim that the search ends with"
-    if kind == "CalibratedClassifierCV":
-        return (
-            "its parameter estimator: calibration changes the probabilities that come out, and is no part of the "
-            "training (with ensemble=True there is a victim per fold, calibrated_classifiers_[i].estimator)"
-        )
+    if _is_search(estimator):
+        return "the search once it is fitted, with refit=True: its best_estimator_ is the victim that it ends with"
     if hasattr(getattr(estimator, "estimator", None), "fit"):
         fitted = " (fitted: its estimator_)" if hasattr(estimator, "estimator_") else ""
         return f"its parameter estimator{fitted}"

@@ -88,8 +88,20 @@ def _on_table(audit, model, y):
     """``(theta, accuracy)`` of a pipeline that is trained on the poisoned table, written in the attack's features."""
     table, labels, _ = audit.result.poisoned(audit.table, y)
     model.fit(table, labels)
-    theta = written_as(audit, lambda records: np.ravel(model.decision_function(records)))
-    return theta, _accuracy(np.ravel(model.decision_function(audit.table)), audit.signs)
+    theta = written_as(audit, _decision_of(model))
+    right = Classes(audit.result.classes).signs(np.asarray(model.predict(audit.table)), "predictions") == audit.signs
+    return theta, float(np.mean(right))
+
+
+def _decision_of(model):
+    """The decision values of a pipeline; of a calibrated one the mean of those inside, which calibration bends."""
+    if hasattr(model, "decision_function"):
+        return lambda records: np.ravel(model.decision_function(records))
+    inner = [fold.estimator for fold in getattr(model, "calibrated_classifiers_", ())]
+    if not inner or not all(hasattr(one, "decision_function") for one in inner):
+        name = type(model).__name__
+        raise TypeError(f"pipeline is a {name} without decision_function: what it learns cannot be read")
+    return lambda records: np.mean([np.ravel(one.decision_function(records)) for one in inner], axis=0)
 
 
 def _clean_model(audit):

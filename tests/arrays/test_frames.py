@@ -596,12 +596,12 @@ def test_pipelines_of_imbalanced_learn_without_a_sampler_are_pipelines(fitted):
 @pytest.mark.parametrize(
     "estimator, message",
     [
-        (GridSearchCV(LinearSVC(), {"C": [1]}), "GridSearchCV, .* Pass best_estimator_ once it is fitted"),
-        (RandomizedSearchCV(LinearSVC(), {"C": [1]}), "RandomizedSearchCV, .* Pass best_estimator_ once"),
-        (CalibratedClassifierCV(LinearSVC()), "CalibratedClassifierCV, .* Pass its parameter estimator: calibration"),
+        (GridSearchCV(LinearSVC(), {"C": [1]}), "GridSearchCV, .* Pass the search once it is fitted"),
+        (RandomizedSearchCV(LinearSVC(), {"C": [1]}), "RandomizedSearchCV, .* Pass the search once it is fitted"),
+        (CalibratedClassifierCV(OneVsRestClassifier(LinearSVC())), "OneVsRestClassifier, .* Pass its parameter"),
         (OneVsRestClassifier(LinearSVC()), "OneVsRestClassifier, .* Pass its parameter estimator"),
         (LogisticRegressionCV(), "LogisticRegressionCV .* Pass LogisticRegression with the C that it chose"),
-        (make_pipeline(MinMaxScaler(), GridSearchCV(LinearSVC(), {"C": [1]})), "GridSearchCV, .* Pass best_estimator_"),
+        (make_pipeline(MinMaxScaler(), GridSearchCV(LinearSVC(), {"C": [1]})), "GridSearchCV, .* Pass the search"),
     ],
     ids=lambda value: type(value).__name__,
 )

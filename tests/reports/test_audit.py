@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from late_payers import table_of
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
@@ -234,3 +236,33 @@ def test_shares_of_less_than_one_record_are_left_out():
     assert read_budgets(shares, 60) == [(0.02, 1), (0.05, 3), (0.1, 6)]
     with pytest.raises(ValueError, match="less than one record"):
         read_budgets([0.001], 60)
+
+
+WRAPPERS = {
+    "search": (GridSearchCV, {"param_grid": {"model__C": [0.01, 0.1]}, "cv": 3}, "best estimator"),
+    "calibrated": (CalibratedClassifierCV, {"cv": 3}, "its estimator, trained on all rows"),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrapped_victims_are_measured_in_the_wrapper(name, data):
+    """The numbers are those of the wrapper fitted again by hand, the attack is on what is inside, the report says so;
+    ``verify(pipeline=)`` takes the wrapper, too. Rules, "unchanged" among them, hold for every record."""
+    X, y, X_test, y_test = data
+    wrap, options, said = WRAPPERS[name]
+    pipeline = wrap(usual_pipeline(X, "linear_svc", C=0.01), **options)
+    rules = {"work": "unchanged", "age": "unchanged", "debt": (-1.0, 1.0)}
+    found = audit(pipeline, X, y, X_test, y_test, where="age < 25", budgets=[12], rules=rules, **QUICK)
+    inserted = found.records(12)
+    assert len(inserted) > 0
+    rows = X_test["age"] < 25
+    by_hand = error_by_hand(pipeline, X, y, inserted, "state", X_test, y_test, rows)
+    assert found.to_frame()["attack"].tolist() == [by_hand]
+    assert said in found.tree["model"]["wrapper"]
+    assert said in found.to_html()
+    there = set(X[["work", "age"]].itertuples(index=False, name=None))
+    assert set(inserted[["work", "age"]].itertuples(index=False, name=None)) <= there
+    assert inserted["debt"].between(-1.0, 1.0).all()
+    seen = found.results[12].verify(X, y, pipeline=pipeline)
+    assert seen.ok
+    assert 0.0 < seen.trained.accuracy[0] < 1.0
