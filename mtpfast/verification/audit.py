@@ -86,12 +86,21 @@ class Audit:
 
     @cached_property
     def training(self) -> Training:
-        """The expanded rows: clean and poison."""
-        order = self.result.sequence
-        X = stack(self.X, self.result.points[order])
-        y = np.concatenate([self.signs, self.point_signs[order]])
-        weight = None if self.weight is None else np.concatenate([self.weight, np.ones(len(order))])
-        return Training.of(self.objective, X, y, weight)
+        """The clean rows, each once, and the points, as often as they are inserted."""
+        used = np.flatnonzero(self.counts)
+        X, y, weight = self._below(used)
+        copies = np.concatenate([np.ones(len(self.signs), dtype=np.intp), self.counts[used]])
+        return Training.of(self.objective, X, y, weight, copies)
+
+    @property
+    def rows(self):
+        """``(X, signs, weights)`` of the poisoned table: a row for every copy."""
+        return self._below(self.result.sequence)
+
+    def _below(self, points):
+        y = np.concatenate([self.signs, self.point_signs[points]])
+        weight = None if self.weight is None else np.concatenate([self.weight, np.ones(len(points))])
+        return stack(self.X, self.result.points[points]), y, weight
 
     @cached_property
     def proof(self) -> Proof:

@@ -96,12 +96,13 @@ def judge(
     points = points if sp.issparse(points) else np.asarray(points, dtype=float).reshape(len(labels), X.shape[1])
     classes = np.array([-1.0, 1.0])
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    order = np.arange(len(labels))
-    count_rows = objective.count_rows or objective.is_balanced
-    if count_rows:  # what counts rows must see every copy
-        order = np.repeat(order, counts)
-    copies = np.ones(len(order)) if count_rows else counts.astype(float)
-    training = Training.of(objective, stack(X, points[order]), np.append(y, labels[order]), np.append(weight, copies))
+    training = Training.of(
+        objective,
+        stack(X, points),
+        np.append(y, labels),
+        np.append(weight, np.ones(len(labels))),
+        np.append(np.ones(len(y), dtype=np.intp), counts),
+    )
     theta = retrain(training, tol)
     losses = training.c * objective.loss.value(objective.margins(theta, training.X, training.y))
     feasible = True

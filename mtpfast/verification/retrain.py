@@ -26,7 +26,8 @@ AGREE = 1e-6  # two accurate models of one data set, relative to max(1, |theta|)
 
 
 class Training(NamedTuple):
-    """What the victim is trained on: rows, signs, sample weights, what rows weigh, the weight of the penalty."""
+    """What the victim is trained on: distinct rows, signs, sample weights (of all copies of a row together), what rows
+    weigh, the weight of the penalty, and what a row of each label weighs, -1 and +1 (None: 1)."""
 
     objective: Objective
     X: Any
@@ -34,18 +35,23 @@ class Training(NamedTuple):
     weight: np.ndarray | None
     c: np.ndarray
     k: float
+    class_weight: tuple[float, float] | None
 
     @classmethod
-    def of(cls, objective, X, y, weight) -> Training:
-        c = objective.weights(y, weight)
-        return cls(
-            objective, X, y, weight, np.ones(len(y)) if c is None else c, objective.k(objective.amount(y, weight))
-        )
+    def of(cls, objective, X, y, weight=None, copies=None) -> Training:
+        """``copies``: how many rows each row stands for, each with its ``weight``; None: one.
 
-    @property
-    def class_weight(self):
-        """What a row of each label weighs, -1 and +1 ("balanced" counts the poison, too); None: 1."""
-        return self.objective.settled(self.objective.class_totals(self.y, self.weight)).class_weight
+        Copies pull alike, so a row that weighs as much as all of them has the same minimiser. What depends on the
+        number of rows (``alpha`` times rows, "balanced") is counted over the copies.
+        """
+        all_y, all_weight = y, weight
+        if copies is not None:
+            all_y, all_weight = np.repeat(y, copies), None if weight is None else np.repeat(weight, copies)
+            weight = copies * (1.0 if weight is None else weight)
+        own = objective.settled(objective.class_totals(all_y, all_weight))
+        c = own.weights(y, weight)
+        k = objective.k(objective.amount(all_y, all_weight))
+        return cls(objective, X, y, weight, np.ones(len(y)) if c is None else c, k, own.class_weight)
 
     @property
     def free(self):
@@ -329,7 +335,7 @@ def reference_fit(training):
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC, LinearSVC
 
-    objective, X, y, weight, _, k = training
+    objective, X, y, weight, _, k, _ = training
     loss, (n, d) = objective.loss, X.shape
     nnz = X.nnz if sp.issparse(X) else np.count_nonzero(X)
 
@@ -384,7 +390,7 @@ def retrain(training, tol=1e-6):
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC, LinearSVC
 
-    objective, X, y, weight, _, k = training
+    objective, X, y, weight, _, k, _ = training
     loss, common = objective.loss, {"C": 1.0 / k, "random_state": 0, "tol": tol}
     if training.class_weight is not None:
         common["class_weight"] = dict(zip((-1.0, 1.0), training.class_weight, strict=True))
@@ -411,7 +417,7 @@ def retrain(training, tol=1e-6):
 
 def descend(training, start):
     """L-BFGS on the objective itself, from ``start``: a model that is no worse. The hinge is rounded off, ever less."""
-    objective, X, y, _, c, k = training
+    objective, X, y, _, c, k, _ = training
     R = objective.R(len(start) - 1)
     free = np.append(np.ones(len(start) - 1), float(objective.fit_intercept))
     total, loss = float(c.sum()), objective.loss

@@ -59,9 +59,8 @@ def train_again(audit, estimator, pipeline, y) -> TrainedVictim:
 
 def _on_rows(audit, model):
     """``(theta, accuracy)`` of a model that is trained on clean rows and points, as the victim sees them."""
-    training, classes = audit.training, Classes(audit.result.classes)
-    weight = {} if training.weight is None else {"sample_weight": training.weight}
-    model.fit(training.X, classes.labels(training.y), **weight)
+    X, signs, weight = audit.rows
+    model.fit(X, Classes(audit.result.classes).labels(signs), **({} if weight is None else {"sample_weight": weight}))
     theta = _read(model, audit.X)
     return theta, _accuracy(audit.X @ theta[:-1] + theta[-1], audit.signs)
 

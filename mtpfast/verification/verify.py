@@ -83,7 +83,7 @@ def _refit_pipeline(audit, y):
     refitted = clone(audit.preprocessing).fit(poisoned, y_poisoned)
     rows = check_X(to_matrix(refitted.transform(poisoned)), "the refitted preprocessing's rows")
     all_signs = Classes(result.classes).signs(y_poisoned)
-    training = Training.of(result.objective, rows, all_signs, audit.training.weight)
+    training = Training.of(result.objective, rows, all_signs, audit.rows[2])
     again = descend(training, reference_fit(training)[0])
     before, after = X @ theta[:-1] + theta[-1], rows[~mask] @ again[:-1] + again[-1]
 
