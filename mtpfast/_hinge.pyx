@@ -1,6 +1,7 @@
 """The hinge refit: an active-set method that ends at the exact minimiser."""
 
 cimport cython
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, NAN, fabs, sqrt
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
@@ -13,6 +14,9 @@ from mtpfast._rows import lengthened
 from mtpfast._simd cimport mtp_axpy, mtp_dot
 
 import numpy as np
+
+#: After so many steps, or looks at rows, Ctrl-C is heard.
+cdef long STEPS_APART = 32, LOOKS_APART = 1000000
 
 #: Rows leave the margin together whose dual variables are out of bounds by this share of the worst.
 cdef double SHARE = 0.1
@@ -569,8 +573,8 @@ cdef class HingeSolver:
             if first:
                 break
 
-    cdef int _solve(self) noexcept nogil:
-        cdef long steps = 0, drops = 0
+    cdef int _solve(self) except -1 nogil:
+        cdef long steps = 0, drops = 0, looks = self.n_looks
         cdef double slope, most, before
         self._restore()
         self.joined, before = False, -1.0
@@ -581,6 +585,10 @@ cdef class HingeSolver:
                 self._drop(most * SHARE, False)
         while steps < 2000 + 20 * self.rows.n:
             steps += 1
+            if steps % STEPS_APART == 0 or self.n_looks - looks > LOOKS_APART:
+                looks = self.n_looks
+                with gil:
+                    PyErr_CheckSignals()
             slope = self._shorten_step() if self.joined else 0.0
             self.joined = False
             if slope == 0.0:
@@ -780,6 +788,8 @@ cdef class HingeSolver:
                             alpha[i] = new
                             self.rows.axpy(i, (new - old) / self.k, &self.model[0])
                 epoch += 1
+                with gil:
+                    PyErr_CheckSignals()
                 firm = worst if worst > 0.0 else INFINITY
                 if worst <= tol:
                     if active == n:
