@@ -121,16 +121,16 @@ class SmoothSensitivity:
             solver._refactor(solver.at)
         if not solver.direct:
             theta = solver.at.theta
-            self.blocks = [(X, solver._curvature(theta, X, y, weight)) for X, y, weight in solver._rows()]
+            self.blocks = [(X, X.T, solver._curvature(theta, X, y, weight)) for X, y, weight in solver._rows()]
             diagonal = solver.ridge.copy()
-            for X, h in self.blocks:
+            for X, _, h in self.blocks:
                 squared = X.multiply(X) if sp.issparse(X) else X * X
                 diagonal[:-1] += squared.T @ h
                 diagonal[-1] += h.sum() if intercept else 0.0
             self.diagonal = np.where(diagonal > 0.0, diagonal, 1.0)
 
     def apply(self, vector):
-        """``H^-1 vector``, to 1e-2 or so of its length where that takes conjugate gradients."""
+        """``H^-1 vector``, to 3e-2 or so of its length where that takes conjugate gradients."""
         victim = self.victim.victim
         if not victim.objective.fit_intercept:
             vector = np.append(vector[:-1], 0.0)
@@ -140,9 +140,9 @@ class SmoothSensitivity:
     def _product(self, p):
         victim = self.victim.victim
         intercept, out = victim.objective.fit_intercept, victim._solver.ridge * p
-        for X, h in self.blocks:
+        for X, X_T, h in self.blocks:
             z = h * (X @ p[:-1] + (p[-1] if intercept else 0.0))
-            out[:-1] += X.T @ z
+            out[:-1] += X_T @ z
             out[-1] += z.sum() if intercept else 0.0
         return out
 
@@ -151,9 +151,9 @@ class SmoothSensitivity:
         p, residual = np.zeros_like(vector), vector.copy()
         z = residual / self.diagonal
         direction, rho = z.copy(), float(residual @ z)
-        first = rho
+        enough = 1e-3 * rho
         for _ in range(steps):
-            if rho <= 1e-4 * first:
+            if rho <= enough:
                 break
             image = self._product(direction)
             length = rho / float(direction @ image)

@@ -34,6 +34,10 @@ SPARSE_HESSIAN = 20_000
 RISE = 1e-10
 
 
+#: So many steps that do not shrink the gradient well may a training take, for each pass that a new Hessian costs.
+SLOW = 0.05
+
+
 #: After this many added points the rows of a table of so many entries are coded, where that pays (it costs some
 #: 200 reads of them).
 CODE_AFTER, CODE_FROM = 100, 2**18
@@ -72,6 +76,7 @@ class SmoothSolver(Solver):
         if sp.issparse(training.X):
             self.direct &= d * d * (training.n_clean + d) <= SPARSE_HESSIAN * training.X.nnz
         self.age = self.extra = self.recent = 0
+        self.patience = d / 16 + 4  # a new Hessian, in passes: it runs at the speed of a matrix product
         self.theta = np.zeros(d + 1) if theta0 is None else np.array(theta0, dtype=float)
         if not objective.fit_intercept:
             self.theta[-1] = 0.0
@@ -151,7 +156,7 @@ class SmoothSolver(Solver):
 
     @np.errstate(over="ignore", invalid="ignore")  # a step without curvature may overflow; it is then not taken
     def _newton(self):
-        fresh, passes, afresh = self.inverse is None, 0, False
+        fresh, passes, afresh, slow = self.inverse is None, 0, False, 0
         while not self.is_tight():
             at = self.at
             if self.inverse is None:
@@ -160,10 +165,15 @@ class SmoothSolver(Solver):
             trial = self._evaluate(at.theta + step)
             passes += 1
             self._learn(step, at, trial)
-            # A full step that shrinks the gradient well, and does not raise the objective, is taken on the spot;
-            # anything else is checked against the objective, with a fresh Hessian. (Where features differ much in
+            # A full step that shrinks the gradient well, and does not raise the objective, is taken on the spot; so
+            # are a few that only lower the objective by Armijo's rule, where a new Hessian costs many passes.
+            # Anything else is checked against the objective, with a fresh Hessian. (Where features differ much in
             # scale, a small gradient may be that of a model far off, all of whose rows see a straight loss.)
-            if not (trial.norm <= 0.5 * at.norm and trial.value <= at.value + RISE * abs(at.value)):
+            good = trial.norm <= 0.5 * at.norm and trial.value <= at.value + RISE * abs(at.value)
+            slow += not good
+            if not good and self.direct and slow < SLOW * self.patience:
+                good = trial.value <= at.value + 1e-4 * float(at.gradient @ step)
+            if not good:
                 self.inverse = None
                 if fresh:
                     trial = self._line_search(at, step, trial)
@@ -183,12 +193,12 @@ class SmoothSolver(Solver):
 
     def _watch(self, passes):
         """Give the Hessian up once that is cheaper: when the passes that its age costs now exceed their average
-        with the cost of a new one, about n_features / 16 + 4 passes (it runs at the speed of a matrix product)."""
+        with the cost of a new one."""
         extra = max(0, passes - 2)
         self.age += 1
         self.extra += extra
         self.recent += 0.3 * (extra - self.recent)
-        if self.recent * self.age > self.extra + self.training.n_features / 16 + 4:
+        if self.recent * self.age > self.extra + self.patience:
             self.inverse = None
 
     def _line_search(self, at, step, trial):
@@ -393,13 +403,13 @@ class SmoothSolver(Solver):
     def _conjugate_gradients(self, at):
         """Solve Newton's equations by conjugate gradients with a kept diagonal as preconditioner."""
         intercept, diagonal = self.training.objective.fit_intercept, self.inverse
-        blocks = [(X, self._curvature(at.theta, X, y, weight)) for X, y, weight in self._rows()]
+        blocks = [(X, X.T, self._curvature(at.theta, X, y, weight)) for X, y, weight in self._rows()]
 
         def product(p):
             out = self.ridge * p
-            for X, h in blocks:
+            for X, X_T, h in blocks:
                 z = h * (X @ p[:-1] + (p[-1] if intercept else 0.0))
-                out[:-1] += X.T @ z
+                out[:-1] += X_T @ z
                 if intercept:
                     out[-1] += z.sum()
             return out
