@@ -35,7 +35,7 @@ def test_a_row_that_stands_for_its_copies_is_the_same_training(penalty, class_we
 
 
 def test_the_memory_of_a_check_does_not_grow_with_the_copies():
-    """A point of d numbers that is inserted n times is held once: n d numbers of 12 bytes would be 9 MB here, and were held three times."""
+    """A point that is inserted n times is held once: its copies, of 12 bytes a number, would be 9 MB here."""
     rng = np.random.default_rng(0)
     n, d = 400, 5_000
     X = sp.random(n, d, density=5e-4, format="csr", random_state=rng)
