@@ -228,9 +228,7 @@ class PoisoningResult:
         Clean rows of pandas keep their row labels. New labels of rows go on from the largest where these are
         numbers or times, by one unit, and are ``"poison_0"``, ``"poison_1"``, ... elsewhere; what is taken is
         left out. Of a MultiIndex, the first level gets the new label, and the others those of the last row.
-
-        Every copy is a row of its own, O(n_points n_features) numbers. Where that is too much, as with dense points
-        beside the rows of a text, ``points`` below X with ``counts`` as their sample weights train the same model.
+        Where a row for every copy is too much, ``points`` with ``counts`` as sample weights train the same model.
 
         Examples
         --------
