@@ -37,7 +37,7 @@ SETTINGS = {
     ("mnist", "hinge"): (9, 150),
     ("adult", "hinge"): (6, 240),
     ("adult", "log_loss"): (6, 240),
-    ("enron", "hinge"): (3, 100),
+    ("enron", "hinge"): (3, 120),
     ("mnist", "log_loss"): (4, 80),
     ("enron", "log_loss"): (1, 50),
     ("enron", "squared_hinge"): (1, 100),

@@ -118,7 +118,7 @@ def test_from_estimator_reads_parameters(attacker):
     "estimator, error, message",
     [
         (LinearSVC(penalty="l1", dual=False), ValueError, "LinearSVC has penalty='l1', expected 'l2'"),
-        (LinearSVC(intercept_scaling=10.0), ValueError, r"LinearSVC has intercept_scaling=10\.0, expected 1"),
+        (LinearSVC(intercept_scaling=0.0), ValueError, r"LinearSVC has intercept_scaling=0\.0, expected a positive"),
         (LinearSVC(multi_class="crammer_singer"), ValueError, "LinearSVC has multi_class='crammer_singer'"),
         (SVC(), ValueError, "SVC has kernel='rbf', expected 'linear'"),
         (LogisticRegression(C=np.inf), ValueError, "LogisticRegression has C=inf, expected a finite number"),

@@ -11,9 +11,12 @@ from mtpfast.arrays.checks import refuse_parts
 from mtpfast.attacks.damage import LIMITS, runs, search_for
 from mtpfast.attacks.damage_question import read_damage_question
 from mtpfast.minimum.minimum import minimum_poisoning
+from mtpfast.preprocessing.penalty import penalty_of
+from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.targets.flips import TargetModel, make_target
+from mtpfast.targets.models import is_trained, rescaled
 
-__all__ = ["MakesTargets", "refuse_another_victim"]
+__all__ = ["MakesTargets", "in_victims_features", "refuse_another_victim"]
 
 
 #: What of a victim a target must share with it.
@@ -35,6 +38,41 @@ def refuse_another_victim(target, objective) -> None:
                 f"{name}={getattr(ours, 'name', ours)!r}: use attacker.make_target(...), or pass "
                 f"(target.coef_, target.intercept_) to attack that model all the same"
             )
+
+
+def in_victims_features(target, preprocessing, sample, classes):
+    """A target as a model of what the victim sees, after its ``preprocessing``; ``sample``: some raw rows.
+
+    Of a Pipeline the last step, if the steps before it are the victim's own. What a trainer or a file holds is a model
+    of the features before a :class:`PenaltyScaler`. Others as they are.
+    """
+    if preprocessing is None:
+        return target
+    before, scaler = penalty_of(preprocessing)
+    if not hasattr(target, "steps"):
+        own = scaler is None or hasattr(target, "preprocessing_") or not is_trained(target)
+        return target if own else rescaled(target, scaler.scale_, classes)
+    first = target[:-1] if len(target.steps) > 1 else None
+    if first is None or not is_fitted(first):
+        raise ValueError("target is a Pipeline without fitted steps before its last, the victim has preprocessing")
+    apart = _apart(first, preprocessing, sample)
+    if apart is None:
+        return target.steps[-1][1]
+    if scaler is not None and before is not None and _apart(first, before, sample) is None:
+        return rescaled(target.steps[-1][1], scaler.scale_, classes)
+    raise ValueError(
+        f"target is a Pipeline whose preprocessing is not the victim's: it maps the same records to {apart}; pass a "
+        f"Pipeline that shares the fitted preprocessing_, or its last step alone"
+    )
+
+
+def _apart(other, own, sample):
+    """How two preprocessings differ on some records, in words; None where they do not."""
+    own, other = (to_matrix(part.transform(sample)) for part in (own, other))
+    if own.shape != other.shape:
+        return f"{other.shape[1]} columns, not {own.shape[1]}"
+    apart = abs(own - other).max()
+    return None if apart <= 1e-9 * max(1.0, abs(own).max()) else f"rows {apart:.2g} apart"
 
 
 class MakesTargets:

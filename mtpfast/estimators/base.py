@@ -20,6 +20,7 @@ from mtpfast.guarantee.per_row import certify, check_rows, told
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import make_objective
 from mtpfast.preprocessing.codecs import as_raw, codec_of
+from mtpfast.preprocessing.penalty import penalty_of
 from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
 from mtpfast.question import Question, ask, evaluation_sets, largest_sizes
@@ -32,7 +33,7 @@ from mtpfast.targets.models import binary_linear_model
 from mtpfast.targets.trainers import training_of, unwrapped
 from mtpfast.training.victim import refit
 
-from .aims import MakesTargets, refuse_another_victim
+from .aims import MakesTargets, in_victims_features, refuse_another_victim
 from .samplers import Samples
 
 __all__ = ["Poisoner"]
@@ -118,7 +119,13 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         if isinstance(given, type) or not (hasattr(given, "fit") and hasattr(given, "transform")):
             raise TypeError(f"preprocessing must be a transformer, a Pipeline of them, or None, got {given!r}")
         _refuse_samplers(given)
-        return copy.deepcopy(given) if is_fitted(given) else clone(given).fit(table, y)
+        if is_fitted(given):
+            return copy.deepcopy(given)
+        before, scaler = penalty_of(given)
+        if scaler is None or before is None or not is_fitted(before):
+            return clone(given).fit(table, y)
+        before = copy.deepcopy(before)  # fitted steps stay as they are
+        return Pipeline([*before.steps, (given.steps[-1][0], clone(scaler).fit(before.transform(table)))])
 
     def _features(self, X):
         """What the victim sees of X."""
@@ -288,8 +295,12 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         while isinstance(last, Pipeline):
             steps, last = [*steps, *last.steps[:-1]], unwrapped(last.steps[-1][1])
         taken = training_of(last, **params)
+        scaler = taken.pop("penalty", None)
+        if scaler is not None:
+            steps = [*steps, ("penalty", scaler)]
         if len(steps) > 1:
-            plain = type(estimator) is Pipeline and not isinstance(estimator.steps[-1][1], Pipeline)
+            plain = scaler is None and type(estimator) is Pipeline
+            plain = plain and not isinstance(estimator.steps[-1][1], Pipeline)
             taken["preprocessing"] = estimator[:-1] if plain else Pipeline(_renamed(steps))
         elif steps and steps[0][1] not in (None, "passthrough"):
             taken["preprocessing"] = steps[0][1]
@@ -307,7 +318,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
     def _question(self, target) -> Question:
         """What both attacks are asked, in the terms of the layers below; data and feasible set are checked already."""
         check_is_fitted(self)
-        theta = binary_linear_model(self._after_preprocessing(target), self._width, self.classes_, self._names)
+        theta = binary_linear_model(self._in_own_features(target), self._width, self.classes_, self._names)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
         refuse_another_victim(target, objective)
         margin_tol = self._kink_width(target)
@@ -317,26 +328,12 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         """``margin_tol``: what was given, else what the target was trained to or its file keeps, if not closely."""
         if self.margin_tol is not None:
             return self.margin_tol
-        own = self._after_preprocessing(target)
+        own = self._in_own_features(target)
         trained = trained_margin_tol(own, lambda: largest_sizes(self._X, self._feasible_set()))
         return None if trained <= MARGIN_TOL else trained
 
-    def _after_preprocessing(self, target):
-        """The last step of a target that is a Pipeline with the victim's own preprocessing; others as they are."""
-        if self.preprocessing_ is None or not hasattr(target, "steps"):
-            return target
-        first = target[:-1] if len(target.steps) > 1 else None
-        if first is None or not is_fitted(first):
-            raise ValueError("target is a Pipeline without fitted steps before its last, the victim has preprocessing")
-        own, other = (to_matrix(part.transform(self._sample)) for part in (self.preprocessing_, first))
-        apart = abs(own - other).max() if own.shape == other.shape else np.inf
-        if not apart <= 1e-9 * max(1.0, abs(own).max()):
-            raise ValueError(
-                "target is a Pipeline whose preprocessing is not the victim's: it maps the same records to "
-                + (f"rows {apart:.2g} apart" if np.isfinite(apart) else f"{other.shape[1]} columns, not {own.shape[1]}")
-                + "; pass a Pipeline that shares the fitted preprocessing_, or its last step alone"
-            )
-        return target.steps[-1][1]
+    def _in_own_features(self, target):
+        return in_victims_features(target, self.preprocessing_, self._sample, self.classes_)
 
     def _feasible_set(self):
         """The feasible set, checked: features by number, labels as -1. and +1."""

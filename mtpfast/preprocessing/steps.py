@@ -11,6 +11,8 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.frames import column_names, columns_of, is_frame, is_missing, library_of, numpy_dtype_of, select
 
+from .penalty import PenaltyScaler
+
 __all__ = ["Cell", "Map", "Origin", "Step", "is_fitted", "is_vectorizer", "names_out", "to_matrix", "trace"]
 
 
@@ -110,7 +112,8 @@ def trace(step, Z, cells, origins, path):
         TargetEncoder,
     )
 
-    kind, scales = type(step), type(step) in (MinMaxScaler, StandardScaler, RobustScaler, MaxAbsScaler)
+    scalers = (MinMaxScaler, StandardScaler, RobustScaler, MaxAbsScaler, PenaltyScaler)
+    kind, scales = type(step), type(step) in scalers
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return Z, cells
     if kind is Pipeline or (issubclass(kind, Pipeline) and kind.__module__.startswith("imblearn.")):
@@ -270,7 +273,7 @@ def _arithmetic(step, before, after, n):
     if name == "MinMaxScaler":
         done = [(np.multiply, step.scale_), (np.add, step.min_)]
         ends = step.feature_range
-    elif name == "MaxAbsScaler":
+    elif name in ("MaxAbsScaler", "PenaltyScaler"):
         done = [(np.multiply, 1.0 / step.scale_) if sparse else (np.divide, step.scale_)]
     elif name == "RobustScaler" and sparse:
         done = [(np.multiply, 1.0 / step.scale_)] if step.with_scaling else []

@@ -7,9 +7,10 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.checks import as_theta
 
+from .files.model import ModelFile
 from .fitted import fitted_model
 
-__all__ = ["binary_linear_model"]
+__all__ = ["binary_linear_model", "is_trained", "rescaled"]
 
 
 def binary_linear_model(model, n_features: int, classes=None, feature_names=None, name: str = "target") -> np.ndarray:
@@ -68,3 +69,25 @@ def binary_linear_model(model, n_features: int, classes=None, feature_names=None
         odd = [f"{b!r} where the victim has {a!r}" for a, b in zip(feature_names, own, strict=False) if a != b]
         raise ValueError(f"{name} was trained on other columns than the victim: {odd[0]}")
     return model_theta
+
+
+def is_trained(model) -> bool:
+    """Whether a target is what a trainer or a file holds, and not a pair or a target that was made here."""
+    from sklearn.base import BaseEstimator
+
+    return isinstance(model, (BaseEstimator, ModelFile)) or fitted_model(model) is not None
+
+
+def rescaled(model, scale, classes=None, feature_names=None) -> ModelFile:
+    """A trained model of x as a model of ``z = x / scale``: ``w . x = (scale w) . z``; margins are the same."""
+    theta = binary_linear_model(model, len(scale), classes, feature_names)
+    found = model if isinstance(model, ModelFile) else fitted_model(model)
+    rounding = np.zeros(len(theta)) if found is None else found.rounding
+    return ModelFile(
+        coef_=scale * theta[None, :-1],
+        intercept_=theta[-1:],
+        classes_=np.asarray(classes),
+        written_as=type(model).__name__,
+        rounding=np.append(scale, 1.0) * rounding,
+        tol=getattr(model, "tol", None),
+    )

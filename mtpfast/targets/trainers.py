@@ -1,7 +1,8 @@
 """What the trainers of linear models minimise, in the terms of one objective: recognised by name, none is imported.
 
-The objective is ``sum_i c_i phi(m_i) + (k/2) (|w|^2 + r b^2)``: each reader returns the parameters of an attacker whose
-victim minimises what the trainer does, and refuses what has no such form, naming the parameter.
+The objective is ``sum_i c_i phi(m_i) + (k/2) (sum_j p_j w_j^2 + r b^2)``: each reader returns the parameters of an
+attacker whose victim minimises what the trainer does, and refuses what has no such form, naming the parameter. Where a
+penalty weight is neither 0 nor 1, these have a ``penalty``, the :class:`PenaltyScaler` in whose features they are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from numbers import Real
 
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
+
+from mtpfast.preprocessing.penalty import PenaltyScaler
 
 __all__ = ["TRAINERS", "recognised", "training_of", "unwrapped"]
 
@@ -93,17 +96,27 @@ def _l2(p):
         p.refuse("penalty", "'l2'")
 
 
-def _unscaled(p, fit_intercept):
-    if p.params.get("intercept_scaling", 1) != 1 and fit_intercept:
-        p.refuse("intercept_scaling", "1: elsewhere the intercept has a penalty of its own")
+def _weighted(common, factor=None, s=1.0, ddof=0):
+    """The parameters of a victim with penalty weights ``factor``, and ``1 / s^2`` of the intercept."""
+    if factor is None and s == 1.0:
+        return common
+    scaler = {"factor": factor} if factor is not None else {}
+    scaler |= ({"intercept_scaling": s} if s != 1.0 else {}) | ({"ddof": ddof} if ddof else {})
+    changed = {"C": common["C"] * s * s} if "C" in common else {"alpha": common["alpha"] / (s * s)}
+    return {**common, **changed, "penalty": PenaltyScaler(**scaler)}
+
+
+def _intercept_scaling(p, matters):
+    """s, where there is an intercept that it scales."""
+    return p.positive("intercept_scaling") if matters and "intercept_scaling" in p.params else 1.0
 
 
 def _linear_svc(estimator, given):
     p = _Params(estimator)
     _l2(p)
-    _unscaled(p, p["fit_intercept"])
     p.must_be("multi_class", "ovr")
-    return {**_weights(p), "fit_intercept": p["fit_intercept"], "loss": p["loss"], "C": p["C"]}
+    common = {**_weights(p), "fit_intercept": p["fit_intercept"], "loss": p["loss"], "C": p["C"]}
+    return _weighted(common, s=_intercept_scaling(p, p["fit_intercept"]))
 
 
 def _svc(estimator, given):
@@ -115,12 +128,12 @@ def _svc(estimator, given):
 def _logistic(estimator, given, C=None):
     p = _Params(estimator)
     _l2(p)
-    _unscaled(p, p["fit_intercept"] and p["solver"] == "liblinear")
+    s = _intercept_scaling(p, p["fit_intercept"] and p["solver"] == "liblinear")
     C = p["C"] if C is None else C
     if not np.isfinite(C):
         p.refuse("C", "a finite number: without a penalty the model need not be unique")
     common = {"fit_intercept": p["fit_intercept"], "loss": "log_loss", "C": C}
-    return {**_weights(p), **common, "penalize_intercept": p["solver"] == "liblinear"}
+    return _weighted({**_weights(p), **common, "penalize_intercept": p["solver"] == "liblinear"}, s=s)
 
 
 def _logistic_cv(estimator, given):
@@ -167,9 +180,8 @@ def _snapml(loss):
         p.must_be("privacy", False, why="noise is added to what it minimises")
         p.must_be("normalize", False, why="rows are scaled before they are trained on")
         p.must_be("class_weight", None, why="how it weighs classes was not measured")
-        if p["fit_intercept"]:
-            p.must_be("intercept_scaling", 1, why="elsewhere the intercept has a penalty of its own")
-        return {"loss": loss, "C": 1.0 / p.positive("regularizer"), "fit_intercept": bool(p["fit_intercept"])}
+        common = {"loss": loss, "C": 1.0 / p.positive("regularizer"), "fit_intercept": bool(p["fit_intercept"])}
+        return _weighted(common, s=_intercept_scaling(p, p["fit_intercept"]))
 
     return read
 
@@ -186,20 +198,31 @@ def _glum(estimator, given):
         p.refuse("family", "'binomial'")
     if link not in ("auto", "logit") and type(link).__name__ != "LogitLink":
         p.refuse("link", "'auto' or 'logit'")
-    why = "a penalty or bounds per feature are not read"
+    why = "constraints are not read"
     for name in ("A_ineq", "b_ineq", "lower_bounds", "upper_bounds", "monotonic_constraints", "formula"):
         p.must_be(name, None, why=why)
     p.must_be("alpha_search", False)
-    p.must_be("scale_predictors", False, why="the penalty of a weight then depends on the column's deviation")
-    if not (isinstance(p["P2"], str) and p["P2"] == "identity"):
-        p.refuse("P2", f"'identity': {why}")
+    factor = _glum_factor(p)
     if hasattr(estimator, "alpha_"):  # of a search
         p.params |= {"alpha": estimator.alpha_, "l1_ratio": estimator.l1_ratio_}
     elif "alpha" not in p.params:
         raise TypeError(f"estimator is a {p.kind} that is not fitted, expected a fitted one: alpha_ is the victim's")
     p.must_be("l1_ratio", 0, why="an l2 penalty")
     alpha = p.positive("alpha")
-    return {"loss": "log_loss", "alpha": alpha, "fit_intercept": p["fit_intercept"], "penalize_intercept": False}
+    common = {"loss": "log_loss", "alpha": alpha, "fit_intercept": p["fit_intercept"], "penalize_intercept": False}
+    return _weighted(common, factor)
+
+
+def _glum_factor(p):
+    P2, scaled = p["P2"], bool(p["scale_predictors"])
+    plain = isinstance(P2, str) and P2 == "identity"
+    if plain:
+        return "variance" if scaled else None
+    if isinstance(P2, str) or np.ndim(P2) != 1:
+        p.refuse("P2", "'identity' or a weight for each feature")
+    if scaled:
+        p.refuse("scale_predictors", "False beside a P2 of its own")
+    return np.asarray(P2, dtype=float)
 
 
 def _statsmodels(estimator, given):
@@ -235,17 +258,18 @@ def _liblinear(estimator, given):
     if p["C"] == 0.0:
         p.refuse("C", "a positive number: a model from a file does not say with which C it was trained")
     bias = float(estimator.bias)
-    if bias >= 0 and bias != 1:
-        p.refuse("bias", "-1 or 1: elsewhere the intercept has a penalty of its own", bias)
+    if bias == 0:
+        p.refuse("bias", "-1 or a positive number: a column of zeros is no intercept", bias)
     weights = {int(param.weight_label[i]): float(param.weight[i]) for i in range(param.nr_weight)}
     regularized = bool(getattr(param, "regularize_bias", 1))
-    return {
+    common = {
         "loss": _SOLVERS[p["solver_type"]],
         "C": p.positive("C"),
-        "fit_intercept": bias == 1,
+        "fit_intercept": bias > 0,
         **({"class_weight": weights} if weights else {}),
         **({} if regularized or bias < 0 else {"penalize_intercept": False}),
     }
+    return _weighted(common, s=bias if bias > 0 and regularized else 1.0)
 
 
 def _spark(loss):
@@ -256,19 +280,16 @@ def _spark(loss):
         p.must_be("elasticNetParam", 0.0, why="an l2 penalty")
         if params.get("regParam") == 0:
             p.refuse("regParam", "a positive number: 0, its default, is no penalty, and the model need not be unique")
-        p.must_be(
-            "standardization", False,
-            why="the penalty of a weight is otherwise its column's variance, which poison changes",
-        )  # fmt: skip
         for name in params:
             if "BoundsOn" in name:
                 p.refuse(name, "none")
-        return {
+        common = {
             "loss": loss,
             "alpha": p.positive("regParam"),
             "fit_intercept": p["fitIntercept"],
             "penalize_intercept": False,
         }
+        return _weighted(common, "variance" if p["standardization"] else None, ddof=1 if p["standardization"] else 0)
 
     return read
 

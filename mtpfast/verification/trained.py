@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.labels import Classes
+from mtpfast.preprocessing.penalty import penalty_of
 
 from .report import TrainedVictim
 from .retrain import Training, descend, reference_fit
@@ -58,10 +59,16 @@ def train_again(audit, estimator, pipeline, y) -> TrainedVictim:
 
 
 def _on_rows(audit, model):
-    """``(theta, accuracy)`` of a model that is trained on clean rows and points, as the victim sees them."""
+    """``(theta, accuracy)`` of a model that is trained on clean rows and points, as the victim sees them.
+
+    A penalty that is not a plain one is the trainer's own affair: its rows are those before a PenaltyScaler.
+    """
     X, signs, weight = audit.rows
+    scaler = penalty_of(audit.preprocessing)[1]
+    scale = np.ones(X.shape[1]) if scaler is None else scaler.scale_
+    X = X if scaler is None else X @ sp.diags_array(scale)
     model.fit(X, Classes(audit.result.classes).labels(signs), **({} if weight is None else {"sample_weight": weight}))
-    theta = _read(model, audit.X)
+    theta = _read(model, X) * np.append(scale, 1.0)
     return theta, _accuracy(audit.X @ theta[:-1] + theta[-1], audit.signs)
 
 

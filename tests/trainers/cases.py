@@ -13,6 +13,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 
+from mtpfast.preprocessing.penalty import penalty_of
+
 
 def table():
     X, y = load_breast_cancer(return_X_y=True)
@@ -35,6 +37,17 @@ class Case:
 
     def is_there(self):
         return importlib.util.find_spec(self.package) is not None
+
+
+def scale_of(attacker):
+    """What the trainer's features are divided by in those of the attack, where that is how its penalty is read."""
+    scaler = penalty_of(attacker.preprocessing_)[1]
+    return np.ones(attacker.coef_.shape[1]) if scaler is None else scaler.scale_
+
+
+def theta_of(attacker):
+    """``(w, b)`` of the attacker's victim in the trainer's features."""
+    return np.append(attacker.coef_[0] / scale_of(attacker), attacker.intercept_)
 
 
 def sklearn_like(build, default, tight, **more):
@@ -113,7 +126,7 @@ def spark_default(name):
         from pyspark.sql import SparkSession
 
         SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
-        return getattr(classification, name)(regParam=0.01), {}
+        return getattr(classification, name)(), {}
 
     return make
 
@@ -141,7 +154,7 @@ def liblinear_l1():
 def liblinear_bias():
     from liblinear.liblinearutil import parameter
 
-    return parameter("-s 3 -c 1 -B 10"), {}
+    return parameter("-s 3 -c 1 -B 0"), {}
 
 
 CASES = [
@@ -152,7 +165,18 @@ CASES = [
         "hinge, 1/C, intercept penalised",
         sklearn_like(LINEAR_SVC, {}, {"tol": 1e-10, "max_iter": 10**6}, loss="hinge", random_state=0),
         1e-5,
-        {"intercept_scaling": refusing(LINEAR_SVC, "intercept_scaling=10", intercept_scaling=10)},
+        {"penalty": refusing(LINEAR_SVC, "penalty='l1'", penalty="l1")},
+    ),
+    Case(
+        "scikit-learn LinearSVC(loss='hinge', intercept_scaling=10)",
+        "sklearn",
+        "scikit-learn",
+        "hinge, 1/C, the intercept's penalty weight 1/100",
+        sklearn_like(
+            LINEAR_SVC, {}, {"tol": 1e-9, "max_iter": 10**6}, loss="hinge", random_state=0, intercept_scaling=10
+        ),
+        1e-4,
+        {"intercept_scaling": refusing(LINEAR_SVC, "intercept_scaling=0", intercept_scaling=0)},
     ),
     Case(
         "scikit-learn LinearSVC()",
@@ -179,7 +203,15 @@ CASES = [
         "log, 1/C, intercept penalised",
         sklearn_like(LOGISTIC, {}, {"tol": 1e-10, "max_iter": 10**5}, solver="liblinear"),
         1e-5,
-        {"intercept_scaling": refusing(LOGISTIC, "intercept_scaling=2", solver="liblinear", intercept_scaling=2)},
+        {"penalty": refusing(LOGISTIC, "l1_ratio=1", solver="liblinear", l1_ratio=1)},
+    ),
+    Case(
+        "scikit-learn LogisticRegression(solver='liblinear', intercept_scaling=2)",
+        "sklearn",
+        "scikit-learn",
+        "log, 1/C, the intercept's penalty weight 1/4",
+        sklearn_like(LOGISTIC, {}, {"tol": 1e-10, "max_iter": 10**5}, solver="liblinear", intercept_scaling=2),
+        1e-5,
     ),
     Case(
         "scikit-learn SVC(kernel='linear')",
@@ -227,9 +259,6 @@ CASES = [
         2e-2,
         {
             "kernel": refusing(SNAP_SVM, "kernel='rbf'", kernel="rbf"),
-            "intercept_scaling": refusing(
-                SNAP_SVM, "intercept_scaling=10.0", fit_intercept=True, intercept_scaling=10.0
-            ),
             "class_weight": refusing(SNAP_SVM, "class_weight='balanced'", class_weight="balanced"),
         },
     ),
@@ -252,6 +281,14 @@ CASES = [
         {"privacy": refusing(SNAP_LOG, "privacy=True", privacy=True, dual=False)},
     ),
     Case(
+        "snapml LogisticRegression(fit_intercept=True, intercept_scaling=3.0)",
+        "snapml",
+        "snapml",
+        "log, regularizer, the intercept's penalty weight 1/9",
+        sklearn_like(SNAP_LOG, {}, {"tol": 1e-8, "max_iter": 100_000}, fit_intercept=True, intercept_scaling=3.0),
+        1e-3,
+    ),
+    Case(
         "skglm LinearSVC()",
         "skglm",
         "skglm",
@@ -269,11 +306,27 @@ CASES = [
         {
             "alpha": refusing(GLUM, "alpha=None", family="binomial", l1_ratio=0),
             "l1_ratio": refusing(GLUM, "l1_ratio=0.5", family="binomial", alpha=0.1, l1_ratio=0.5),
-            "scale_predictors": refusing(GLUM, "scale_predictors=True", **GLUM_L2, scale_predictors=True),
             "family": refusing(GLUM, "family='normal'", alpha=0.1, l1_ratio=0, family="normal"),
-            "P2": refusing(GLUM, "P2=", **GLUM_L2, P2=np.ones(30)),
+            "P2": refusing(GLUM, "P2=", **GLUM_L2, P2=np.eye(30)),
             "lower_bounds": refusing(GLUM, "lower_bounds=", **GLUM_L2, lower_bounds=np.zeros(30)),
         },
+    ),
+    Case(
+        "glum GeneralizedLinearRegressor(..., scale_predictors=True)",
+        "glum",
+        "glum",
+        "log, alpha * sum of weights, penalty weights: variances; intercept free",
+        sklearn_like(GLUM, {}, {"gradient_tol": 1e-12, "max_iter": 1000}, **GLUM_L2, scale_predictors=True),
+        1e-5,
+    ),
+    Case(
+        "glum GeneralizedLinearRegressor(..., P2=[0.5, ..., 3])",
+        "glum",
+        "glum",
+        "log, alpha * sum of weights, penalty weights P2, intercept free",
+        sklearn_like(GLUM, {}, {"gradient_tol": 1e-12, "max_iter": 1000}, **GLUM_L2, P2=np.linspace(0.5, 3.0, 30)),
+        1e-6,
+        {"scale_predictors": refusing(GLUM, "scale_predictors", **GLUM_L2, P2=np.ones(30), scale_predictors=True)},
     ),
     Case(
         "statsmodels GLM(Binomial).fit_regularized(alpha=0.01, L1_wt=0)",
@@ -299,7 +352,15 @@ CASES = [
         "hinge, 1/C, intercept penalised",
         liblinear_case(3, 1),
         2e-2,
-        {"solver_type": (liblinear_l1, "solver_type=5"), "bias": (liblinear_bias, "bias=10.0")},
+        {"solver_type": (liblinear_l1, "solver_type=5"), "bias": (liblinear_bias, "bias=0.0")},
+    ),
+    Case(
+        "liblinear-official -s 0 -B 10",
+        "liblinear",
+        "liblinear-official",
+        "log, 1/C, the intercept's penalty weight 1/100",
+        liblinear_case(0, 10),
+        1e-4,
     ),
     Case(
         "liblinear-official -s 2",
@@ -324,7 +385,15 @@ CASES = [
         "log, regParam * sum of weights, intercept free",
         spark_case("LogisticRegression", regParam=0.01, standardization=False),
         1e-4,
-        {"standardization": (spark_default("LogisticRegression"), "standardization=True")},
+        {"regParam": (spark_default("LogisticRegression"), "regParam=0.0")},
+    ),
+    Case(
+        "pyspark LogisticRegression(regParam=0.01)",
+        "pyspark",
+        "pyspark",
+        "log, regParam * sum of weights, penalty weights: variances (ddof 1); intercept free",
+        spark_case("LogisticRegression", regParam=0.01),
+        1e-4,
     ),
     Case(
         "xgboost XGBClassifier(booster='gblinear', reg_lambda=0.01)",
