@@ -18,7 +18,7 @@ from sklearn.preprocessing import (
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
-    PowerTransformer,
+    PolynomialFeatures,
     StandardScaler,
 )
 from sklearn.svm import LinearSVC
@@ -169,8 +169,8 @@ def test_what_is_no_preprocessing(data, preprocessing):
 
 def test_unknown_steps_are_refused_by_name(data):
     table, y = data
-    given = make_pipeline(PowerTransformer(), LinearSVC())
-    with pytest.raises(TypeError, match=r"PowerTransformer cannot be traced back to records: known are OneHotEncoder"):
+    given = make_pipeline(PolynomialFeatures(), LinearSVC())
+    with pytest.raises(TypeError, match=r"PolynomialFeatures cannot be traced back to records: known are OneHotEncoder"):
         ModelTargetedPoisoner.from_estimator(given).fit(table[["age", "hours"]], y)
 
 
