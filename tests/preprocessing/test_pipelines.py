@@ -170,7 +170,7 @@ def test_what_is_no_preprocessing(data, preprocessing):
 def test_unknown_steps_are_refused_by_name(data):
     table, y = data
     given = make_pipeline(PolynomialFeatures(), LinearSVC())
-    with pytest.raises(TypeError, match=r"PolynomialFeatures cannot be traced back to records: known are OneHotEncoder"):
+    with pytest.raises(TypeError, match=r"PolynomialFeatures cannot be traced back to records: known are OneHot"):
         ModelTargetedPoisoner.from_estimator(given).fit(table[["age", "hours"]], y)
 
 
