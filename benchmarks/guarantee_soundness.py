@@ -14,7 +14,7 @@ at-most-one groups, whole numbers, a pool), six rows to protect. For a row whose
 * ``greedy``: a search aimed at the row: batch after batch, of the point with the largest pull against the row's margin
   at the model just retrained;
 * ``maximiser``: the points at which the certificate itself is nearly broken, with the clean victim as the comparison
-  model and with the one that proved more, alone and mixed with others.
+  model and with those that proved more for either half of the ratios of the labels, alone and mixed with others.
 
 Seventy attacks a row, those that are the same left out.
 
@@ -119,13 +119,14 @@ def attacks(rng, space, objective, train, row, sign, m, pushes):
             other = int(rng.integers(len(points)))
             mixed = np.vstack([point[None], points[other : other + 1]])
             yield "copies", mixed, np.array([label, labels[other]]), dealt(np.array([share, 1.0 - share]), m)
-    for point, label in pushes:
-        yield "maximiser", point[None], np.array([label]), np.array([m])
+    for push in pushes:
+        strong, signs, parts = (np.array(entry) for entry in zip(*push, strict=True))
+        yield "maximiser", strong, signs, dealt(parts, m)
         for share in SHARES:
             other = int(rng.integers(len(points)))
-            mixed = np.vstack([point[None], points[other : other + 1]])
-            yield "maximiser", mixed, np.array([label, labels[other]]), dealt(np.array([share, 1.0 - share]), m)
-    for point, label in [*own, *pushes]:
+            mixed, both = np.vstack([strong, points[other : other + 1]]), np.append(signs, labels[other])
+            yield "maximiser", mixed, both, dealt(np.append(share * parts, 1.0 - share), m)
+    for point, label in [*own, *(entry[:2] for push in pushes for entry in push)]:
         points, labels = np.vstack([points, point]), np.append(labels, label)
     share = np.zeros(len(points))
     z = labels[:, None] * np.column_stack([points, np.ones(len(points))])
@@ -184,8 +185,7 @@ class Pushes:
         for bundle in self.bundles:
             at = np.flatnonzero((bundle.a == a).all(axis=1))
             if len(at):
-                points, labels = bundle.pushes(False)
-                found.append((points[at[0]], labels[at[0]]))
+                found.append(bundle.pushes(False)[at[0]])
         return found
 
 

@@ -8,12 +8,13 @@ all cases at once, the least of them softened), and lines are added where the mi
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import minimize
 
 from mtpfast.proofs.lines import lines_of
-from mtpfast.proofs.pointwise import cases_of
+from mtpfast.proofs.pointwise import can_branch, cases_of
 
 from .search import N_LINES, Bundle, Soft
 
@@ -25,25 +26,30 @@ ROUNDS, STEPS = 3, 20  # of new lines, and of L-BFGS between them
 WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
 ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
 OVER = 10.0  # what mixtures of more than 1 cost, per clean row
-POLISH = 8  # rounds of the first search, at the model found
+POLISH, POLISH_PARTS = 8, 3  # rounds of the first search, at the model found: for all ratios, and for each of several
 
 
-def compared(bundle) -> list[tuple]:
-    """``(rows, bundle)`` for groups of rows, each with a comparison model of its own."""
+def compared(bundle, branches=1) -> list[tuple]:
+    """``(rows, bundles)`` for groups of rows: a bundle, with a comparison model of its own, for every part of the
+    ratios of the labels."""
     search = bundle.search
-    label = np.array([case.label for case in search.cases])[np.argmin(bundle.m, axis=1)]
-    order = np.lexsort((bundle.m.min(axis=1), label))
+    n_parts = branches if can_branch(search.objective, search.hulls) else 1
+    ends = [part / n_parts for part in range(n_parts + 1)]
+    ratio = np.array([case.ratio for case in search.cases])[np.argmin(bundle.m, axis=1)]
+    order = np.lexsort((bundle.m.min(axis=1), ratio))
     n_alike = int(np.clip(search.X.shape[0] * search.X.shape[1] / PER_READ, ALIKE, max(ALIKE, len(order))))
     groups = np.array_split(order, max(1, round(len(order) / n_alike))) if len(order) else []
-    return [(rows, Shared(bundle, rows).run()) for rows in groups]
+    return [(rows, [Shared(bundle, rows, ratios).run() for ratios in pairwise(ends)]) for rows in groups]
 
 
 class Shared:
     """A comparison model, and the multipliers of the rows that share it."""
 
-    def __init__(self, bundle, rows):
+    def __init__(self, bundle, rows, ratios=(0.0, 1.0)):
         self.narrow = bundle.search.narrow
         self.search = copy.copy(bundle.search)
+        self.search.ratios = ratios
+        self.search.cases = cases_of(self.search.objective, self.search.hulls, self.search.theta, ratios)
         self.bundle = _part(bundle, rows, self.search)
         self.theta = self.search.theta.copy()
         objective, y = self.search.objective, self.search.y
@@ -59,7 +65,7 @@ class Shared:
             if len(rows):
                 bundle.add(rows, self._where(rows, turn))
         self._compare(self.theta)
-        for _ in range(POLISH):
+        for _ in range(POLISH if self.search.ratios == (0.0, 1.0) else POLISH_PARTS):
             rows = everyone[bundle.n_lines < N_LINES]
             if len(rows):
                 self.search.look_closer(bundle, rows)
@@ -72,7 +78,7 @@ class Shared:
         search, bundle = self.search, self.bundle
         own = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight)
         search.theta, search.loss = theta, float(own.loss[0])
-        search.cases = cases_of(search.objective, search.hulls, theta)
+        search.cases = cases_of(search.objective, search.hulls, theta, search.ratios)
         bundle.comparison = bundle.n_models
         bundle.models.append(theta[None])
         bundle.lines.append(own)
@@ -155,11 +161,11 @@ class Shared:
             by_mu, by_tau, by_lam, by_pi = np.empty((K, J, T)), np.empty((K, J)), np.empty((K, J)), np.zeros((K, J, P))
             for j, (soft, mean) in enumerate(parts):
                 part = share[:, j, None]
-                by_theta += (part * (soft.M * soft.case.label * soft.x - soft.k * search.R * mean)).sum(axis=0)
+                by_theta += (part * (soft.M * soft.z - soft.k * search.R * mean)).sum(axis=0)
                 by_mu[:, j] = part * (c - np.matmul(p, mean[:, :, None])[:, :, 0] - 2.0 * over * beyond[:, j, None])
                 by_tau[:, j] = share[:, j] * np.einsum("kd,kd->k", bundle.a, mean)
                 by_lam[:, j] = share[:, j] * (soft.pushed - soft.M[:, 0] * soft.kappa) if has_margin[j] else 0.0
-                by_pi[:, j, : some[j]] = part * (soft.x @ soft.planes.T - soft.limits)
+                by_pi[:, j, : some[j]] = part * (soft.z @ soft.planes.T - soft.limits)
             gradient = by_theta, np.where(have, by_mu, 0.0), unit * by_tau, by_lam, by_pi
             return -least, -np.concatenate([part.ravel() for part in gradient])
 
@@ -170,7 +176,7 @@ class Shared:
         self.theta, mu, bundle.tau[:], bundle.lam[:], bundle.pi[:] = apart(found)
         bundle.mu[:, :, :T] = mu / np.maximum(1.0, mu.sum(axis=2, keepdims=True))
         search.theta, search.loss = self.theta, self._loss(self.theta, 1e-9)[0]
-        search.cases = cases_of(search.objective, search.hulls, self.theta)
+        search.cases = cases_of(search.objective, search.hulls, self.theta, search.ratios)
         before = bundle.m.min(axis=1)
         for j in range(J):
             bundle.grow(np.arange(K), j)

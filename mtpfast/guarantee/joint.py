@@ -108,9 +108,9 @@ class Level:
         done = np.flatnonzero(proof.lower_bound > 0)
         apart = np.abs(np.log(np.maximum(proof.lower_bound[done], 1)) - np.log(count + 1.0))
         near = done[np.argsort(apart, kind="stable")[:NEAREST]]
-        chosen = [0, *(proof.comparison[near[:1]].tolist())]
+        row = proof.part_row[proof.weight_of // J]
+        chosen = [0, *(proof.comparison[proof.part_row == i][0] for i in near[:1])]
         compared = len(chosen) - 1
-        row = proof.weight_of // J
         for i in near:
             at = np.flatnonzero(row == i)
             chosen += proof.weight_model[at[np.argsort(-proof.weight[at], kind="stable")[:OWN]]].tolist()
@@ -154,7 +154,7 @@ class Level:
         lam = np.array([max(lam, 1e-3)]) if case.has_margin else np.zeros(1)
         mu, tau = 0.9 * np.maximum(mu / max(mu.sum(), 1e-300), 1e-3)[None], np.array([max(tau, 1e-9)])
         mu *= 0.95 / max(1.0, mu.sum())
-        scale = max(self.m * max(soft.per_point, 0.1), 1e-3)
+        scale = max(self.m * max(case.weight, 0.1), 1e-3)
         for share in HEATS:
             mu, tau, lam, pi = newton(
                 soft, self.c[None] - price, self.p[None], a[None], mu, tau, lam, np.array([share * scale])
@@ -229,7 +229,7 @@ class Level:
     def _scores(self, j, role, level):
         """For both sides the bound of every score, and its tau."""
         size = np.sqrt(np.maximum((self.a * self.a).sum(axis=1), 1e-300))
-        k = self.search.k + self.m * self.search.objective.k_of_point(self.cases[j].label)
+        k = self.search.k + self.m * self.cases[j].k_unit
         unit = np.sqrt(4.0 * k * max(-level, 1e-12 * (1.0 + abs(self.search.loss)))) / size
         found = []
         for sign in (1.0, -1.0):

@@ -23,13 +23,14 @@ from .flips import Flips
 from .joint import joint_of
 from .search import N_LINES, Search
 
-__all__ = ["certify", "check_rows", "told"]
+__all__ = ["BRANCHES", "certify", "check_rows", "told"]
 
 
 ON_MARGIN = 1e-6  # clean rows this near to margin 1 may have any slope in the first line
 BATCH = 64  # rows that are searched together
 BATCH_BYTES = 2**26  # of their lines
 MOST = 1  # attacks have at most so many points per clean row
+BRANCHES = 2
 MANY = 20  # rows of which joint bounds are looked for
 EMPTY = np.empty(0, dtype=np.intp)
 
@@ -47,6 +48,7 @@ def certify(
     budgets=SHARES,
     attack=True,
     joint=None,
+    branches=BRANCHES,
     n_jobs=None,
     progress=None,
 ) -> Guarantee:
@@ -71,6 +73,9 @@ def certify(
     joint : bool, optional
         Whether to bound what one attack does to all rows at once, at the budgets; by default where there are
         ``MANY`` rows or more.
+    branches : int
+        Parts of the ratios of the labels, each with a comparison model of its own, where a proof by parts is known (the
+        hinge, and boxes of both labels). The time grows with it.
     n_jobs : int, optional
         Threads.
     progress : callable, optional
@@ -100,9 +105,7 @@ def certify(
     right = signs * (rows @ theta[:-1] + theta[-1]) > 0.0
     bound, upper = np.zeros(n_rows, dtype=np.int64), np.where(right, NEVER, 0)
     status = np.where(right, "interrupted", "wrong")
-    tau, lam = np.zeros((n_rows, len(cases))), np.zeros((n_rows, len(cases)))
-    pi, comparison = np.zeros((n_rows, len(cases), planes_of(hulls))), np.zeros(n_rows, dtype=np.intp)
-    models, mixtures, found, n_models = [theta[None]], [], [], 1
+    found = []
     todo = np.flatnonzero(right)
     todo = todo[np.lexsort((np.abs(rows @ theta[:-1] + theta[-1])[todo], signs[todo]))]  # rows alike share models
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
@@ -113,26 +116,22 @@ def certify(
         a = signs[part, None] * np.column_stack([block, np.full(len(part), one)])
         bundle = search.run(a)
         proof = _proof(bundle, block, signs[part], feasible_set, on_margin, amount)
-        others = [(own, _proof(shared, block[own], signs[part][own], feasible_set, on_margin, amount))
-                  for own, shared in compared(bundle)]  # fmt: skip
-        proof = _best(proof, others)
+        proof = _best(proof, [
+            (own, [_proof(shared, block[own], signs[part][own], feasible_set, on_margin, amount) for shared in bundles])
+            for own, bundles in compared(bundle, branches)
+        ])  # fmt: skip
         if not attack:
             return part, proof, []
         flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * len(y))
         bounds = zip(block, signs[part], proof.lower_bound.tolist(), strict=True)
         return part, proof, [flips(x, sign, low) for x, sign, low in bounds]
 
-    begin, done = time.perf_counter(), 0
+    begin, done, pieces = time.perf_counter(), 0, []
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
     try:
         for part, proof, flips in _in_turn(work, parts, n_jobs):
-            J = len(cases)
-            weight_of = part[proof.weight_of // J] * J + proof.weight_of % J
-            mixtures.append((weight_of, _after(proof.weight_model, n_models), proof.weight))
-            comparison[part] = _after(proof.comparison, n_models)
-            models.append(proof.models[1:])
-            n_models += len(proof.models) - 1
-            bound[part], tau[part], lam[part], pi[part] = proof.lower_bound, proof.tau, proof.lam, proof.pi
+            pieces.append((proof, np.arange(len(proof.part_row)), part))
+            bound[part] = proof.lower_bound
             status[part] = "done"
             for row, flip in zip(part, flips, strict=bool(flips)):
                 if flip is not None:
@@ -143,11 +142,12 @@ def certify(
                 progress(done, len(todo), time.perf_counter() - begin)
     except KeyboardInterrupt:
         pass
-    joined = [np.concatenate(part) for part in zip((EMPTY, EMPTY, np.empty(0)), *mixtures, strict=True)]
-    proof = Pointwise(
-        theta, objective, feasible_set, rows, signs, bound, np.vstack(models), comparison, *joined, tau, lam, pi,
-        *on_margin,
+    J, P = len(cases), planes_of(hulls)
+    none = Pointwise(
+        theta, objective, feasible_set, rows, signs, bound, theta[None], EMPTY, EMPTY, np.empty((0, 2)), EMPTY, EMPTY,
+        EMPTY, np.empty(0), np.empty((0, J)), np.empty((0, J)), np.empty((0, J, P)), *on_margin,
     )  # fmt: skip
+    proof = _joined(none, [(none, EMPTY, EMPTY), *pieces])
     together = None
     if len(right) >= MANY if joint is None else joint:
         with suppress(KeyboardInterrupt):
@@ -180,59 +180,77 @@ def _in_turn(work, parts, n_jobs):
 
 
 def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:
-    """The certificate of a batch, its bounds lowered to what its own arithmetic proves."""
-    search, models = bundle.search, np.vstack(bundle.models)
+    """The certificate of a batch, a part for each row, its bounds lowered to what its own arithmetic proves."""
+    search, models, K = bundle.search, np.vstack(bundle.models), len(block)
     for _ in range(2):
         row, case, line = np.nonzero(bundle.mu)
         numbers = np.concatenate([[0, bundle.comparison], bundle.index[row, line]])
         used, place = np.unique(numbers, return_inverse=True)
+        count = np.maximum(bundle.count, -1.0).astype(np.int64) + 1
         proof = Pointwise(
-            models[0], search.objective, feasible_set, block, signs,
-            np.maximum(bundle.count, -1.0).astype(np.int64) + 1, models[used], np.full(len(block), place[1]),
-            row * bundle.mu.shape[1] + case, place[2:].astype(np.intp), bundle.mu[row, case, line],
-            bundle.tau, bundle.lam, bundle.pi, *on_margin,
+            models[0], search.objective, feasible_set, block, signs, count, models[used], np.arange(K), count,
+            np.tile(search.ratios, (K, 1)), np.full(K, place[1]), row * bundle.mu.shape[1] + case,
+            place[2:].astype(np.intp), bundle.mu[row, case, line], bundle.tau, bundle.lam, bundle.pi, *on_margin,
         )  # fmt: skip
         lines = bundle.joined()
         lines = lines._replace(**{name: getattr(lines, name)[used] for name in ("c", "p", "error", "loss")})
-        proved = proof.proved(lines, amount)
-        if np.all(proved == proof.lower_bound):
+        proved = np.where(proof.holding(lines, amount), count, 0)
+        if np.all(proved == count):
             break
-        bundle.give_up(np.flatnonzero(proved < proof.lower_bound))
-    return dataclasses.replace(proof, lower_bound=proved)
+        bundle.give_up(np.flatnonzero(proved < count))
+    return dataclasses.replace(proof, lower_bound=proved, part_bound=proved)
+
+
+def _best(first: Pointwise, others) -> Pointwise:
+    """Of every row the parts that prove most: ``others`` are (rows, proofs of parts) of some of the rows."""
+    bound, chosen = first.lower_bound.copy(), np.full(len(first.signs), -1)
+    for number, (rows, parts) in enumerate(others):
+        proved = np.min([part.lower_bound for part in parts], axis=0)
+        better = proved > bound[rows]
+        bound[rows[better]], chosen[rows[better]] = proved[better], number
+    pieces = [(first, np.flatnonzero(chosen == -1), np.arange(len(bound)))]
+    for number, (rows, parts) in enumerate(others):
+        pieces += [(part, np.flatnonzero(chosen[rows] == number), rows) for part in parts]
+    return _joined(dataclasses.replace(first, lower_bound=bound), pieces)
+
+
+def _joined(whole: Pointwise, pieces) -> Pointwise:
+    """The certificate of the rows of ``whole`` from pieces ``(proof, parts, rows)``: some of the proof's parts, and for
+    each row of the proof its number in the whole."""
+    theta, J, N, n_models = whole.theta, whole.tau.shape[1], 0, 1
+    models, found = [theta[None]], []
+    for proof, parts, rows in pieces:
+        number = np.full(len(proof.part_row), -1)
+        number[parts] = N + np.arange(len(parts))
+        of = number[proof.weight_of // J]
+        keep = of >= 0
+        found.append((
+            rows[proof.part_row[parts]], proof.part_bound[parts], proof.ratios[parts],
+            _after(proof.comparison[parts], n_models), of[keep] * J + proof.weight_of[keep] % J,
+            _after(proof.weight_model[keep], n_models), proof.weight[keep], proof.tau[parts], proof.lam[parts],
+            proof.pi[parts],
+        ))  # fmt: skip
+        models.append(proof.models[1:])
+        n_models += len(proof.models) - 1
+        N += len(parts)
+    row, bound, ratios, comparison, weight_of, weight_model, weight, tau, lam, pi = (
+        np.concatenate(part) for part in zip(*found, strict=True)
+    )
+    order = np.lexsort((ratios[:, 0], row))
+    place = np.empty(N, dtype=np.intp)
+    place[order] = np.arange(N)
+    weight_of = place[weight_of // J] * J + weight_of % J
+    used, number = np.unique(np.concatenate([[0], comparison, weight_model]), return_inverse=True)
+    return dataclasses.replace(
+        whole, models=np.vstack(models)[used], part_row=row[order], part_bound=bound[order], ratios=ratios[order],
+        comparison=number[1 : N + 1][order], weight_of=weight_of, weight_model=number[N + 1 :], weight=weight,
+        tau=tau[order], lam=lam[order], pi=pi[order],
+    )  # fmt: skip
 
 
 def _after(numbers, n_models):
     """Numbers of models, the first the clean victim, where all but that come after ``n_models`` others."""
     return np.where(numbers > 0, numbers + n_models - 1, 0)
-
-
-def _best(first: Pointwise, others) -> Pointwise:
-    """Of every row the proof that proves most: ``others`` are (rows, proof) of parts of the rows."""
-    bound, comparison = first.lower_bound.copy(), first.comparison.copy()
-    tau, lam, pi = first.tau.copy(), first.lam.copy(), first.pi.copy()
-    J, models = tau.shape[1], [first.models]
-    chosen = np.zeros(len(bound), dtype=np.intp)  # 0 for the first
-    mixtures = [(first.weight_of, first.weight_model, first.weight, np.zeros(len(first.weight), dtype=np.intp))]
-    n_models = len(first.models)
-    for number, (rows, proof) in enumerate(others, start=1):
-        better = proof.lower_bound > bound[rows]
-        own = rows[better]
-        bound[own], chosen[own] = proof.lower_bound[better], number
-        comparison[own] = _after(proof.comparison[better], n_models)
-        tau[own], lam[own], pi[own] = proof.tau[better], proof.lam[better], proof.pi[better]
-        weight_of = rows[proof.weight_of // J] * J + proof.weight_of % J
-        source = np.full(len(weight_of), number)
-        mixtures.append((weight_of, _after(proof.weight_model, n_models), proof.weight, source))
-        models.append(proof.models[1:])
-        n_models += len(proof.models) - 1
-    weight_of, weight_model, weight, source = (np.concatenate(part) for part in zip(*mixtures, strict=True))
-    keep = chosen[weight_of // J] == source
-    numbers = np.concatenate([[0], comparison, weight_model[keep]])
-    used, place = np.unique(numbers, return_inverse=True)
-    return dataclasses.replace(
-        first, lower_bound=bound, models=np.vstack(models)[used], comparison=place[1 : len(bound) + 1],
-        weight_of=weight_of[keep], weight_model=place[len(bound) + 1 :], weight=weight[keep], tau=tau, lam=lam, pi=pi,
-    )  # fmt: skip
 
 
 def _on_margin(X, y, theta, objective, sample_weight):

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mtpfast.proofs.hulls import Hull, planes_of
+from mtpfast.proofs.hulls import planes_of
 from mtpfast.proofs.lines import Lines, lines_of
 from mtpfast.proofs.pointwise import Case
 
@@ -34,21 +34,17 @@ class Soft:
     """Equation (4) of some rows of one case, at one choice of multipliers, with its minimiser."""
 
     def __init__(self, search, case: Case, a, m, centre, pi):
-        objective, self.case, self.a, self.m = search.objective, case, a, m
-        self.hull: Hull = search.hulls[case.label]
+        self.case, self.hull, self.a, self.m = case, case.hull, a, m
         self.theta, self.R, self.pi = search.theta, search.R, pi
-        some = len(self.hull.limits) if case.sigma > 0.0 else 0
+        some = len(self.hull.limits) if case.weight > 0.0 else 0
         self.planes, self.limits = self.hull.planes[:some], self.hull.limits[:some]
-        self.per_point = objective.weight_of(case.label) * case.sigma
-        self.k_per_point = objective.k_of_point(case.label) * case.share
-        self.k = np.repeat((search.k + self.k_per_point * m)[:, None], a.shape[1], axis=1)
-        self.is_free, self.centre = objective.is_free, centre
+        self.k = np.repeat((search.k + case.k_unit * m)[:, None], a.shape[1], axis=1)
+        self.is_free, self.centre = search.objective.is_free, centre
         if self.is_free:
             self.k[:, -1] *= WEAK
-        self.M = (m * self.per_point)[:, None]
+        self.M = (m * case.weight)[:, None]
         self.kappa = case.kappa if case.has_margin else 0.0
-        self.push_off = self.M * (case.label * self.hull.lower)
-        self.push_on = self.M * (case.label * self.hull.upper)
+        self.push_off, self.push_on = self.M * self.hull.lower, self.M * self.hull.upper
         self.loss, self.offset = search.loss, 0.0
 
     def at(self, c, p, tau, lam, heat=None):
@@ -63,9 +59,9 @@ class Soft:
         q = tau[:, None] * self.a - p - self.k * (self.R * self.theta)
         ends = []
         tilt = self.pi[:, : len(self.limits)] @ self.planes
-        for push, x in ((self.push_off, self.hull.lower), (self.push_on, self.hull.upper)):
+        for push, z in ((self.push_off, self.hull.lower), (self.push_on, self.hull.upper)):
             theta = (push * rest - q) / (2.0 * self.k)
-            value = push * self.theta + tilt * x - self.k * theta * theta
+            value = push * self.theta + tilt * z - self.k * theta * theta
             if exact:
                 theta[:, -1], value[:, -1] = 0.0, push[:, -1] * self.theta[-1]
             elif self.is_free:
@@ -91,24 +87,24 @@ class Soft:
         return self.off + self.share * (self.on - self.off)
 
     @property
-    def x(self):
-        """The points at the minimiser, in the mean."""
+    def z(self):
+        """The signed points at the minimiser, in the mean."""
         return self.hull.lower + self.share * (self.hull.upper - self.hull.lower)
 
     @property
     def pushed(self):
-        """``M l x . theta`` at the minimiser."""
+        """``M z . theta`` at the minimiser."""
         return (self.push_off * self.off * (1.0 - self.share) + self.push_on * self.on * self.share).sum(axis=1)
 
     def growth(self, lam):
         """How ``value`` changes with m, the multipliers staying what they are."""
-        theta, hull, x = self.mean, self.hull, self.x
+        theta, hull, case = self.mean, self.hull, self.case
         penalty = (theta * theta) @ self.R - theta @ (self.R * self.theta)
         product = ((1.0 - self.share) * hull.lower * self.off + self.share * hull.upper * self.on).sum(axis=1)
-        side = lam * self.kappa + self.case.label * ((1.0 - lam) * product - x @ self.theta)
-        change = self.k_per_point * penalty - self.per_point * side
+        side = lam * self.kappa + (1.0 - lam) * product - self.z @ self.theta
+        change = case.k_unit * penalty - case.weight * side
         if self.is_free:
-            along = self.a[:, -1] * self.case.label * (1.0 - lam) * self.per_point
+            along = self.a[:, -1] * hull.lower[-1] * (1.0 - lam) * case.weight
             change += along * np.einsum("ij,ij->i", self.a, theta)
         return change
 
@@ -147,6 +143,7 @@ class Search:
     def __init__(self, X, y, objective, sample_weight, theta, hulls, cases, first: Lines):
         self.X, self.y, self.objective, self.sample_weight = X, y, objective, sample_weight
         self.theta, self.hulls, self.cases, self.first = theta, hulls, cases, first
+        self.ratios = (0.0, 1.0)
         self.R = objective.R(len(theta) - 1)
         self.k = objective.k(objective.amount(y, sample_weight))
         self.loss = float(first.loss[0])
@@ -235,7 +232,7 @@ class Bundle:
     def _heat(self, rows, j):
         case = self.search.cases[j]
         share = np.maximum(HOT * 0.5 ** self.rounds[rows, j], COLD)
-        return share * np.maximum(self.m[rows, j], 1.0) * max(self._soft(rows[:1], j).per_point, 0.1 * case.share, 1e-3)
+        return share * np.maximum(self.m[rows, j], 1.0) * max(case.weight, 1e-3 if case.is_none else 0.1)
 
     def minimiser(self, rows, j, heat=None):
         """Where the next lines touch."""
@@ -305,20 +302,26 @@ class Bundle:
         self.mu[rows, j, :T], self.tau[rows, j], self.lam[rows, j] = mu / mu.sum(axis=1)[:, None], tau, lam
 
     def pushes(self, is_convex):
-        """For every row, the point that pushes hardest where the case that allows least nearly breaks, and its label.
-
-        Of a convex set, the mean of all that push there; of others, one of them.
-        """
-        points, labels = np.empty((len(self.a), self.a.shape[1] - 1)), np.empty(len(self.a))
+        """For every row a list of (point, label, share): what pushes hardest where the case that allows least nearly
+        breaks. Of convex sets, the mean of all that push there; of others, one of them."""
+        found = [[] for _ in self.a]
         binding = np.argmin(self.m, axis=1)
         for j in np.unique(binding):
             rows, case = np.flatnonzero(binding == j), self.search.cases[j]
             heat = self._heat(rows, j) if is_convex else None
             soft = self._soft(rows, j)
             soft.at(*self.mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j], heat)
-            points[rows] = soft.x[:, :-1]
-            labels[rows] = case.label
-        return points, labels
+            for label, part in ((1.0, case.ratio), (-1.0, 1.0 - case.ratio)):
+                if part == 0.0:
+                    continue
+                hull = self.search.hulls[label]
+                off, on = hull.lower, hull.upper
+                if part < 1.0:  # in a sum of boxes a coordinate is on at the upper end of both
+                    off, on = np.minimum(off, on), np.maximum(off, on)
+                points = label * (off + soft.share * (on - off))[:, :-1]
+                for row, point in zip(rows, points, strict=True):
+                    found[row].append((point, label, part))
+        return found
 
     def settle(self):
         """Find for every case what proves the whole number of points that all cases of its row allow, or a little less.
@@ -372,14 +375,14 @@ class Bundle:
         case = self.search.cases[j]
         mixed, tau, lam = self.mixed(rows, self.mu[rows, j]), self.tau[rows, j], self.lam[rows, j]
         m = np.maximum(self.m[rows, j], 0.0)
-        if case.share == 0.0:
+        if case.is_none:
             positive = self._soft(rows, j).at(*mixed, tau, lam).value > 0.0
             self.m[rows, j] = np.where(positive, self.search.most, -1.0)
             return
         tiny = 1e-10 * abs(self.search.loss) + 1e-300
         most = np.full(len(rows), self.search.most)
         if self.search.objective.is_free:  # where tau falls with m, it must not fall below 0
-            along = self.a[rows, -1] * case.label * (1.0 - lam) * self._soft(rows, j).per_point
+            along = self.a[rows, -1] * case.hull.lower[-1] * (1.0 - lam) * case.weight
             room = self.a[rows, -1] * mixed[1][:, -1] / np.where(along < 0.0, -along, 1.0)
             most = np.where(along < 0.0, np.clip(room * (1.0 - 1e-9), 0.0, most), most)
         m = np.minimum(m, most)
@@ -425,7 +428,7 @@ def newton(soft, c, p, a, mu, tau, lam, heat):
         gradient[:, :T] += c + heat[:, None] * (1.0 / mu - 1.0 / slack[:, None])
         gradient[:, T] += heat / tau - soft.offset
         gradient[:, T + 1] = soft.pushed - soft.M[:, 0] * soft.kappa + heat / lam if free else 0.0
-        gradient[:, T + 2 :] = soft.x @ soft.planes.T - soft.limits + heat[:, None] / pi
+        gradient[:, T + 2 :] = soft.z @ soft.planes.T - soft.limits + heat[:, None] / pi
         # Both ends bend by 1 / 2k; the choice between them by the spread of what they add: move, of B and of the rest.
         bend, move = 1.0 / (2.0 * soft.k), soft.on - soft.off
         spread = (soft.share if grouped else soft.share * (1.0 - soft.share)) / heat[:, None]

@@ -176,8 +176,7 @@ class Joint:
             for part, number in enumerate(self.comparison[b]):
                 theta, top = self.models[number], lines.loss[number]
                 for j, case in enumerate(cases_of(objective, hulls, theta)):
-                    place = case, hulls[case.label], theta, top
-                    m = case.share * float(self.counts[b])
+                    place, m = (case, theta, top), float(self.counts[b])
                     proof = Proof(self, objective, lines, amount, place, m, mixed, b, j)
                     if part == 1:
                         loss[b] = max(loss[b], proof.loss())
@@ -228,6 +227,6 @@ class Proof:
     def loss(self) -> float:
         """The summed clean loss is at most this."""
         rest = 1.0 - float(self.mixed[2].sum()) * (1.0 + gamma(self.mixed.shape[1] + 8))
-        nothing = np.zeros((1, len(self.place[5])))
+        nothing = np.zeros((1, len(self.place[4])))
         value = -float(self.least(2, nothing, 0.0, np.zeros(1))[0])
         return max(0.0, value) / rest * (1.0 + 8 * UNIT) if rest > 0.0 else np.inf

@@ -66,13 +66,14 @@ from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import Objective
 
 from .clean_pass import slope_above
-from .hulls import hulls_of, planes_of
+from .hulls import Hull, hulls_of, planes_of
 from .lines import Lines, lines_of
 
 __all__ = [
     "Case",
     "Pointwise",
     "PointwiseCheck",
+    "can_branch",
     "cases_of",
     "least",
     "refusal",
@@ -84,20 +85,28 @@ SLOPE_ENDS = (0.4, 0.5, 0.58, 0.65, 0.71, 0.77, 0.83, 0.9, 1.0)
 
 
 class Case(NamedTuple):
-    """What (3) has to hold for: points of a label whose slope is at most ``sigma`` and whose margin at most ``kappa``.
+    """What (3) has to hold for: points that pull by at most ``weight z`` each, z of the hull.
 
-    ``sigma = 0``: the right side 0, with the penalty of m such points (of none, if ``share`` is 0).
+    ``kappa``: the largest margin at which they do (infinity where none is known), ``k_unit``: what each adds to the
+    weight of the penalty. ``weight = 0``: the right side 0, with the penalty of m such points. ``ratio``: the share of
+    them that has the label +1.
     """
 
-    label: float
-    sigma: float
+    hull: Hull
+    weight: float
     kappa: float
-    share: float = 1.0
+    k_unit: float
+    ratio: float
 
     @property
     def has_margin(self) -> bool:
         """Whether ``lam`` may be above 0."""
-        return self.sigma > 0.0 and self.kappa < np.inf
+        return self.weight > 0.0 and self.kappa < np.inf
+
+    @property
+    def is_none(self) -> bool:
+        """Whether m is of no account: no points."""
+        return self.weight == 0.0 and self.k_unit == 0.0
 
 
 def refusal(objective: Objective) -> str:
@@ -109,23 +118,46 @@ def refusal(objective: Objective) -> str:
     return ""
 
 
-def cases_of(objective: Objective, hulls: dict, theta) -> list[Case]:
-    """Every case that (3) needs, the two of right side 0 last but for labels that add differently to the penalty."""
+def can_branch(objective: Objective, hulls: dict) -> bool:
+    """Whether (3) is known for a part of the ratios of the labels: the hinge, and boxes of both labels."""
+    return not objective.loss.smooth and len(hulls) == 2 and all(hull.is_box for hull in hulls.values())
+
+
+def cases_of(objective: Objective, hulls: dict, theta, ratios=(0.0, 1.0)) -> list[Case]:
+    """Every case that (3) needs, for points of which a share in ``ratios`` has the label +1.
+
+    The two of right side 0 come last, but for labels that add differently to the penalty.
+    """
     found = []
+    units = {label: objective.k_of_point(label) for label in hulls}
+    weights = {label: objective.weight_of(label) for label in hulls}
     for label, hull in hulls.items():
+        own = weights[label], units[label], 0.5 * (1.0 + label)
         if not objective.loss.smooth:
-            found.append(Case(label, 1.0, 1.0))
+            found.append(Case(hull, own[0], 1.0, *own[1:]))
             continue
-        least = -hull.largest(-label * theta)
+        least = -hull.largest(-theta)
         top = float(slope_above(objective.loss, least))
         ends = [share * top for share in SLOPE_ENDS]
-        found.append(Case(label, ends[0], np.inf))
+        found.append(Case(hull, own[0] * ends[0], np.inf, *own[1:]))
         for low, high in pairwise(ends):
             kappa = objective.loss.margin_of(low)
-            found.append(Case(label, high, kappa + 16 * UNIT * (1.0 + abs(kappa))))
-    units = {objective.k_of_point(label): label for label in hulls}
-    found += [Case(label, 0.0, np.inf) for unit, label in sorted(units.items()) if unit > 0.0]
-    return [*found, Case(next(iter(hulls)), 0.0, np.inf, 0.0)]
+            found.append(Case(hull, own[0] * high, kappa + 16 * UNIT * (1.0 + abs(kappa)), *own[1:]))
+    if can_branch(objective, hulls):
+        found = [_mixed(*found, ratio) if 0.0 < ratio < 1.0 else found[int(ratio)] for ratio in ratios]
+    first = next(iter(hulls))
+    zero = {unit: label for label, unit in units.items()}
+    found += [Case(hulls[label], 0.0, np.inf, unit, 0.5 * (1.0 + label)) for unit, label in sorted(zero.items())
+              if unit > 0.0]  # fmt: skip
+    return [*found, Case(hulls[first], 0.0, np.inf, 0.0, 0.5 * (1.0 + first))]
+
+
+def _mixed(minus: Case, plus: Case, ratio: float) -> Case:
+    """The case of points of which exactly this share has the label +1."""
+    share, rest = ratio * plus.weight, (1.0 - ratio) * minus.weight
+    hull = plus.hull.mixed(share, minus.hull, rest)
+    kappa = (share * plus.kappa + rest * minus.kappa) * (1.0 + 8 * UNIT)
+    return Case(hull, 1.0, kappa, ratio * plus.k_unit + (1.0 - ratio) * minus.k_unit, ratio)
 
 
 # -- the certificate ---------------------------------------------------------------------------------
@@ -156,14 +188,20 @@ class Pointwise:
         Fewer points do not flip the row; 0 where nothing is claimed.
     models : ndarray of shape (n_models, n_features + 1)
         Where the lines below the clean loss touch it; the first is ``theta``.
-    comparison : ndarray of int, shape (n_rows,)
-        The number of each row's comparison model among ``models``.
+    part_row : ndarray of int, shape (n_parts,)
+        The row of every part of the proof, growing. The parts of a row cover all ratios of the labels.
+    part_bound : ndarray of int, shape (n_parts,)
+        What the part proves: its row's ``lower_bound``, or more.
+    ratios : ndarray of shape (n_parts, 2)
+        It is of attacks whose pulls have a share in this interval of label +1.
+    comparison : ndarray of int, shape (n_parts,)
+        The number of each part's comparison model among ``models``.
     weight_of, weight_model, weight : ndarray of shape (n_weights,)
         The mixtures of lines: entry i gives the line of ``weight_model[i]`` that weight in the proof numbered
-        ``weight_of[i]``, which is (row number) * (number of cases) + (case number).
-    tau, lam : ndarray of shape (n_rows, n_cases)
+        ``weight_of[i]``, which is (number of the part) * (number of cases) + (case number).
+    tau, lam : ndarray of shape (n_parts, n_cases)
         ``tau`` is not read where the intercept is free.
-    pi : ndarray of shape (n_rows, n_cases, n_planes)
+    pi : ndarray of shape (n_parts, n_cases, n_planes)
     margin_rows, margin_slopes : ndarray
         Clean rows on the margin of ``theta``, and their slopes there.
     """
@@ -175,6 +213,9 @@ class Pointwise:
     signs: np.ndarray
     lower_bound: np.ndarray
     models: np.ndarray
+    part_row: np.ndarray
+    part_bound: np.ndarray
+    ratios: np.ndarray
     comparison: np.ndarray
     weight_of: np.ndarray
     weight_model: np.ndarray
@@ -190,21 +231,22 @@ class Pointwise:
 
     def validate(self, n_clean: int) -> None:
         """Raise ValueError, naming the field, where this cannot be a certificate."""
-        n, d = self.rows.shape
+        (n, d), N = self.rows.shape, len(self.part_row)
         hulls = hulls_of(self.feasible_set, d, self.objective)
         J, P = len(cases_of(self.objective, hulls, np.zeros(d + 1))), planes_of(hulls)
         shapes = {
             "theta": (d + 1,), "signs": (n,), "lower_bound": (n,), "models": (max(1, len(self.models)), d + 1),
-            "tau": (n, J), "lam": (n, J), "pi": (n, J, P), "weight_of": self.weight.shape,
-            "weight_model": self.weight.shape, "comparison": (n,), "margin_slopes": self.margin_rows.shape,
+            "part_row": (N,), "part_bound": (N,), "ratios": (N, 2), "comparison": (N,), "tau": (N, J), "lam": (N, J),
+            "pi": (N, J, P), "weight_of": self.weight.shape, "weight_model": self.weight.shape,
+            "margin_slopes": self.margin_rows.shape,
         }  # fmt: skip
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
-        for name in ("theta", "models", "weight", "tau", "lam", "pi", "margin_slopes"):
+        for name in ("theta", "models", "ratios", "weight", "tau", "lam", "pi", "margin_slopes"):
             if not np.all(np.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} must be finite, got NaN or infinity")
-        for name in ("weight", "tau", "lam", "pi", "lower_bound", "margin_slopes"):
+        for name in ("weight", "tau", "lam", "pi", "lower_bound", "part_bound", "margin_slopes"):
             if np.any(getattr(self, name) < 0):
                 raise ValueError(f"{name} must be at least 0, got {np.min(getattr(self, name))!r}")
         if not np.all(np.abs(self.signs) == 1.0):
@@ -215,8 +257,14 @@ class Pointwise:
             raise ValueError("margin_rows must be empty for a smooth loss")
         if np.any(self.margin_slopes > 1.0):
             raise ValueError("margin_slopes must be at most 1")
+        low, high = self.ratios.T
+        if not np.all((low >= 0.0) & (low <= high) & (high <= 1.0)):
+            raise ValueError("ratios must be intervals between 0 and 1")
+        if not can_branch(self.objective, hulls) and not np.all(self.ratios == (0.0, 1.0)):
+            raise ValueError("ratios must be 0 to 1 for this loss and these points")
         ends = {
-            "weight_of": (self.weight_of, n * J),
+            "part_row": (self.part_row, n),
+            "weight_of": (self.weight_of, N * J),
             "weight_model": (self.weight_model, len(self.models)),
             "comparison": (self.comparison, len(self.models)),
             "margin_rows": (self.margin_rows, n_clean),
@@ -224,6 +272,8 @@ class Pointwise:
         for name, (values, end) in ends.items():
             if values.dtype.kind not in "iu" or (len(values) and not 0 <= values.min() <= values.max() < end):
                 raise ValueError(f"{name} must hold whole numbers from 0 to {end - 1}")
+        if np.any(np.diff(self.part_row) < 0):
+            raise ValueError("part_row must grow")
         if refusal(self.objective):
             raise ValueError(refusal(self.objective))
 
@@ -245,39 +295,57 @@ class Pointwise:
         return PointwiseCheck(proved, bool(np.all(proved >= self.lower_bound)))
 
     def proved(self, lines: Lines, amount: float) -> np.ndarray:
-        """``lower_bound`` where (4) is above 0 in every case, else 0."""
-        n, J = self.tau.shape
+        """``lower_bound`` where (4) is above 0 in every case of parts that cover all ratios, else 0."""
+        return np.where(self._covered(self.holding(lines, amount)), self.lower_bound, 0)
+
+    def holding(self, lines: Lines, amount: float) -> np.ndarray:
+        """Which parts prove what is claimed of them, and no less than their rows claim."""
+        N, J = self.tau.shape
         objective = self.objective
-        mixed = sp.csr_matrix((self.weight, (self.weight_of, self.weight_model)), shape=(n * J, len(self.models)))
+        mixed = sp.csr_matrix((self.weight, (self.weight_of, self.weight_model)), shape=(N * J, len(self.models)))
         hulls = hulls_of(self.feasible_set, len(self.theta) - 1, objective)
-        holds = self.lower_bound > 0
+        claim = self.lower_bound[self.part_row]
+        holds = (claim > 0) & (self.part_bound >= claim)
         step = max(1, 2**20 // (8 * len(self.theta)))
-        for number in np.unique(self.comparison[holds]):
-            own = np.flatnonzero(holds & (self.comparison == number))
-            model, loss = self.models[number], lines.loss[number]
-            for j, case in enumerate(cases_of(objective, hulls, model)):
-                for rows in (own[at : at + step] for at in range(0, len(own), step)):
+        alike = np.column_stack([self.comparison, self.ratios])
+        for number, low, high in np.unique(alike[holds], axis=0):
+            own = np.flatnonzero(holds & (alike == (number, low, high)).all(axis=1))
+            model, loss = self.models[int(number)], lines.loss[int(number)]
+            for j, case in enumerate(cases_of(objective, hulls, model, (low, high))):
+                for parts in (own[at : at + step] for at in range(0, len(own), step)):
+                    rows = self.part_row[parts]
                     block = self.rows[rows]
                     block = block.toarray() if sp.issparse(block) else block
                     a = self.signs[rows, None] * np.column_stack([block, np.full(len(rows), objective.one)])
-                    m = case.share * np.maximum(self.lower_bound[rows] - 1, 0).astype(float)
-                    multipliers = mixed[rows * J + j], self.tau[rows, j], self.lam[rows, j], self.pi[rows, j]
-                    place = case, hulls[case.label], model, loss, m
-                    holds[rows] &= least(objective, lines, amount, *place, a, 0.0, *multipliers) > 0.0
-        return np.where(holds, self.lower_bound, 0)
+                    m = (self.part_bound[parts] - 1).astype(float)
+                    multipliers = mixed[parts * J + j], self.tau[parts, j], self.lam[parts, j], self.pi[parts, j]
+                    holds[parts] &= least(objective, lines, amount, case, model, loss, m, a, 0.0, *multipliers) > 0.0
+        return holds
+
+    def _covered(self, holds):
+        """The rows whose parts all hold, and join from ratio 0 to 1."""
+        row, (low, high) = self.part_row, self.ratios.T
+        begins = np.append(True, row[1:] != row[:-1])[: len(row)]
+        ends = np.append(begins[1:], True)[: len(row)]
+        joins = low == np.where(begins, 0.0, np.append(0.0, high[:-1])[: len(row)])
+        broken = ~(holds & joins & (~ends | (high == 1.0)))
+        covered = np.zeros(len(self.lower_bound), dtype=bool)
+        covered[row] = True
+        covered[row[broken]] = False
+        return covered
 
 
-def least(objective, lines, amount, case, hull, theta, loss, m, a, a_error, mixed, tau, lam, pi):
+def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau, lam, pi):
     """(4), rounded down, for K directions ``a`` (K, d + 1), known to ``a_error``, and numbers of points ``m``.
 
     That is a number which ``Q_m`` less the right side of (1) plus ``tau a . theta`` exceeds everywhere, in this case:
     no model that m points of the case induce has a smaller ``tau a . theta``. ``theta``, ``loss``: the comparison model
     and the clean loss there, rounded up. ``mixed``: sparse (K, number of lines). ``-inf`` where nothing is proved.
     """
-    one = objective.one
-    k = (objective.k(amount) + m * objective.k_of_point(case.label))[:, None]
+    hull = case.hull
+    k = (objective.k(amount) + m * case.k_unit)[:, None]
     k_error = gamma(len(theta) + 8) if objective.count_rows else gamma(2 * lines.n_rows + 8)
-    M = (m * (objective.weight_of(case.label) * case.sigma) * (1.0 + 4 * UNIT))[:, None]
+    M = (m * case.weight * (1.0 + 4 * UNIT))[:, None]
     tau = tau[:, None]
     lam = lam[:, None] if case.has_margin else np.zeros((len(a), 1))
     total = np.asarray(mixed.sum(axis=1)).ravel()
@@ -286,11 +354,12 @@ def least(objective, lines, amount, case, hull, theta, loss, m, a, a_error, mixe
     c, p = mixed @ lines.c, mixed @ lines.p
     several = gamma(mixed.shape[1] + 8)
     penalty = k * objective.R(len(theta) - 1) * theta
-    push_b = M * (case.label * one) * (1.0 - lam)
+    push_b = M * hull.lower[-1] * (1.0 - lam)
     doubt_b = np.zeros((len(a), 1))
     if objective.is_free:
         size_b = size_p[:, -1:] + np.abs(push_b)
-        doubt_b = (mixed @ lines.error[:, -1:] + (several + 16 * UNIT) * size_b) * (1.0 + 8 * UNIT)
+        width_b = M * (hull.upper[-1] - hull.lower[-1]) * np.abs(1.0 - lam)
+        doubt_b = (mixed @ lines.error[:, -1:] + (several + 16 * UNIT) * size_b + width_b) * (1.0 + 8 * UNIT)
         tau = a[:, -1:] * (p[:, -1:] + push_b)
     q = tau * a - p - penalty
     q_error = mixed @ lines.error + several * size_p + (8 * UNIT + k_error) * np.abs(penalty)
@@ -301,7 +370,7 @@ def least(objective, lines, amount, case, hull, theta, loss, m, a, a_error, mixe
     size_tilt, size_limit = pi @ np.abs(hull.planes), pi @ np.abs(hull.limits)
     ends, most = [], 0.0
     for x in (hull.lower, hull.upper):
-        push = M * case.label * x
+        push = M * x
         r = q - push * (1.0 - lam)
         r_high = np.abs(r) + q_error + 8 * UNIT * (np.abs(r) + np.abs(push * (1.0 - lam)))
         square = r_high * r_high / (4.0 * k) * (1.0 + 16 * UNIT + k_error)
