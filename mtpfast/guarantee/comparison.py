@@ -22,6 +22,7 @@ __all__ = ["compared"]
 
 
 ALIKE, PER_READ = 8, 150_000  # rows that share a model: so many, or one for so many entries of X
+BOTH = 500_000  # entries of X: where a read costs no more, parts and the whole are both tried
 ROUNDS, STEPS = 3, 20  # of new lines, and of L-BFGS between them
 WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
 ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
@@ -33,13 +34,15 @@ def compared(bundle, branches=1) -> list[tuple]:
     """``(rows, bundles)`` for groups of rows: a bundle, with a comparison model of its own, for every part of the
     ratios of the labels."""
     search = bundle.search
+    size = search.X.shape[0] * search.X.shape[1]
     n_parts = branches if can_branch(search.objective, search.hulls) else 1
     ends = [part / n_parts for part in range(n_parts + 1)]
+    ways = [[(0.0, 1.0)], list(pairwise(ends))][0 if n_parts > 1 and size <= BOTH else 1 :]
     ratio = np.array([case.ratio for case in search.cases])[np.argmin(bundle.m, axis=1)]
     order = np.lexsort((bundle.m.min(axis=1), ratio))
-    n_alike = int(np.clip(search.X.shape[0] * search.X.shape[1] / PER_READ, ALIKE, max(ALIKE, len(order))))
+    n_alike = int(np.clip(size / PER_READ, ALIKE, max(ALIKE, len(order))))
     groups = np.array_split(order, max(1, round(len(order) / n_alike))) if len(order) else []
-    return [(rows, [Shared(bundle, rows, ratios).run() for ratios in pairwise(ends)]) for rows in groups]
+    return [(rows, [Shared(bundle, rows, ratios).run() for ratios in way]) for rows in groups for way in ways]
 
 
 class Shared:

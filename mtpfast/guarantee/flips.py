@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import cho_factor, cho_solve
 
 from mtpfast.training.victim import Victim
 
@@ -16,6 +17,7 @@ FIRM = 1e-7  # of the scale of a score: a row this far beyond 0 is flipped for a
 ON_MARGIN = 1e-7  # a point this near to margin 1 pulls
 WIDTH = 0.1  # rows of the hinge so near to margin 1 bend the way that a move of the model takes
 MOVES = 8  # of an attack from one mixture of points to the next
+FEW = 0.15  # of the points are the first of another label
 STEP = 0.35  # how much of the points a move replaces, at first
 
 
@@ -36,9 +38,10 @@ class Flips:
 
     The first attack is copies of one point: the row itself with the other label, where that is in the feasible set.
     Then (``moves``) the mixture changes at a fixed number of points: a part of it gives way to the point with the
-    steepest effect on the row's score at the model just trained (``max -l v . x~`` subject to ``l theta . x~ <= 1``, v
-    the derivative of the score after the victim's own reaction), the score falls below 0, and the number of points
-    shrinks until it is 0 again.
+    steepest effect on the row's score at the model just trained (``max -l v . x~``, v the derivative of the score after
+    the victim's own reaction, subject to a margin of at most 1 when the model has given way), the score falls below 0,
+    and the number of points shrinks until it is 0 again. Where the set is convex, points of a label are replaced by
+    their mean: it pulls as they do where all of them pull, and also where some had a margin above 1 and pulled no more.
 
     Parameters
     ----------
@@ -91,13 +94,13 @@ class Flips:
                 if best is not None:
                     yield best, label
 
-    def _of_pool(self, label, u, theta):
-        """The candidate of a label with the largest ``u . x~``, of margin at most 1 under theta if one is given."""
+    def _of_pool(self, label, u, theta, limit=1.0):
+        """The candidate of a label with the largest ``u . x~``, of a margin of at most ``limit`` if theta is given."""
         space = self.feasible_set
         signs = space.signs()
         may = np.arange(space.X.shape[0]) if signs is None else np.flatnonzero(signs == label)
         if theta is not None and len(may):
-            may = may[label * (space.X[may] @ theta[:-1] + theta[-1]) <= 1.0]
+            may = may[label * (space.X[may] @ theta[:-1] + theta[-1]) <= limit]
         if not len(may):
             return None
         row = space.X[may[np.argmax(space.X[may] @ u[:-1])]]
@@ -141,75 +144,98 @@ class Flips:
     # -- mixtures ----------------------------------------------------------------------------------
 
     def _moved(self, best, x, sign, low):
-        """Moves from a mixture to the next, while they pay."""
-        points, labels, counts = list(best.points), list(best.labels), list(best.counts.astype(float))
-        n, step, score = best.n_points, STEP, None
-        score = self._score(*_distinct(points, labels, _dealt(np.array(counts), n)), x, sign)
-        for _ in range(self.moves):
-            if n <= low:
-                break
-            steepest = self._steepest(x, sign)
-            if steepest is None:
-                break
-            shares = np.append(np.array(counts) / np.sum(counts) * (1.0 - step), step)
-            trial = [*points, steepest[0]], [*labels, steepest[1]]
-            to = self._score(*_distinct(*trial, _dealt(shares, n)), x, sign)
+        """Moves from a mixture to the next, while they pay. Of convex sets every label has one point, the mean."""
+        mixture, n, step = (list(best.points), list(best.labels), best.counts.astype(float)), best.n_points, STEP
+        score = self._score(*_distinct(*mixture[:2], _dealt(mixture[2], n)), x, sign)
+        steps, theta = None, None
+        for _ in range(self.moves if n > low else 0):
+            if steps is None:
+                theta = self.victim.theta.copy()
+                answer = self._answers(theta)
+            if not steps:
+                steps = self._steepest(x, sign, mixture, theta, answer, step)
+                if not steps:
+                    break
+            point, label = steps.pop(0)
+            trial = self._with(*mixture[:2], mixture[2] * (1.0 - step), point, label, step * n)
+            to = self._score(*_distinct(*trial[:2], _dealt(trial[2], n)), x, sign)
             if to < score:
-                points, labels, counts, score = *trial, list(shares), to
-                continue
-            step *= 0.4
-            self._score(*_distinct(points, labels, _dealt(np.array(counts), n)), x, sign)
-            if step < 0.03:
-                break
-        share = np.array(counts)
+                mixture, score, steps, step = trial, to, None, min(STEP, 1.5 * step)
+            elif not steps:
+                step *= 0.4
+                if step < 0.03:
+                    break
+        points, labels, counts = mixture
         start = sign * float(x @ self.theta[:-1] + self.theta[-1])
         guess = int(np.ceil(n * start / (start - score)))
-        found = self._fewest(np.array(points), np.array(labels), share, x, sign, low, n - 1, guess)
+        found = self._fewest(np.array(points), np.array(labels), counts, x, sign, low, n - 1, guess)
         if found is None:
             return best
         keep = found.counts > 0
         return Flip(found.points[keep], found.labels[keep], found.counts[keep])
 
-    def _steepest(self, x, sign):
-        """The point whose insertion moves the row's score most at the model just trained, and its label."""
-        theta = self.victim.theta
-        v = self._reaction(sign * np.append(x, self.one), theta)
-        found = []
+    def _region(self, label):
+        return self.feasible_set.regions(len(self.theta) - 1).get(label)
+
+    def _with(self, points, labels, counts, point, label, count):
+        """The mixture with so many points more; where the set is convex, in the mean of their label."""
+        region = None if self.feasible_set.is_finite else self._region(label)
+        if region is not None and region.is_convex and label in labels:
+            i = labels.index(label)
+            mean = (counts[i] * points[i] + count * point) / (counts[i] + count)
+            points, counts = list(points), counts.copy()
+            points[i], counts[i] = np.clip(mean, region.lower, region.upper), counts[i] + count
+            return points, labels, counts
+        return [*points, point], [*labels, label], np.append(counts, count)
+
+    def _steepest(self, x, sign, mixture, theta, answer, step):
+        """Of each label the point that moves the row's score most where it takes that share, the best first."""
+        (points, labels, counts), one, found = mixture, self.one, []
+        v = answer(sign * np.append(x, one))
+        Z = np.array(labels)[:, None] * np.column_stack([points, np.full(len(points), one)])
+        pull = counts @ Z
         for label in (1.0, -1.0):
-            point = self._best_point(label, -label * v, theta)
+            w, limit = theta, 1.0
+            if not self.is_smooth:  # the model gives way, so that margins rise with the points
+                own = counts * (np.array(labels) == label)
+                first = None if own.any() or step > FEW else self._best_point(label, -label * v, label * w, limit)
+                if not own.any() and first is None:
+                    continue
+                back = answer(label * np.append(first, one) if first is not None else own @ Z / own.sum())
+                w, limit = w + step * counts.sum() * back, limit + step * float(pull @ back)
+            point = self._best_point(label, -label * v, label * w, limit)
             if point is None:
                 continue
             margin = label * (point @ theta[:-1] + theta[-1])
-            pull = self.objective.weight_of(label) * self.objective.loss.pull(margin - ON_MARGIN)
-            found.append((-label * pull * (point @ v[:-1] + self.one * v[-1]), point, label))
-        gain, point, label = max(found, key=lambda entry: entry[0], default=(0.0, None, None))
-        return (point, label) if gain > 0.0 else None
+            pulls = self.objective.weight_of(label) * self.objective.loss.pull(margin - ON_MARGIN)
+            found.append((-label * pulls * (point @ v[:-1] + one * v[-1]), point, label))
+        found.sort(key=lambda entry: -entry[0])
+        return [entry[1:] for entry in found if entry[0] > 0.0]
 
-    def _best_point(self, label, u, theta):
-        """Of a label, about the largest ``pull u . x~``: the largest ``u . x~`` of margin at most 1 (or less)."""
+    def _best_point(self, label, u, w, limit):
+        """Of a label, about the largest ``u . x~`` subject to ``w . x~ <= limit`` (smooth: the largest pull of it)."""
         if self.feasible_set.is_finite:
-            return self._of_pool(label, u, theta)
-        region = self.feasible_set.regions(len(u) - 1).get(label)
+            return self._of_pool(label, u, label * w, limit)
+        region = self._region(label)
         if region is None:
             return None
-        w = label * theta[:-1]
 
         def at(gamma):
-            point = region.linear_argmax(u[:-1] - gamma * w)
-            return point, float(point @ w + label * theta[-1])
+            point = region.linear_argmax(u[:-1] - gamma * w[:-1])
+            return point, float(point @ w[:-1] + w[-1])
 
+        size = np.linalg.norm(u[:-1]) / max(np.linalg.norm(w[:-1]), 1e-300)
         if self.is_smooth:  # a few points of the frontier: the pull falls with the margin
-            size = np.linalg.norm(u[:-1]) / max(np.linalg.norm(w), 1e-300)
             tried = [at(gamma * size) for gamma in (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)]
             value = [self.objective.loss.pull(m) * (p @ u[:-1] + self.one * u[-1]) for p, m in tried]
             return tried[int(np.argmax(value))][0]
         far, margin = at(0.0)
-        if margin <= 1.0:
+        if margin <= limit:
             return far
-        low, high = 0.0, max(np.linalg.norm(u[:-1]) / max(np.linalg.norm(w), 1e-300), 1e-12)
+        low, high = 0.0, max(size, 1e-12)
         for _ in range(60):
             near, near_margin = at(high)
-            if near_margin <= 1.0:
+            if near_margin <= limit:
                 break
             low, high = high, 4.0 * high
         else:
@@ -217,42 +243,42 @@ class Flips:
         for _ in range(30):
             mid = 0.5 * (low + high)
             point, at_mid = at(mid)
-            if at_mid <= 1.0:
+            if at_mid <= limit:
                 high, near, near_margin = mid, point, at_mid
             else:
                 low, far, margin = mid, point, at_mid
         if region.is_convex and margin > near_margin:
-            return near + (1.0 - 1e-9 - near_margin) / (margin - near_margin) * (far - near)
+            return near + (1.0 - 1e-9) * (limit - near_margin) / (margin - near_margin) * (far - near)
         return near
 
-    def _reaction(self, a, theta):
-        """How the score changes with what pulls at the model: the inverse Hessian times a (of the hinge, smoothed)."""
+    def _answers(self, theta):
+        """What pulls at the model change it by: a function that multiplies by the inverse Hessian (of the hinge,
+        smoothed). The score ``a . theta`` then changes by the pull times the function's value at a."""
         objective, k = self.objective, self.victim.k
         R = objective.R(len(theta) - 1)
         ridge = k * np.where(R > 0.0, R, 1e-3)
         margin = self.y * (self.X @ theta[:-1] + theta[-1])
-        added = self.victim.added_X, self.victim.added_y, self.victim.added_weight
-        own = added[1] * (added[0] @ theta[:-1] + theta[-1])
         if self.is_smooth:
-            bend = np.append(
-                objective.loss.second_derivative(margin) * self.victim.weight,
-                objective.loss.second_derivative(own) * added[2],
-            )
-        else:
-            off = np.abs(np.append(margin, own) - 1.0)
-            bend = np.where(off <= WIDTH, np.append(self.victim.weight, added[2]) / (2.0 * WIDTH), 0.0)
+            added = self.victim.added_X, self.victim.added_y, self.victim.added_weight
+            own = added[1] * (added[0] @ theta[:-1] + theta[-1])
+            bend = objective.loss.second_derivative(margin) * self.victim.weight
+            bend = np.append(bend, objective.loss.second_derivative(own) * added[2])
+        else:  # margins of points are a constraint of their own
+            bend = np.where(np.abs(margin - 1.0) <= WIDTH, self.victim.weight / (2.0 * WIDTH), 0.0)
         near = np.flatnonzero(bend > 0.0)
         bend = bend[near]
         if not len(near):
-            return a / ridge
+            return lambda a: a / ridge
         clean = near[near < len(margin)]
-        rows = [part.toarray() if sp.issparse(part) else part
-                for part in (self.X[clean], added[0][near[len(clean) :] - len(margin)])]  # fmt: skip
+        rows = [part.toarray() if sp.issparse(part) else part for part in
+                (self.X[clean], *([added[0][near[len(clean) :] - len(margin)]] if self.is_smooth else []))]  # fmt: skip
         Z = np.column_stack([np.vstack(rows), np.full(len(near), self.one)])
-        if len(near) > len(a):
-            return np.linalg.solve((Z * bend[:, None]).T @ Z + np.diag(ridge), a)
+        if len(near) > len(theta):
+            factor = cho_factor((Z * bend[:, None]).T @ Z + np.diag(ridge))
+            return lambda a: cho_solve(factor, a)
         scaled = Z / ridge
-        return (a - Z.T @ np.linalg.solve(scaled @ Z.T + np.diag(1.0 / bend), scaled @ a)) / ridge
+        factor = cho_factor(scaled @ Z.T + np.diag(1.0 / bend))
+        return lambda a: (a - Z.T @ cho_solve(factor, scaled @ a)) / ridge
 
     # -- the victim --------------------------------------------------------------------------------
 

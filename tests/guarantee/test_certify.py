@@ -113,6 +113,7 @@ def test_the_summary_says_what_the_arrays_say(small):
         (lambda v, X: v.certify(X[:, :2]), "features"),
         (lambda v, X: v.certify(X, ["maybe"] * len(X)), "y_eval must hold the labels"),
         (lambda v, X: v.certify(X, ["yes"]), "y_eval must have shape"),
+        (lambda v, X: v.certify(X, branches=0), "branches must be at least 1"),
         (lambda v, X: v.certify(X, rows=[1000]), "rows must be a list of whole numbers from 0 to 69"),
         (lambda v, X: v.certify(X[:2], attack=False).certified_error(-1), "k must be at least 0"),
         (lambda v, X: v.certify(X[:2], attack=False, budgets=[3, -1]), "k must be at least 0"),

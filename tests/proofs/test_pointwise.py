@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.svm import LinearSVC
 
 from mtpfast import CandidatePool, DocumentSpace, FeatureSpace, Guarantee, ModelTargetedPoisoner
-from mtpfast.guarantee import per_row
+from mtpfast.guarantee import comparison, per_row
 from mtpfast.guarantee.flips import Flips
 from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import make_objective
@@ -183,7 +183,8 @@ def made():
 
 
 EDITS = {
-    "lower_bound": lambda p: {"lower_bound": p.lower_bound + 2},
+    "lower_bound": lambda p: {"lower_bound": p.lower_bound + 2, "part_bound": p.part_bound + 2},
+    "ratios": lambda p: {"ratios": 0.9 * p.ratios},
     "theta": lambda p: {"theta": 1.1 * p.theta, "models": np.vstack([1.1 * p.theta, p.models[1:]])},
     "models": lambda p: {"models": np.vstack([p.models[:1], 0.3 * p.models[1:]])},
     "comparison": lambda p: {"comparison": np.zeros_like(p.comparison)},
@@ -194,6 +195,58 @@ EDITS = {
     "objective": lambda p: {"objective": dataclasses.replace(p.objective, alpha=0.05)},
     "feasible_set": lambda p: {"feasible_set": FeatureSpace(0, 2)},
 }
+
+
+@pytest.fixture(scope="module")
+def halves():
+    """A victim, and the guarantee of rows from proofs of both halves of the ratios, where these prove most."""
+    rng = np.random.default_rng(0)
+    X = (rng.random((300, 6)) < 0.5) * 1.0
+    y = np.where(X @ rng.standard_normal(6) + rng.standard_normal(300) > 0.5, 1.0, -1.0)
+    victim = ModelTargetedPoisoner(alpha=0.5, feasible_set=FeatureSpace(0, 1)).fit(X, y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "BOTH", 0)
+        return X, y, victim, victim.certify((rng.random((12, 6)) < 0.5) * 1.0, attack=False)
+
+
+def test_a_row_is_proved_only_by_parts_that_cover_all_ratios_of_the_labels(halves):
+    """Attacks whose pulls have a ratio in no part are not excluded: with a gap between two parts nothing is proved."""
+    X, y, _, guarantee = halves
+    proof = guarantee.proof
+    upper = proof.ratios[:, 0] == 0.5
+    assert np.count_nonzero(upper) >= 6
+    assert guarantee.check(X, y).ok
+    gap = proof.ratios.copy()
+    gap[upper, 0] = 0.6  # a smaller part: it is proved itself, and the row no more
+    edited = dataclasses.replace(guarantee, proof=dataclasses.replace(proof, ratios=gap))
+    assert set(edited.check(X, y).failed) == set(proof.part_row[upper])
+    with pytest.raises(ValueError, match="part_row must grow"):
+        dataclasses.replace(guarantee, proof=dataclasses.replace(proof, part_row=proof.part_row[::-1])).check(X, y)
+
+
+def test_an_attacker_held_to_one_half_of_the_ratios_of_the_labels_needs_more_points(halves):
+    """The cases of a part are mixtures of those of the whole: one half at least has a larger bound."""
+    _, _, victim, guarantee = halves
+    proof = guarantee.proof
+    whole = victim.certify(proof.rows, attack=False, branches=1)
+    assert np.all(whole.proof.ratios == (0.0, 1.0))
+    split = proof.part_row[proof.ratios[:, 0] == 0.5]
+    low, high = (proof.part_bound[proof.ratios[:, end] == 0.5] for end in (1, 0))
+    assert np.maximum(low, high).sum() > 1.1 * whole.lower_bound[split].sum()
+    assert np.all(victim.certify(proof.rows, attack=False).lower_bound >= whole.lower_bound)
+
+
+@pytest.mark.parametrize("loss, groups", [("hinge", [[0, 1]]), ("squared_hinge", [])])
+def test_where_no_proof_by_parts_is_known_there_is_one_for_all_ratios(made, loss, groups):
+    X, y, _ = made
+    X = np.where(np.arange(4) < 2, np.round(X) * [1, 0, 1, 1], X) if groups else X
+    victim = ModelTargetedPoisoner(loss, alpha=0.1, feasible_set=FeatureSpace(0, 1, at_most_one=groups)).fit(X, y)
+    one, two = (victim.certify(X[:1], attack=False, branches=branches) for branches in (1, 2))
+    assert np.array_equal(one.lower_bound, two.lower_bound)
+    assert np.all(two.proof.ratios == (0.0, 1.0))
+    ratios = np.tile([0.0, 0.5], (len(two.proof.ratios), 1))
+    with pytest.raises(ValueError, match="ratios must be 0 to 1 for this loss and these points"):
+        dataclasses.replace(two, proof=dataclasses.replace(two.proof, ratios=ratios)).check(X, y)
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -245,6 +298,8 @@ def test_other_data_do_not_pass(made):
         ("lam", np.nan, "lam must be finite"),
         ("weight", -1.0, "weight must be at least 0"),
         ("margin_slopes", 2.0, "margin_slopes must be at most 1"),
+        ("ratios", 1.5, "ratios must be intervals between 0 and 1"),
+        ("part_bound", -1, "part_bound must be at least 0"),
     ],
 )
 def test_numbers_that_no_certificate_has_are_named(made, name, value, message):
