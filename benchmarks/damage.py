@@ -12,11 +12,10 @@ one thread. What is aimed at test rows is what the literature reports; the attac
 
 from __future__ import annotations
 
-import environment  # pins the threads, finds reference.py
+import environment  # noqa: F401  (pins the threads, finds reference.py)
 
 # isort: split
 import argparse
-import json
 import time
 
 import datasets
@@ -299,24 +298,8 @@ NOTES = (
 )
 
 
-class Kept:
-    """The tables under results/, row by row: a row takes the place of the one of the same data, loss and goal."""
-
-    def __init__(self, name):
-        self.name, path = name, report.RESULTS / f"{name}.json"
-        self.tables = json.loads(path.read_text())["tables"] if path.exists() else {}
-
-    def add(self, title, row):
-        rows, key = self.tables.setdefault(title, []), _key(row)
-        at = next((i for i, old in enumerate(rows) if _key(old) == key), len(rows))
-        rows[at : at + 1] = [row | {"commit": environment.describe()["commit"].removesuffix(" with changes")}]
-        order = [title for title, _ in TABLES.values()]
-        self.tables = {title: self.tables[title] for title in order if title in self.tables}
-        report.write(self.name, "python benchmarks/damage.py", self.tables, NOTES)
-
-
-def _key(row):
-    return [row.get(name) for name in ("data", "loss", "goal, on training rows")]
+def in_order(tables):
+    return {title: tables[title] for title, _ in TABLES.values() if title in tables}
 
 
 def main(arguments=None):
@@ -327,7 +310,8 @@ def main(arguments=None):
     parser.add_argument("--goal", nargs="*", default=None, help="goals with one of these in their name only")
     parser.add_argument("--name", default="damage", help="of the file under results/")
     options = parser.parse_args(arguments)
-    kept = Kept(options.name)
+    keys = ("data", "loss", "goal, on training rows")
+    kept = report.Kept(options.name, "python benchmarks/damage.py", keys, NOTES, in_order)
     for key in options.only:
         title, table = TABLES[key]
         for row in table(options):

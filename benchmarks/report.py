@@ -55,3 +55,44 @@ def write(name: str, command: str, tables: dict[str, list[dict]], notes=(), fold
         parts += [f"## {title}", markdown(rows)]
     parts += [f"* {note}" for note in notes]
     (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
+
+
+class Kept:
+    """Tables under results/ that grow row by row: what a run that was cut has measured stays, and is not done again.
+
+    Parameters
+    ----------
+    name, command, folder
+        As in :func:`write`.
+    keys : sequence of str
+        A row takes the place of the one with the same entries here.
+    notes : sequence of str, or function of the tables
+    order : function of the tables, optional
+        Returns them in the order in which they are to stand.
+    """
+
+    def __init__(self, name, command, keys, notes=(), order=None, folder=None):
+        self.name, self.command, self.keys, self.notes, self.order = name, command, keys, notes, order
+        self.folder = Path(folder or RESULTS)
+        path = self.folder / f"{name}.json"
+        self.tables = json.loads(path.read_text())["tables"] if path.exists() else {}
+
+    def _key(self, row):
+        return [row.get(name) for name in self.keys]
+
+    def find(self, title, **row):
+        """The row with the same entries in ``keys``; None if there is none."""
+        return next((old for old in self.tables.get(title, ()) if self._key(old) == self._key(row)), None)
+
+    def add(self, title, row):
+        """Put this row in, and write the files."""
+        rows, old = self.tables.setdefault(title, []), self.find(title, **row)
+        at = len(rows) if old is None else next(i for i, other in enumerate(rows) if other is old)
+        rows[at : at + 1] = [row | {"commit": environment.describe()["commit"].removesuffix(" with changes")}]
+        self.write()
+
+    def write(self):
+        if self.order is not None:
+            self.tables = self.order(self.tables)
+        notes = self.notes(self.tables) if callable(self.notes) else self.notes
+        write(self.name, self.command, self.tables, notes, self.folder)
