@@ -31,6 +31,7 @@ class Bilevel:
         self.c = np.ones(len(task.y)) if own is None else own
         self.points, self.labels, self.counts = np.zeros((0, task.d)), np.zeros(0), np.zeros(0)
         self.theta, self.value = self.victim.theta, self.aim.value(self.victim.theta)
+        self.best = -np.inf  # of what was kept last
 
     def place(self, points, labels, counts) -> float:
         """Train on these points; returns the loss aimed at."""
@@ -67,10 +68,11 @@ class Bilevel:
         """The diagonal of the smallest box around the points that may be."""
         return max(float(np.linalg.norm(region.upper - region.lower)) for region in self.task.regions.values())
 
-    def climb(self, which, steps, first, sign=False):
+    def climb(self, which, steps, first, sign=False, keep=True):
         """Move these points along the derivative while the loss rises; the step is halved where it does not.
 
-        ``sign``: along the signs of the derivative (a step of the largest norm), as Koh and Liang do.
+        ``sign``: along the signs of the derivative (a step of the largest norm), as Koh and Liang do. ``keep``: what
+        has a larger loss than what was kept last is kept at once, so that a search that is stopped has it.
         """
         length = first * self.length()
         least = 1e-3 * length
@@ -83,6 +85,8 @@ class Bilevel:
                     direction = np.sign(slopes[i]) if sign else slopes[i]
                     trial[i] = self.moved(before[i], self.labels[i], direction, length)
                 self.place(trial, self.labels, self.counts)
+                if keep and self.value > max(value, self.best):
+                    self.keep()
                 self.task.step(self.value, theta=self.theta)
                 if self.value > value:
                     break
@@ -98,4 +102,6 @@ class Bilevel:
         self.place(X.toarray() if sp.issparse(X) else X, labels, counts)
 
     def keep(self):
+        """These points are the result if the search is stopped now."""
+        self.best = self.value
         self.task.keep(self.points, self.labels, self.counts)

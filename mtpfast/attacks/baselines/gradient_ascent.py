@@ -80,21 +80,14 @@ def gradient_ascent(
 def _search(task: Task, n_distinct, n_starts, max_iter, step, order):
     rows, labels = task.flips()
     n = min(n_distinct, task.budget)
-    counts, best = shared_out(np.ones(n), task.budget), -np.inf
-    bilevel = Bilevel(task)
-    for _ in range(n_starts):
+    counts, bilevel = shared_out(np.ones(n), task.budget), Bilevel(task)
+    for start in range(n_starts):
         chosen = task.rng.choice(len(rows), n, replace=n > len(rows))
-        kept = task.kept
-        if order == "joint":
-            bilevel.start_from(rows[chosen], labels[chosen], counts)
-            bilevel.climb(range(n), max_iter, step)
-        else:
-            for i in range(n):
-                points = np.vstack([bilevel.points[:i] if i else np.zeros((0, task.d)), task.row(rows[chosen[i]])])
-                bilevel.place(points, labels[chosen[: i + 1]], counts[: i + 1])
-                bilevel.climb([i], max_iter, step)
-                if kept is None:
-                    bilevel.keep()
-        if bilevel.value > best:
-            best = bilevel.value
-            bilevel.keep()
+        for m in [n] if order == "joint" else range(1, n + 1):  # so many points are there, those before them stay
+            earlier = [] if order == "joint" else bilevel.points[: m - 1]
+            points = [*earlier, *(task.row(rows[i]) for i in chosen[len(earlier) : m])]
+            bilevel.place(points, labels[chosen[:m]], counts[:m])
+            first, whole = start == 0, m == n  # of the first start also what is not all there is kept
+            if first or (whole and bilevel.value > bilevel.best):
+                bilevel.keep()
+            bilevel.climb(range(len(earlier), m), max_iter, step, keep=first or whole)

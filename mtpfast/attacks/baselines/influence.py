@@ -86,8 +86,7 @@ def _search(task: Task, n_distinct, max_iter, step):
         chosen.append((-best[1], best[2]))
         rows, labels = [i for i, _ in chosen], [label for _, label in chosen]
         bilevel.start_from(rows, labels, counts[: len(chosen)])
-        task.step(bilevel.value, theta=bilevel.theta)
         bilevel.keep()
+        task.step(bilevel.value, theta=bilevel.theta)
     if chosen and max_iter:
         bilevel.climb(range(len(chosen)), max_iter, step, sign=True)
-        bilevel.keep()

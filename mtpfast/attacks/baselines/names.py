@@ -40,10 +40,10 @@ def baseline(name, X, y, *, budget=0.03, **options) -> PoisoningResult:
         :func:`mtpfast.attacks.damage.damage`. Attacks that need a derivative raise the victim's own mean loss on them.
     random_state : int, numpy Generator or None, default=0
     callback : callable, optional
-        Called after every step with a dict (``method``, ``n_iter``, ``budget``, ``value``); True stops, as Ctrl-C does,
-        and the best points so far are the result.
+        Called after every step with a dict (``method``, ``n_iter``, ``budget``, ``value``, and CPU ``seconds``); True
+        stops, as Ctrl-C does, and the best points so far are the result.
     verbose : int, default=0
-        1: a line to the standard error every second.
+        1: a line to the standard error every second, with the CPU seconds so far.
     **options
         The method's own.
 

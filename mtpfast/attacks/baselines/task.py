@@ -68,6 +68,7 @@ class Task:
             raise ValueError(f"target must have intercept 0 with fit_intercept=False, got {self.target[-1]:g}")
         self.rng = np.random.default_rng(random_state)
         self.callback, self.verbose, self._last_line = callback, verbose, time.monotonic()
+        self._begin = time.process_time()
         self.n_iter, self.kept, self.status, self.notes, self.extra = 0, None, "budget", [], {}
 
     # -- what methods ask ---------------------------------------------------------------------
@@ -135,15 +136,19 @@ class Task:
 
     # -- the clock and the end ----------------------------------------------------------------
 
+    @property
+    def seconds(self) -> float:
+        """CPU seconds since the search was asked for."""
+        return time.process_time() - self._begin
+
     def step(self, value, **more):
         """Tell the caller how far the method is; raises :class:`Stopped` where the callback says so."""
         self.n_iter += 1
         if self.verbose and time.monotonic() - self._last_line >= 1.0:
             self._last_line = time.monotonic()
-            sys.stderr.write(f"{self.method}, step {self.n_iter}: {value:.4g}\n")
-        if self.callback is not None and self.callback(
-            {"method": self.method, "n_iter": self.n_iter, "budget": self.budget, "value": float(value), **more}
-        ):
+            sys.stderr.write(f"{self.method}, step {self.n_iter}, {self.seconds:.1f} CPU s: {value:.4g}\n")
+        told = {"method": self.method, "n_iter": self.n_iter, "budget": self.budget, "value": float(value)}
+        if self.callback is not None and self.callback({**told, "seconds": self.seconds, **more}):
             self.notes.append(f"stopped by the callback after {self.n_iter} steps")
             raise Stopped
 

@@ -90,6 +90,8 @@ def test_every_attack_tells_how_far_it_is_and_stops_where_it_is_told(name):
     assert len(told) == 1
     assert told[0]["n_iter"] == 1
     assert told[0]["budget"] == 6
+    assert 0.0 <= told[0]["seconds"] < 60.0
+    assert 0 < result.n_points <= 6
     assert result.status in ("budget", "reached")
     assert "callback" in result.message
 
@@ -99,8 +101,32 @@ def test_every_attack_tells_how_far_it_is_and_stops_where_it_is_told(name):
             raise KeyboardInterrupt
         return False
 
-    if baseline(name, X, y, callback=told.append, **options).n_points and len(told) > 4 and name != "gradient_ascent":
+    if baseline(name, X, y, callback=told.append, **options).n_points and len(told) > 4:
         assert baseline(name, X, y, callback=interrupt, **options).status == "interrupted"
+
+
+@pytest.mark.parametrize("name, own, placed", [
+    ("influence", {}, 1), ("gradient_ascent", {}, 0), ("gradient_ascent", {"order": "sequential"}, np.inf),
+])  # fmt: skip
+@pytest.mark.parametrize("steps", [1, 4, 9])
+def test_what_is_stopped_keeps_the_best_that_it_told(name, own, placed, steps):
+    """From the step on at which all points are placed: the points of the largest loss; before that, those it has."""
+    X, y = table()
+    task, told = read_task(X, y, 6, "", loss="log_loss", C=1.0), []
+
+    def stop(state):
+        told.append(state["value"])
+        if len(told) == steps:
+            raise KeyboardInterrupt
+        return False
+
+    options = {"n_distinct": 2, "max_iter": 4, **own}
+    result = baseline(name, X, y, budget=6, loss="log_loss", C=1.0, callback=stop, **options)
+    assert result.n_points in (3, 6)
+    if len(told) > placed:
+        assert result.n_points == 6
+        # the trainings of search and result differ by their tolerances
+        assert task.loss_aim.value(result.theta) >= max(told[int(placed) :]) - 1e-7
 
 
 @pytest.mark.parametrize("name", ["kkt", "gradient_canceling"])
@@ -279,6 +305,33 @@ def test_the_saddle_value_is_that_of_the_quadratic_program(convention):
     assert upper >= exact * (1.0 - 1e-7)
     assert value <= exact * (1.0 + 1e-7)
     assert upper - value <= 1e-3 * upper
+
+
+@pytest.mark.parametrize(
+    "loss, convention, exact",
+    [
+        ("hinge", {"alpha": 0.02}, 17.43852722326489),
+        ("hinge", {"C": 5.0}, 14.813180017089445),
+        ("squared_hinge", {"alpha": 0.02}, 24.429643577934726),
+        ("squared_hinge", {"C": 5.0}, 23.651384390986316),
+        ("log_loss", {"alpha": 0.02}, 22.946739609735157),
+        ("log_loss", {"C": 5.0}, 20.202477228586975),
+    ],
+)
+def test_the_saddle_value_is_that_of_a_convex_program(loss, convention, exact):
+    """``min over w, b of sum phi(y (X w + b)) + B max over y of phi(y b - sum pos(-y w)) + k / 2 (w'w + b^2)``.
+
+    Values: cvxpy 1.9.3 with Clarabel at 1e-10, of this table; the inner maximum over the unit box is written out.
+    """
+    i, j = np.arange(40)[:, None], np.arange(3)
+    y = np.where(np.arange(40) % 2 == 0, 1.0, -1.0)
+    X = np.clip(0.5 + 0.3 * y[:, None] + 0.2 * np.sin(7 * i + 3 * j * i + j), 0.0, 1.0)
+    result = min_max(X, y, budget=4, loss=loss, feasible_set=FeatureSpace(0.0, 1.0), gap=2e-5, **convention)
+    upper, value = result.history["upper_bound"][0], result.history["saddle_value"][0]
+    # the tolerance of the interior-point solver
+    assert value <= exact * (1.0 + 1e-9)
+    assert upper >= exact * (1.0 - 1e-9)
+    assert upper - value <= 2e-5 * upper
 
 
 @pytest.mark.parametrize("loss", LOSSES)
