@@ -22,7 +22,7 @@ from .task import Task, read_task, shared_out
 __all__ = ["Saddle", "loss_bound", "min_max"]
 
 
-HALVINGS = 12  # of a step, at most
+TRIALS = 12  # of the length of a step, at most
 NO_MORE = 1e-3  # of the derivative at the start of a step: it ends where so little is left
 
 
@@ -165,6 +165,7 @@ class _Play:
         self.task, self.loss = task, task.objective.loss
         self.victim = task.moving(1e-10)
         self.points, self.labels, self.shares, self._index = [], [], np.zeros(0), {}
+        self.moved = 1.0  # the weight that the last step has moved
         self.theta = self.victim.theta
 
     def _take_in(self, x, label):
@@ -199,8 +200,10 @@ class _Play:
         first = self.cost(to, self.theta) - self.cost(origin, self.theta)
         if origin == to or first <= 0.0:
             return False
-        whole, low, high, part = self.shares[origin], 0.0, None, 1.0
-        for _ in range(HALVINGS):
+        whole = self.shares[origin]
+        part = min(1.0, 2.0 * self.moved / whole)  # a step is about as long as the one before: far jumps cost much
+        low, high = (0.0, first), None  # parts with the derivative there: it falls, and the step ends where it is 0
+        for _ in range(TRIALS):
             trial = self.shares.copy()
             trial[origin] = (1.0 - part) * whole
             trial[to] += part * whole
@@ -208,8 +211,15 @@ class _Play:
             slope = self.cost(to, theta) - self.cost(origin, theta)
             if abs(slope) <= NO_MORE * first or (part == 1.0 and slope > 0.0):
                 break
-            low, high = (part, high) if slope > 0.0 else (low, part)
-            part = 0.5 * (low + high)
+            if slope > 0.0 and high is None:
+                low, part = (part, slope), min(1.0, 4.0 * part)
+                continue
+            if slope > 0.0:  # a secant, the end that stays away halved (Illinois)
+                low, high = (part, slope), (high[0], 0.5 * high[1])
+            else:
+                low, high = (low if high is None else (low[0], 0.5 * low[1])), (part, slope)
+            part = low[0] + (high[0] - low[0]) * low[1] / (low[1] - high[1])
+        self.moved = max(part * whole, 1e-6)
         self.shares, self.theta = trial, theta
         return True
 
