@@ -274,7 +274,7 @@ def digits(options):
 
 # -- every attack at every budget -----------------------------------------------------------------
 
-DRAWS = 3  # seeds of attacks that draw something, but for the search of this package
+DRAWS = 2  # seeds of attacks that draw something, but for the search of this package
 ATTACKS = {
     "damage (ours)": ("damage", {"n_starts": 1, "max_iter": 100}),
     "Algorithm 1": ("poison", {"tol": 0.0}),
@@ -377,8 +377,8 @@ def main(arguments=None):
     parser.add_argument("--max-points", type=int, default=20_000, help="where Algorithm 1 ends at the latest")
     parser.add_argument("--targets", type=int, default=3, help="so many targets of each kind")
     parser.add_argument("--loss", action="append", help="adult: only this loss")
-    parser.add_argument("--n-shares", type=int, default=5, help="KKT: splits between the labels that are tried first")
-    parser.add_argument("--refine", type=int, default=8, help="KKT: further splits")
+    parser.add_argument("--n-shares", type=int, default=3, help="KKT: splits between the labels that are tried first")
+    parser.add_argument("--refine", type=int, default=6, help="KKT: further splits")
     parser.add_argument("--max-iter", type=int, default=60, help="min-max: steps")
     parser.add_argument("--no-improved", action="store_true", help="mnist: leave out the improved target")
     parser.add_argument("--set", action="append", help="budgets: only this set")

@@ -2,7 +2,8 @@ r"""Least squares over a polyhedron: a primal-dual interior-point method.
 
 .. math:: \min \tfrac12 |A u - a|^2 \quad \text{s.t.} \quad l \le u \le h, \quad C u \le d, \quad E u = e
 
-Mehrotra's predictor and corrector; the linear systems are of the smaller of both sizes, of A or of u.
+Mehrotra's predictor and corrector; the linear systems are of the smaller of both sizes, of A or of u. Columns of A
+with one entry (the coordinates of a point) cost next to nothing.
 """
 
 from __future__ import annotations
@@ -41,22 +42,59 @@ def least_squares(A, a, low, high, C=None, d=None, E=None, e=None) -> np.ndarray
     return np.clip(u, low, high)
 
 
+class _Matrix:
+    """A matrix of which many columns have one entry only."""
+
+    def __init__(self, A):
+        entries = np.count_nonzero(A, axis=0)
+        self.shape, self.one, self.more = A.shape, np.flatnonzero(entries <= 1), np.flatnonzero(entries > 1)
+        self.row = np.argmax(A[:, self.one] != 0.0, axis=0)
+        self.entry, self.rest = A[self.row, self.one], np.ascontiguousarray(A[:, self.more])
+
+    def at(self, u):
+        """``A u``."""
+        return self.rest @ u[self.more] + self._by_row(self.entry * u[self.one])
+
+    def back(self, v):
+        """``A' v``."""
+        out = np.empty(self.shape[1])
+        out[self.one], out[self.more] = self.entry * v[self.row], v @ self.rest
+        return out
+
+    def inner(self, D):
+        """``A D^-1 A'`` of a diagonal."""
+        out = (self.rest / D[self.more]) @ self.rest.T
+        out[np.diag_indices(len(out))] += self._by_row(self.entry**2 / D[self.one])
+        return out
+
+    def outer(self):
+        """``A' A``."""
+        A = np.zeros(self.shape)
+        A[self.row, self.one], A[:, self.more] = self.entry, self.rest
+        return A.T @ A
+
+    def _by_row(self, values):
+        return np.bincount(self.row, values, minlength=self.shape[0])
+
+
 class _Problem:
     def __init__(self, A, a, low, high, C, d, E, e):
-        self.A, self.a, self.low, self.high, self.C, self.d, self.E, self.e = A, a, low, high, C, d, E, e
+        self.A, self.a, self.low, self.high, self.C, self.d, self.E, self.e = _Matrix(A), a, low, high, C, d, E, e
+        self.is_wide = A.shape[0] + len(C) < A.shape[1]
+        self.outer = None if self.is_wide else self.A.outer()
 
     def solve(self):
         A, C, E = self.A, self.C, self.E
         u = 0.5 * (self.low + self.high)
         s = np.maximum(self.d - C @ u, 0.1 * (1.0 + np.abs(self.d)))
         width = self.high - self.low
-        start = max(1e-3, float(np.mean(np.abs(A.T @ (A @ u - self.a)) * width)))
+        start = max(1e-3, float(np.mean(np.abs(A.back(A.at(u) - self.a)) * width)))
         p, q, z = start / (0.5 * width), start / (0.5 * width), start / s
         y = np.zeros(len(self.e))
         total = 2 * len(u) + len(s)
         for _ in range(STEPS):
             down, up = u - self.low, self.high - u
-            gradient = A.T @ (A @ u - self.a) - p + q + C.T @ z + E.T @ y
+            gradient = A.back(A.at(u) - self.a) - p + q + C.T @ z + E.T @ y
             r_s, r_e = C @ u + s - self.d, E @ u - self.e
             mu = (down @ p + up @ q + s @ z) / total
             off = max(float(np.abs(r_s).max(initial=0.0)), float(np.abs(r_e).max(initial=0.0)))
@@ -87,20 +125,23 @@ class _Problem:
         return u
 
     def _factor(self, D, ratio):
-        B = np.vstack([self.A, np.sqrt(ratio)[:, None] * self.C])
-        self.B, self.D = B, D
+        """``A'A + C' ratio C + D``, or for a wide matrix ``I + B D^-1 B'``, B: A and the scaled rows of C."""
+        self.D, self.ratio, self.scaled = D, ratio, np.sqrt(ratio)[:, None] * self.C
         try:
-            if B.shape[0] < B.shape[1]:
-                inner = (B / D) @ B.T
+            if self.is_wide:
+                m, rows = self.A.shape[0], self.scaled / D
+                inner = np.empty((m + len(rows), m + len(rows)))
+                inner[:m, :m], inner[m:, m:] = self.A.inner(D), rows @ self.scaled.T
+                for i, row in enumerate(rows, m):
+                    inner[:m, i] = inner[i, :m] = self.A.at(row)
                 inner[np.diag_indices(len(inner))] += 1.0
-                self.small = cho_factor(inner, check_finite=False)
+                self.factor = cho_factor(inner, check_finite=False)
             else:
-                whole = B.T @ B
+                whole = self.outer + self.scaled.T @ self.scaled
                 whole[np.diag_indices(len(whole))] += D
-                self.small = None
-                self.whole = cho_factor(whole, check_finite=False)
+                self.factor = cho_factor(whole, check_finite=False)
             if len(self.e):
-                self.HE = self._solve(self.E.T)
+                self.HE = np.column_stack([self._solve(row) for row in self.E])
                 S = self.E @ self.HE
                 S[np.diag_indices(len(S))] += 1e-14 * np.trace(S) / len(S)
                 self.S = cho_factor(S, check_finite=False)
@@ -109,17 +150,17 @@ class _Problem:
         return True
 
     def _once(self, v):
-        if self.small is None:
-            return cho_solve(self.whole, v, check_finite=False)
-        scaled = v / (self.D if v.ndim == 1 else self.D[:, None])
-        back = self.B.T @ cho_solve(self.small, self.B @ scaled, check_finite=False)
-        return scaled - back / (self.D if v.ndim == 1 else self.D[:, None])
+        if not self.is_wide:
+            return cho_solve(self.factor, v, check_finite=False)
+        scaled, m = v / self.D, self.A.shape[0]
+        w = cho_solve(self.factor, np.append(self.A.at(scaled), self.scaled @ scaled), check_finite=False)
+        return scaled - (self.A.back(w[:m]) + w[m:] @ self.scaled) / self.D
 
     def _solve(self, v):
         """``(D + B'B)^-1 v``, refined once."""
-        D = self.D if v.ndim == 1 else self.D[:, None]
         x = self._once(v)
-        return x + self._once(v - D * x - self.B.T @ (self.B @ x))
+        whole = self.D * x + self.A.back(self.A.at(x)) + (self.scaled @ x) @ self.scaled
+        return x + self._once(v - whole)
 
     def _direction(self, gradient, r_s, r_e, u, s, p, q, z, down, up, c_p, c_q, c_z):
         """The Newton step for ``down p = .., up q = .., s z = ..``, whose residuals are the last three."""
