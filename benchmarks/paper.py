@@ -261,7 +261,8 @@ def mnist(options):
     data, kept = datasets.load("mnist"), of_paper("mnist")
     if not options.no_improved:
         improved(kept, "mnist", data, options)
-    by_error(kept, "mnist", data, 0.1, options, (0.05, 0.10, 0.15))
+    if not options.no_against:
+        by_error(kept, "mnist", data, 0.1, options, (0.05, 0.10, 0.15))
     kept.write()
 
 
@@ -381,6 +382,7 @@ def main(arguments=None):
     parser.add_argument("--refine", type=int, default=6, help="KKT: further splits")
     parser.add_argument("--max-iter", type=int, default=60, help="min-max: steps")
     parser.add_argument("--no-improved", action="store_true", help="mnist: leave out the improved target")
+    parser.add_argument("--no-against", action="store_true", help="mnist: leave out Algorithm 1 beside KKT")
     parser.add_argument("--set", action="append", help="budgets: only this set")
     parser.add_argument("--attack", action="append", help="budgets, improved target: only this attack")
     parser.add_argument("--budget", type=float, nargs="+", default=(0.01, 0.03, 0.05, 0.1), help="budgets: shares")
