@@ -3,6 +3,8 @@
     python benchmarks/damage.py            the tables of 3 % and of the other budgets, records, flips, counts, goals
     python benchmarks/damage.py --only 3%  one of them: 3%, budgets, records, flips, counts, goals, plain
 
+The attacks of the literature beside the search, at 1, 3, 5 and 10 %: paper.py budgets.
+
 A row is written as soon as it is measured, in the place of what was there for the same data before; ``commit`` is that
 of its measurement.
 

@@ -77,7 +77,7 @@ def against_kkt(kept, name, data, loss, title, theta, aimed, tol, options):
             X, y, target=theta, budgets=[n], eval_sets={"aimed": (data.X_test[aimed], data.y_test[aimed])}, **victim,
         )  # fmt: skip
         found = {r["method"]: r for r in runs.rows}
-        row = {"target": title, "loss": loss, "points": n, "of n": share}
+        row = {"target": title, "loss": loss, "points": n, "of n": share, "test rows": int(np.sum(aimed))}
         for method in ("kkt", "poison"):
             error = 100.0 * (1.0 - found[method]["accuracy_aimed"])
             row[f"{NAMES[method]}, error %"] = error
@@ -114,8 +114,9 @@ def order_notes(tables):
             continue
         published = np.sign(row["Algorithm 1, published"] - row["KKT, published"])
         ours, theirs = row["Algorithm 1, error %"], row["KKT, error %"]
-        found = np.sign(round(ours, 1) - round(theirs, 1))
-        word = "as published" if published == found else "NOT as published" if found else "both the same here"
+        off = ours - theirs
+        found = 0 if abs(off) * row["test rows"] < 150.0 else np.sign(off)  # one row of the test set is no order
+        word = "as published" if published == found else "NOT as published" if found else "the same but for a row"
         notes.append(
             f"{row['target']}, {row['loss']}, {row['of n']:g} n: Algorithm 1 {ours:.1f} %, KKT {theirs:.1f} %: {word}"
         )
@@ -152,9 +153,8 @@ class Targets:
     """Models of label flips, and those that are worth aiming at with so many points.
 
     Each model stands beside the exact minimum of points for it. Worth it are, of those that so many points can induce,
-    the one of the largest error, and of those that take up to 2.5 times as many, the one of the largest error and the
-    one of the largest error a point (on the way to a model something is done, too). If there is none, the one of the
-    least minimum.
+    the one of the largest error, and of those that take up to 2.5 times as many, the one of the largest error a point
+    (on the way to a model something is done, too). If there is none, the one of the least minimum.
     """
 
     QUANTILES, REPEATS = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5], [1, 2, 4, 8, 20]
@@ -182,29 +182,34 @@ class Targets:
         reached = [m for m in self.models if m[1] <= budget]
         beyond = [m for m in self.models if budget < m[1] <= 2.5 * budget]
         chosen = [max(reached, key=lambda m: m[0])] if reached else []
-        if beyond:
-            chosen += [max(beyond, key=lambda m: m[0]), max(beyond, key=lambda m: m[0] / m[1])]
-        chosen = chosen or [min(self.models, key=lambda m: m[1])]
-        return [m for i, m in enumerate(chosen) if not any(m is other for other in chosen[:i])]
+        chosen += [max(beyond, key=lambda m: m[0] / m[1])] if beyond else []
+        return chosen or [min(self.models, key=lambda m: m[1])]
 
 
 def errors_at(data, space, attack, budgets, targets, n_seeds=1):
     """``(budget, test error in %, CPU seconds, entry of targets)``: seeds averaged, of several targets the best."""
+    if attack[0] == "damage":  # else it goes from budget to budget
+        for budget in budgets:
+            yield *next(judged(data, space, attack, [budget], {}, n_seeds)), None
+        return
     if attack[0] not in AIMED:
         for budget, error, seconds in judged(data, space, attack, budgets, {}, n_seeds):
             yield budget, error, seconds, None
         return
+    wanted, tried = {}, {budget: [] for budget in budgets}
     for budget in budgets:
-        tried = [
-            (*next(judged(data, space, attack, [budget], {"target": entry[2]}, n_seeds)), entry)
-            for entry in targets.of(budget)
-        ]
-        tried = [found for found in tried if found[1] is not None]
-        if not tried:
+        for entry in targets.of(budget):
+            wanted.setdefault(id(entry), (entry, []))[1].append(budget)
+    for entry, sizes in wanted.values():
+        for budget, error, seconds in judged(data, space, attack, sizes, {"target": entry[2]}, n_seeds):
+            if error is not None:
+                tried[budget].append((error, seconds, entry))
+    for budget, found in tried.items():
+        if not found:
             yield budget, None, None, None
             continue
-        _, error, _, entry = max(tried, key=lambda found: found[1])
-        yield budget, error, sum(found[2] for found in tried), entry
+        error, _, entry = max(found, key=lambda one: one[0])
+        yield budget, error, sum(one[1] for one in found), entry
 
 
 def judged(data, space, attack, budgets, more, n_seeds):
@@ -276,19 +281,19 @@ def digits(options):
 # -- every attack at every budget -----------------------------------------------------------------
 
 DRAWS = 2  # seeds of attacks that draw something, but for the search of this package
-ATTACKS = {
-    "damage (ours)": ("damage", {"n_starts": 1, "max_iter": 100}),
-    "Algorithm 1": ("poison", {"tol": 0.0}),
-    "KKT": ("kkt", {"n_shares": 3, "refine": 6}),
-    "gradient canceling": ("gradient_canceling", {"n_shares": 3, "max_iter": 200}),
-    "gradient ascent": ("gradient_ascent", {"n_starts": 1}),
+ATTACKS = {  # those without a target first: they take less time
+    "damage (ours)": ("damage", {}),
     "influence": ("influence", {}),
-    "min-max": ("min_max", {"max_iter": 60}),
-    "beta": ("beta", {}),
+    "gradient ascent": ("gradient_ascent", {"n_starts": 1}),
     "flips, random": ("label_flip", {"rule": "random"}),
     "flips, margin": ("label_flip", {"rule": "margin"}),
     "flips, loss": ("label_flip", {"rule": "loss"}),
     "flips, ALFA": ("label_flip", {"rule": "alfa"}),
+    "beta": ("beta", {}),
+    "min-max": ("min_max", {"max_iter": 40}),
+    "KKT": ("kkt", {"n_shares": 3, "refine": 6}),
+    "Algorithm 1": ("poison", {"tol": 0.0}),
+    "gradient canceling": ("gradient_canceling", {"n_shares": 3, "max_iter": 100}),
 }
 DRAWN = ("gradient ascent", "beta", "flips, random")
 SETS = {"mnist": "MNIST 1-7", "mnist_69": "MNIST 6-9", "adult": "Adult", "enron": "Enron"}
@@ -302,12 +307,16 @@ def budgets(options):
         space, targets = damage_benchmark.box(data), None
         sizes = [round(share * len(data.y_train)) for share in options.budget]
         wanted = [a for a in ATTACKS if not options.attack or a in options.attack]
+        wanted = [a for a in wanted if not (options.no_target and ATTACKS[a][0] in AIMED)]
         for attack in wanted:
             if kept.find(title, attack=attack) and not options.again:
                 continue
             targets = targets or Targets(data, space)
             row, seconds = {"attack": attack}, {}
-            found = errors_at(data, space, ATTACKS[attack], sizes, targets, DRAWS if attack in DRAWN else 1)
+            method, own = ATTACKS[attack]
+            if method == "damage":
+                own = own | damage_benchmark.LONGER.get(name, {})
+            found = errors_at(data, space, (method, own), sizes, targets, DRAWS if attack in DRAWN else 1)
             for (_, error, spent, _), share in zip(found, options.budget, strict=True):
                 row[f"{100 * share:g} %"], seconds[f"{100 * share:g} %, CPU s"] = error, spent
             kept.add(title, row | seconds)
@@ -344,22 +353,25 @@ NOTES = {
     "adult": (
         "Error: of the test rows of the subpopulation. KKT is the fair one: the same box as Algorithm 1, and the"
         " intercept in its objective.",
+        "The published order is met at 0.2 n, and neither at 0.6 n nor at n, where both are at 100 %: in the paper KKT"
+        " alone kept the equalities of the one-hot groups; the fair one does not, and does not fail. At n it is nearer"
+        " to the target than Algorithm 1, which stops at D <= 0.01.",
         "CPU seconds of one thread, on a machine with other work.",
     ),
     "mnist": (
         "Error: of all test rows. Improved target: margins are taken anew from tape to tape (make_target,"
         " improved=True); of 30 models those are tried that are worth it by their exact minimum of points (the most"
-        " harmful within the budget, two of up to 2.5 times as many), and the best is kept (target: its error and its"
+        " harmful within the budget, one of up to 2.5 times as many), and the best is kept (target: its error and its"
         " minimum). 'damage' is this package's search without a target.",
         "CPU seconds of one thread, on a machine with other work.",
     ),
     "budgets": (
         "All are aimed at the test rows, as the literature does, and judged by scikit-learn's training. Algorithm 1,"
         " KKT and gradient canceling aim at label-flip models: of 30 those that are worth it by their exact minimum of"
-        " points (the most harmful within the budget, two of up to 2.5 times as many), and the best is kept. Seconds"
+        " points (the most harmful within the budget, one of up to 2.5 times as many), and the best is kept. Seconds"
         " are of all that were tried; making the models is not in them.",
-        f"Mean of {DRAWS} seeds: {', '.join(DRAWN)}. The search: one start, seed 0, 100 steps; its seconds are those"
-        " of all budgets together. CPU seconds of one thread, on a machine with other work.",
+        f"Mean of {DRAWS} seeds: {', '.join(DRAWN)}. The search as it is by default (Adult: max_iter=240), every budget"
+        " from scratch. CPU seconds of one thread, on a machine with other work.",
     ),
 }
 
@@ -380,10 +392,11 @@ def main(arguments=None):
     parser.add_argument("--loss", action="append", help="adult: only this loss")
     parser.add_argument("--n-shares", type=int, default=3, help="KKT: splits between the labels that are tried first")
     parser.add_argument("--refine", type=int, default=6, help="KKT: further splits")
-    parser.add_argument("--max-iter", type=int, default=60, help="min-max: steps")
+    parser.add_argument("--max-iter", type=int, default=40, help="improved target, min-max: steps")
     parser.add_argument("--no-improved", action="store_true", help="mnist: leave out the improved target")
     parser.add_argument("--no-against", action="store_true", help="mnist: leave out Algorithm 1 beside KKT")
     parser.add_argument("--set", action="append", help="budgets: only this set")
+    parser.add_argument("--no-target", action="store_true", help="budgets: leave out attacks that aim at a model")
     parser.add_argument("--attack", action="append", help="budgets, improved target: only this attack")
     parser.add_argument("--budget", type=float, nargs="+", default=(0.01, 0.03, 0.05, 0.1), help="budgets: shares")
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")

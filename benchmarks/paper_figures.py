@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -65,9 +66,13 @@ def draw(folder):
 
 def _save(figure, path):
     from matplotlib import pyplot as plt
+    from PIL import Image
 
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.04)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.04)
     plt.close(figure)
+    # 64 colours are as good as all, and a third of the bytes
+    Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
 
 
@@ -96,7 +101,14 @@ def convergence(rows, name, known):
         for ax, column in zip(line[:2], ("distance", "D"), strict=True):
             if curve:
                 ax.plot(curve["n"], curve[column], color=OURS, label="Algorithm 1")
-            ax.plot(n, [row[f"KKT, {column}"] for row in own], "^--", color=KKT, label="KKT", linewidth=0.9)
+            theirs = np.array([row[f"KKT, {column}"] for row in own])
+            floor = 0.3 * min(row[f"Algorithm 1, {column}"] for row in own)  # what is all but 0 is written there
+            ax.plot(n, np.maximum(theirs, floor), "^--", color=KKT, label="KKT", linewidth=0.9)
+            for at, value in zip(n, theirs, strict=True):
+                if value < floor:
+                    power = int(np.floor(np.log10(value)))
+                    ax.annotate(rf"${value / 10.0**power:.0f} \cdot 10^{{{power}}}$", (at, floor), xytext=(-5, 1),
+                                textcoords="offset points", ha="right", fontsize=7, color=KKT)  # fmt: skip
             ax.set_yscale("log")
         for method, style in (("Algorithm 1", {"color": OURS, "marker": "o"}), ("KKT", {"color": KKT, "marker": "^"})):
             lines = "-" if method == "Algorithm 1" else "--"
