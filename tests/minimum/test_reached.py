@@ -24,6 +24,9 @@ from mtpfast.attacks.online import poison
 from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import make_objective
 from mtpfast.minimum.blockwise import _shares
+from mtpfast.minimum.programs.hinge import HingeProgram
+from mtpfast.minimum.programs.wide import WideHingeProgram
+from mtpfast.question import Problem, read_question
 from mtpfast.training.victim import refit
 
 loose_refits = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -198,6 +201,34 @@ def test_eliminating_the_coordinates_changes_no_minimum(monkeypatch, intercept):
         assert wide.n_points >= full.n_points or wide.status != "reached"
         if full.n_points == full.lower_bound and "least whole number" in wide.message:
             assert wide.n_points == full.n_points
+
+
+@loose_refits
+@pytest.mark.parametrize(
+    "intercept, pinned",
+    [
+        ({}, False),
+        ({"penalize_intercept": False}, False),
+        ({"penalize_intercept": False}, True),
+        ({"fit_intercept": False}, False),
+    ],
+)
+def test_both_programs_of_the_hinge_find_the_same_least_whole_total(intercept, pinned):
+    """A mixed-integer solver on the coordinates, and intervals of two counts for one total after the other."""
+    found = 0
+    for seed in range(12):
+        X, y, theta = planted(seed, "hinge", alpha=0.05, **intercept)
+        objective = make_objective("hinge", alpha=0.05, **intercept)
+        setting = Problem.of(read_question(X, y, theta, objective, FeatureSpace(0.0, 1.0))).setting
+        full, complete = HingeProgram(setting).whole(200, pinned)
+        wide, complete_too = WideHingeProgram(setting).whole(200, pinned)
+        assert complete
+        assert complete_too
+        assert (full is None) == (wide is None)
+        if full is not None:
+            assert full.sum() == wide.sum()
+            found += 1
+    assert found >= 3
 
 
 def test_no_slope_is_beyond_the_steepest():

@@ -148,35 +148,51 @@ class WideHingeProgram:
         return HingeProgram.slopes(self)
 
     def whole(self, total, pinned=False):
-        """As :meth:`HingeProgram.whole`: depth first over the three counts."""
+        """As :meth:`HingeProgram.whole`, the totals one after the other from the least."""
+        limits = []
         if pinned:
             left, right = self.slopes()
             more = np.append(self.setting.weights * [1.0, -1.0], [0.0, 0.0])
-            self.limits = [(more, right - PINNED), (-more, -left - PINNED)]
-        found = self._fewest(total)
+            limits = [(more, right - PINNED), (-more, -left - PINNED)]
+            if np.all(self.setting.weights == 1.0) and math.ceil(left + PINNED) > math.floor(right - PINNED):
+                return None, True  # N+ - N- lies between
+        self.limits, self.solves = limits, MOST_SOLVED  # that may still be made
+        fewest = self._solve()
+        found = None
+        if fewest is not None:
+            each = np.array([1.0, 1.0, 1.0, 0.0])
+            for n in range(math.ceil(fewest.fun - 1e-6), total + 1):
+                self.limits = [*limits, (each, n), (-each, -n)]
+                found = self._with_total(n)
+                if found is not None or self.solves <= 0:
+                    break
         self.limits = []
-        return found
+        return found, self.solves > 0
 
-    def _fewest(self, total):
-        best, least = None, total + 1
-        stack = [(self.low, np.append(np.minimum(self.top[:3], total), self.top[3:]))]
-        for _ in range(MOST_SOLVED):
-            if not stack:
+    def _with_total(self, n):
+        """Whole ``(N+, N-, N0)`` of that sum, or None: two of them are free, and what each can be is an interval."""
+        low, top = self.low.copy(), self.top.copy()
+        for plus in self._interval(0, low, top):
+            low[0] = top[0] = plus
+            for minus in self._interval(1, low, top):
+                return np.array([plus, minus, n - plus - minus])
+            if self.solves <= 0:
                 break
-            low, top = stack.pop()
-            res = self._solve(low, top)
-            if res is None or math.ceil(res.fun - 1e-6) >= least:
-                continue
-            off = np.abs(res.x[:3] - np.round(res.x[:3]))
-            j = int(np.argmax(off))
-            if off[j] <= 1e-7:
-                best, least = np.round(res.x[:3]).astype(int), round(res.fun)
-                continue
-            below, above = top.copy(), low.copy()
-            below[j], above[j] = math.floor(res.x[j]), math.ceil(res.x[j])
-            parts = [(low, below), (above, top)]
-            stack += parts if res.x[j] - below[j] > 0.5 else parts[::-1]
-        return best, not stack
+        return None
+
+    def _interval(self, j, low, top):
+        """The whole numbers that the j-th count can be, those in the middle first."""
+        ends = []
+        for sign in (1.0, -1.0):
+            cost = np.zeros(len(self.cost))
+            cost[j] = sign
+            self.solves -= 1
+            res = self._solve(low, top, cost)
+            if res is None:
+                return []
+            ends.append(sign * res.fun)
+        first, last = math.ceil(ends[0] - 1e-7), math.floor(ends[1] + 1e-7)
+        return sorted(range(max(first, 0), last + 1), key=lambda value: abs(value - 0.5 * (ends[0] + ends[1])))
 
     def place(self, counts):
         """The values of the rows on the margin for these counts (:class:`Place` without sums), or None.
