@@ -7,6 +7,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from mtpfast.question import Question, evaluation_sets, read_question
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.status import MEASURES
 from mtpfast.training.victim import Victim
+
+from .segments import in_segments
 
 __all__ = ["poison"]
 
@@ -53,6 +56,7 @@ def poison(
     resume: PoisoningResult | None = None,
     theta0=None,
     margin_tol: float | None = None,
+    checkpoint=None,
     verbose: int = 0,
 ) -> PoisoningResult:
     r"""Add points to the training set until the victim comes close to the target.
@@ -108,6 +112,10 @@ def poison(
         Hinge: rows (clean, candidates, poison) with ``|margin - 1| <= margin_tol`` under the target may count as on the
         margin, where trainers leave them to their accuracy. It only lowers the bound. By default 1e-6, or twice the
         ``tol`` of the fitted estimator that is the target, if that is more.
+    checkpoint : path, optional
+        A file from which the attack goes on if it is there, and to which it is written now and then (at 100 points, and
+        again with a quarter more): killed and called again, it ends as it would have ended. The models of later
+        segments are refits of their own, a rounding away from those of an attack without checkpoint.
     verbose : int
         1 prints a line a second to the standard error stream.
 
@@ -168,11 +176,19 @@ def poison(
         resume=resume,
         theta0=None if theta0 is None else as_theta(theta0, d, "theta0"),
         verbose=verbose,
+        checkpoint=checkpoint,
     )
 
 
-def run(question: Question, *, stop, tol, max_points, repeats, eval_sets, callback, resume, theta0, verbose):
+def run(question: Question, *, checkpoint=None, **options):
     """:func:`poison` for a question and evaluation sets that are checked."""
+    if checkpoint is None:
+        return _run_once(question, **options)
+    options["repeats"] = check_count(options["repeats"], "repeats")
+    return in_segments(partial(_run_once, question), checkpoint, loss=question.objective.loss, **options)
+
+
+def _run_once(question: Question, *, stop, tol, max_points, repeats, eval_sets, callback, resume, theta0, verbose):
     if stop not in MEASURES:
         raise ValueError(f"stop must be one of {', '.join(map(repr, MEASURES))}, got {stop!r}")
     tol = check_number(tol, "tol")

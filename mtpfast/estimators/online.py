@@ -164,6 +164,7 @@ class ModelTargetedPoisoner(Poisoner):
         resume: PoisoningResult | None = None,
         callback: Callable[[dict], bool | None] | None = None,
         eval_sets: Mapping | None = None,
+        checkpoint=None,
     ) -> PoisoningResult:
         """Poison the data given to :meth:`fit` until the victim is close to the target.
 
@@ -181,6 +182,8 @@ class ModelTargetedPoisoner(Poisoner):
         eval_sets : mapping of str to (X, y), optional
             The history then holds ``accuracy_<name>`` of every model visited. With
             ``preprocessing``, tables of raw records.
+        checkpoint : path, optional
+            As in :func:`mtpfast.poison`: a file with which a killed attack ends as it would have ended.
 
         Returns
         -------
@@ -198,5 +201,6 @@ class ModelTargetedPoisoner(Poisoner):
             resume=None if resume is None else self._in_signs(resume),
             theta0=np.append(self.coef_, self.intercept_),
             verbose=self.verbose,
+            checkpoint=checkpoint,
         )
         return self._in_user_terms(result)
