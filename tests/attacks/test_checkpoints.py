@@ -46,8 +46,8 @@ def test_killed_and_called_again_it_ends_the_same(loss, where, tmp_path):
         "records": FeatureSpace(0.0, 1.0, integer=[0], one_hot=[[1, 2]]),
         "pool": CandidatePool.label_flips(X, y, max_repeats=9),
     }[where]
-    asked = {"loss": loss, "alpha": 0.05, "feasible_set": space, "tol": 0.0, "max_points": 260, "repeats": 3}
-    turned = ModelTargetedPoisoner(loss, alpha=0.05).fit(X, np.where(rng.random(60) < 0.7, -y, y))
+    asked = {"loss": loss, "alpha": 0.5, "feasible_set": space, "tol": 0.0, "max_points": 260, "repeats": 3}
+    turned = ModelTargetedPoisoner(loss, alpha=0.5).fit(X, np.where(rng.random(60) < 0.7, -y, y))
     target = np.append(turned.coef_, turned.intercept_)
     whole = poison(X, y, target, checkpoint=tmp_path / "whole.npz", **asked)
     for n_points in (30, 180, 240):
