@@ -6,6 +6,7 @@ import numpy as np
 
 from mtpfast import DamagePoisoner, MinimumPoisoner
 
+from .checkpoint import Checkpoint, key_of
 from .checks import chosen, evaluate, tree_of
 from .measured import appended, flips_of, measured, refitted
 from .parts import OutOfTime, Parts, Progress
@@ -48,6 +49,7 @@ def audit(
     n_starts=6,
     max_iter=120,
     callback=None,
+    checkpoint=None,
 ) -> AuditReport:
     r"""What inserted records can do to a pipeline: found, measured in the pipeline itself, and guaranteed.
 
@@ -93,6 +95,10 @@ def audit(
     callback : callable, optional
         Told a dict (``part``, ``share``, ``text``) again and again; returning True ends the audit as Ctrl-C does: the
         report then holds what is done.
+    checkpoint : path, optional
+        A folder to which every search, bound and check is written as it ends, and from which it is read where the same
+        audit is asked for again: killed and started again, it ends with the same report (but for its times). No
+        pickled object is written or read. Another table, pipeline or question is refused.
 
     Returns
     -------
@@ -133,10 +139,11 @@ def audit(
     question = read_question(
         pipeline, X, y, X_test, y_test, goal=goal, where=where, rules=rules, budgets=budgets, metric=metric
     )
+    limits = {"n_starts": n_starts, "max_iter": max_iter, "random_state": random_state}
+    kept = Checkpoint(checkpoint, None if checkpoint is None else key_of(question, sanitizers, limits))
     parts = Parts(dict(SHARES), time_limit, Progress(verbose), callback)
     try:
-        limits = {"n_starts": n_starts, "max_iter": max_iter, "random_state": random_state}
-        return _Audit(question, parts, sanitizers, limits).run()
+        return _Audit(question, parts, sanitizers, limits, kept).run()
     finally:
         parts.progress.close()
 
@@ -144,8 +151,8 @@ def audit(
 class _Audit:
     """The parts, and what one hands to the next."""
 
-    def __init__(self, question, parts, sanitizers, limits):
-        self.q, self.parts, self.sanitizers, self.limits = question, parts, sanitizers, limits
+    def __init__(self, question, parts, sanitizers, limits, kept):
+        self.q, self.parts, self.sanitizers, self.limits, self.kept = question, parts, sanitizers, limits, kept
         self.random_state = limits["random_state"]
         self.found: list[Found] = []
         self.fewest = self.guarantee = self.minimum = self.defences = None
@@ -193,8 +200,20 @@ class _Audit:
 
         self.parts.begin_with("clean model", work)
 
-    def _search(self, part, run, asked):
+    def _kept(self, name, part, work):
+        """A result by its name: read where it was kept, else found, and kept if the part has not been ended."""
+        own = {
+            "preprocessing": self.attacker.preprocessing_,
+            "feasible_set": self.attacker._own_feasible_set(),
+        }
+        own = {field: value for field, value in own.items() if value is not None}
+        return self.kept.result(name, work, lambda: part.status == "done", **own)
+
+    def _search(self, part, name, run, asked):
         """A search for damage within the part's time; Ctrl-C and time are told apart."""
+        return self._kept(name, part, lambda: self._searched(part, run, asked))
+
+    def _searched(self, part, run, asked):
         parts, ended = self.parts, {}
 
         def watch(state):
@@ -218,7 +237,9 @@ class _Audit:
     def _curve(self, part):
         before = None
         for given, count in self.q.budgets:
-            result = self._search(part, self.attacker.curve, {"budgets": [count], "resume": before})
+            result = self._search(
+                part, f"curve_{count}", self.attacker.curve, {"budgets": [count], "resume": before}
+            )
             after = self._measured(result)
             if self.found and after.train.value < self.found[-1].after.train.value:
                 kept = self.found[-1]  # fewer records do more in the pipeline itself, as the attacker sees it
@@ -239,12 +260,11 @@ class _Audit:
             self.fewest = Found(None, best.result.n_points, best.result, best.after)
         resume = best.result if best else None
         short, enough = None, None  # goals of the search with which the pipeline falls short, and does not
-        for _ in range(AGAIN):
-            try:
-                asked = {"goal": aim, "resume": resume, "prove": False}  # what is proved is a part of its own
-                result = self._search(part, self.attacker.cheapest, asked)
-            except ValueError as error:
-                part.message = one_line(error)
+        for turn in range(AGAIN):
+            asked = {"goal": aim, "resume": resume, "prove": False}  # what is proved is a part of its own
+            result, message = self._cheapest(part, f"fewest_{turn}", asked)
+            if result is None:
+                part.message = message
                 if self.parts.left() == 0.0:
                     part.status = "not finished"
                 break
@@ -265,6 +285,17 @@ class _Audit:
                 if self.fewest.result.n_points <= found.budget and found.after.measured.value < q.goal:
                     self.found[i] = Found(found.given, found.budget, self.fewest.result, self.fewest.after)
         return True
+
+    def _cheapest(self, part, name, asked):
+        """``(result, "")``, or None and why there is none."""
+        message = self.kept.tree(f"{name}_none", lambda: None, bool)
+        if message is None:
+            try:
+                return self._search(part, name, self.attacker.cheapest, asked), ""
+            except ValueError as error:
+                message = one_line(error)
+            self.kept.tree(f"{name}_none", lambda: message, lambda: self.parts.left() != 0.0)
+        return None, message
 
     def _flips(self, part):
         q, parts = self.q, self.parts
@@ -302,17 +333,22 @@ class _Audit:
                 raise KeyboardInterrupt from None
 
         try:
-            guarantee = self.attacker.certify(
-                rows, labels, budgets=[count for _, count in q.budgets], attack=False, rows=order, callback=watch
-            )
+            budgets = [count for _, count in q.budgets]
+            asked = {"budgets": budgets, "attack": False, "rows": order, "callback": watch}
+            guarantee = self._kept("guarantee", part, lambda: self._certified(part, ended, rows, labels, asked))
         except ValueError as error:
             self.told["not proved"] = part.message = one_line(error).removeprefix("no guarantee can be proved: ")
             part.status = "not proved"
             return None
         if np.any(guarantee.status == "interrupted"):
-            part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
             done = int(np.sum(guarantee.status != "interrupted"))
             part.message = f"{done:,} of {len(which):,} rows; nothing is claimed of the others"
+        return guarantee
+
+    def _certified(self, part, ended, rows, labels, asked):
+        guarantee = self.attacker.certify(rows, labels, **asked)
+        if np.any(guarantee.status == "interrupted"):
+            part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
         return guarantee
 
     def _minimum(self, part):
@@ -324,7 +360,8 @@ class _Audit:
         try:
             attacker = MinimumPoisoner.from_estimator(self.clean_model, rules=self.q.rules)
             attacker.fit(self.q.X, self.q.train.y)
-            return attacker.attack((shown.result.coef_, shown.result.intercept_))
+            target = shown.result.coef_, shown.result.intercept_
+            return self._kept("minimum", part, lambda: attacker.attack(target))
         except ValueError as error:
             self.told["no minimum"] = part.message = one_line(error)
             part.status = "not proved"
@@ -349,14 +386,18 @@ class _Audit:
             return False
 
         rows = q.measured
-        found = evaluate(
-            shown.result, q.X, q.y, rows.X, rows.y, estimator=q.pipeline, defences=tried, shares=["poison"],
-            metric=q.metric, aimed=rows.aimed, errors="note", callback=watch,
-        )  # fmt: skip
-        if not found.finished:
-            part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
-            part.message = f"{len(set(ended['seen']))} checks were tried"
-        return tree_of(found, shown.result.n_points)
+
+        def work():
+            found = evaluate(
+                shown.result, q.X, q.y, rows.X, rows.y, estimator=q.pipeline, defences=tried, shares=["poison"],
+                metric=q.metric, aimed=rows.aimed, errors="note", callback=watch,
+            )  # fmt: skip
+            if not found.finished:
+                part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
+                part.message = f"{len(set(ended['seen']))} checks were tried"
+            return tree_of(found, shown.result.n_points)
+
+        return self.kept.tree("defences", work, lambda: part.status == "done")
 
     @property
     def headline(self):
