@@ -24,19 +24,19 @@ class Checkpoint:
     Parameters
     ----------
     folder : path or None
-        Made where it is missing; None keeps nothing.
+        Made with the first piece; None keeps nothing.
     key : dict of str to str
         What the pieces depend on: a folder of another key is refused, naming what differs.
     """
 
     def __init__(self, folder, key):
-        self.folder = None if folder is None else Path(folder)
+        self.folder, self.key = None if folder is None else Path(folder), key
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"checkpoint: {self.folder} is a file, a folder was expected")
         file = self.folder / "question.json"
         if not file.exists():
-            self._write("question.json", json.dumps(key, indent=1).encode())
             return
         try:
             known = json.loads(file.read_text(encoding="utf-8"))
@@ -55,8 +55,7 @@ class Checkpoint:
             return replace(kept, **{field: value for field, value in attributes.items() if hasattr(kept, field)})
         found = work()
         if path is not None and found is not None and is_whole():
-            with replacing(path) as file:
-                found.save(file)
+            self._keep(path.name, found.save)
         return found
 
     def tree(self, name, work, is_whole):
@@ -66,12 +65,17 @@ class Checkpoint:
             return json.loads(path.read_text(encoding="utf-8"))
         found = work()
         if path is not None and found is not None and is_whole():
-            self._write(path.name, json.dumps(found).encode())
+            self._keep(path.name, lambda file: file.write(json.dumps(found).encode()))
         return found
 
-    def _write(self, name, content):
+    def _keep(self, name, write):
+        question = self.folder / "question.json"
+        if not question.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with replacing(question) as file:
+                file.write(json.dumps(self.key, indent=1).encode())
         with replacing(self.folder / name) as file:
-            file.write(content)
+            write(file)
 
 
 def key_of(question, sanitizers, limits) -> dict:

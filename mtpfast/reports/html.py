@@ -112,7 +112,7 @@ def _curve(tree):
         rows.append(
             (
                 named,
-                f"{point['records']:,}",
+                f"{point['records']:,}" if point["records"] else f"none of {point['allowed']:,} found to help",
                 f"{point['distinct']:,}",
                 _with_error(point["attack"]["measured"]),
                 _with_error(point["flips"] and point["flips"]["measured"]),

@@ -165,10 +165,12 @@ class AuditReport:
         for point in self.tree["curve"]:
             flips = None if point["flips"] is None else point["flips"]["measured"]["value"]
             found = percent(point["attack"]["measured"]["value"])
-            lines.append(
-                f"{point['records']:>8,} records: {metric} {found}, label flips {percent(flips)}, proved at most "
-                f"{percent(point['certified'])}"
-            )
+            proved = "nothing proved" if point["certified"] is None else f"proved at most {percent(point['certified'])}"
+            if not point["records"]:
+                allowed = f"{point['allowed']:,} record{'s' if point['allowed'] > 1 else ''} allowed"
+                lines.append(f"{allowed}: none found that raise the {metric}, {found} as without them; {proved}")
+                continue
+            lines.append(f"{point['records']:>8,} records: {metric} {found}, label flips {percent(flips)}, {proved}")
         for part in self.tree["parts"]:
             if part["status"] != "done":
                 lines.append(f"{part['name']}: {part['status']}" + (f" ({part['message']})" if part["message"] else ""))

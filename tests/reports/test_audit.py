@@ -1,6 +1,7 @@
 """The audit: what its report says, a script that only uses scikit-learn finds as well."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -266,3 +267,13 @@ def test_wrapped_victims_are_measured_in_the_wrapper(name, data):
     seen = found.results[12].verify(X, y, pipeline=pipeline)
     assert seen.ok
     assert 0.0 < seen.trained.accuracy[0] < 1.0
+
+
+def test_budgets_with_which_nothing_was_found_say_so(report):
+    """Words, not a curve of zero records."""
+    tree = json.loads(json.dumps(report.tree))
+    tree["curve"][0] |= {"allowed": 1, "records": 0, "distinct": 0}
+    found = replace(report, tree=tree)
+    assert "1 record allowed: none found that raise the error" in repr(found)
+    assert "none of 1 found to help" in found.to_html()
+    assert "0 records:" not in repr(found).replace("10 records:", "")

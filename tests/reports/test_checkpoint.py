@@ -66,7 +66,10 @@ def test_killed_in_every_part_it_ends_with_the_same_report(data, tmp_path):
 
 
 def test_a_folder_of_another_audit_is_refused(data, tmp_path):
-    kept = {"checkpoint": tmp_path / "kept", "callback": kill_in("damage curve")}
+    kept = {"checkpoint": tmp_path / "kept", "callback": kill_in("fewest records")}
+    with pytest.raises(ValueError, match="goal is met already"):
+        audit(usual_pipeline(data[0], "linear_svc", C=0.02), *data, **ASKED | {"goal": {"error": 0.01}}, **kept)
+    assert not (tmp_path / "kept").exists()  # made with the first piece of work
     with pytest.raises(Killed):
         run(data, **kept)
     other = {"budgets": [4]}, {"goal": {"error": 0.7}}, {"where": None}

@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 from late_payers import table_of
 from sklearn.base import clone
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from mtpfast import cli
 from mtpfast.reports.tables import read_table, usual_pipeline
@@ -152,15 +155,27 @@ def test_the_page_is_drawn_by_a_browser(done, tmp_path):
     if browser is None:
         print("no Chromium is installed: the page was parsed, not drawn")  # noqa: T201
         return
-    shot = tmp_path / "page.png"
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--window-size=800,600", f"--screenshot={shot}", (done[1] / "report.html").resolve().as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
     from matplotlib.image import imread
 
-    pixels = imread(shot)
-    assert pixels.shape[:2] == (600, 800)
-    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 20
+    page = (done[1] / "report.html").resolve().as_uri()
+    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+
+    def draw(*options):
+        subprocess.run([*command, *options, page], check=True, capture_output=True, timeout=120)
+
+    paper = {}
+    for scheme, number in (("dark", 0), ("light", 1)):
+        shot = tmp_path / f"{scheme}.png"
+        draw("--window-size=800,600", f"--screenshot={shot}", f"--blink-settings=preferredColorScheme={number}")
+        pixels = imread(shot)[:, :, :3]
+        assert pixels.shape[:2] == (600, 800)
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+        paper[scheme] = np.median(pixels)
+    assert paper["dark"] < 0.2 < 0.9 < paper["light"]
+    draw(f"--print-to-pdf={tmp_path / 'page.pdf'}", "--no-pdf-header-footer", "--blink-settings=preferredColorScheme=0")
+    printed = (tmp_path / "page.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") + printed.count(b"/Type /Page/") >= 1
 
 
 def test_verify_proves_the_results_again(done, folder, capsys):
@@ -191,6 +206,37 @@ def test_a_pipeline_comes_by_its_import_path(folder, capsys, monkeypatch):
     tree = json.loads((folder / "own" / "report.json").read_text(encoding="utf-8"))
     assert tree["question"]["measured_on"] == "training rows"
     assert tree["model"]["features"] == 4
+
+
+def test_a_pipeline_comes_as_a_skops_file(folder, capsys, monkeypatch):
+    """What skops trusts is read; a type of one's own is named and not loaded, until the user trusts it."""
+    from skops import io
+
+    monkeypatch.chdir(folder)
+    train = pd.read_csv("train.csv")
+    plain = usual_pipeline(train.drop(columns="state"), "logistic", C=0.07)
+    io.dump(plain, "plain.skops")
+    own = clone(plain).set_params(columns__numbers=make_pipeline(OwnStep(), SimpleImputer()))
+    io.dump(own, "own.skops")
+    options = ["--label", "state", "--budgets", "2", "--sanitizers", "none", "--where", "age < 20"]
+    status, out, err = run("audit", "train.csv", *options, "--pipeline", "plain.skops", "--out", "skops", capsys=capsys)
+    assert (status, err) == (0, "")
+    assert "C=0.07" in out
+    status, _, err = run("audit", "train.csv", *options, "--pipeline", "own.skops", "--out", "no", capsys=capsys)
+    assert status == 2
+    assert "OwnStep" in err
+    assert err.count("\n") == 1
+    status, _, err = run(
+        "audit", "train.csv", *options, "--pipeline", "own.skops", "--trust", f"{__name__}.OwnStep", "--out", "no",
+        capsys=capsys,
+    )  # fmt: skip
+    assert status == 2  # read, and then refused by what it is: its records cannot be written back
+    assert "OwnStep" in err
+    assert "cannot be traced back to records" in err
+
+
+class OwnStep(FunctionTransformer):
+    """A step of a user's own."""
 
 
 def test_tables_of_every_kind_are_read_alike(tmp_path):
