@@ -187,13 +187,17 @@ class MinimumPoisoner(Poisoner):
     def _width(self):
         return self._X.n_features if isinstance(self._X, RowParts) else super()._width
 
-    def attack(self, target=None) -> PoisoningResult:
+    def attack(self, target=None, *, callback=None) -> PoisoningResult:
         """The fewest points for the data given to :meth:`fit`.
 
         Parameters
         ----------
         target : TargetModel, fitted linear classifier, or (coef, intercept)
             As in :meth:`ModelTargetedPoisoner.attack`.
+        callback : callable, optional
+            Within a tolerance, told after every search a dict of the best so far (``n_points``, ``distance``; None
+            before there is one); returning True ends it as Ctrl-C does: what was found is kept, and what is proved
+            stands.
 
         Returns
         -------
@@ -201,9 +205,9 @@ class MinimumPoisoner(Poisoner):
             In the labels and columns of the data given to fit. ``status`` is "unattainable", with
             the proof in ``certificate``, where no number of points suffices.
         """
-        return self._minima(target_of(self, target), [self.tol])[0]
+        return self._minima(target_of(self, target), [self.tol], callback=callback)[0]
 
-    def tradeoff(self, target, tols, *, n_jobs=None) -> list[PoisoningResult]:
+    def tradeoff(self, target, tols, *, n_jobs=None, callback=None) -> list[PoisoningResult]:
         """How the number of points, and what is proved of it, fall with the tolerance.
 
         Parameters
@@ -214,15 +218,17 @@ class MinimumPoisoner(Poisoner):
         n_jobs : int, optional
             Workers, one task a tolerance; the results are the same for any number of them. The backend is that of
             ``joblib.parallel_config`` (loky, dask, ray).
+        callback : callable, optional
+            As in :meth:`attack`; the tolerances then come one after the other.
 
         Returns
         -------
         list of PoisoningResult
             One per tolerance, in the order given.
         """
-        return self._minima(target, np.atleast_1d(tols).tolist(), n_jobs)
+        return self._minima(target, np.atleast_1d(tols).tolist(), n_jobs, callback)
 
-    def _minima(self, target, tols, n_jobs=None):
+    def _minima(self, target, tols, n_jobs=None, callback=None):
         results = tradeoff(
             self._question(target),
             tols,
@@ -231,5 +237,6 @@ class MinimumPoisoner(Poisoner):
             rescale=self.rescale,
             sharper=self._kink_width(target) is None,
             n_jobs=n_jobs,
+            callback=callback,
         )
         return [self._in_user_terms(result) for result in results]

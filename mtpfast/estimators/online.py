@@ -79,8 +79,8 @@ class ModelTargetedPoisoner(Poisoner):
         What :meth:`attack` aims at where it is given none, and :meth:`fit_resample` always.
     rules : mapping, optional
         With a preprocessing: what inserted records may hold in raw columns, besides what the table allows. A value, a
-        range ``(low, high)``, or a list of levels for a column; under ``"y"`` the label, or labels, of the records:
-        ``{"month": "may", "age": (18, 60), "y": "no"}``. See :class:`mtpfast.spaces.rules.Rules`.
+        range ``(low, high)``, a list of levels, or "unchanged" for a column; under ``"y"`` the label, or labels, of the
+        records: ``{"month": "may", "age": (18, 60), "y": "no"}``. See :class:`mtpfast.spaces.rules.Rules`.
 
     Attributes
     ----------

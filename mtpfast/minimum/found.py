@@ -45,6 +45,7 @@ class Found:
     exact: bool = False  # the stationarity condition holds to rounding
     residual: np.ndarray | None = None  # of the stationarity condition, where it does not
     attack: Attack | None = None  # points in the order of a search, with the model that they induce
+    interrupted: bool = False  # by Ctrl-C or a callback: fewer may have been found otherwise
 
     @property
     def n_points(self) -> int:

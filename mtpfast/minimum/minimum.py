@@ -164,11 +164,13 @@ def minimum_poisoning(
     return tradeoff(question, [tol], sharper=margin_tol is None, **options)[0]
 
 
-def tradeoff(question: Question, tols, *, integer, max_points, rescale, retrain=None, sharper, n_jobs=None) -> list:
+def tradeoff(
+    question: Question, tols, *, integer, max_points, rescale, retrain=None, sharper, n_jobs=None, callback=None
+) -> list:
     """:func:`minimum_poisoning` for a checked question and several ``tol``; what they share is solved once.
 
     ``sharper``: whether points may be looked for once more with a ``margin_tol`` of 1e-9. ``n_jobs``: joblib's,
-    a task for each ``tol``.
+    a task for each ``tol``; one after the other where there is a ``callback``.
     """
     tols = [check_number(tol, "tol") for tol in tols]
     max_points = None if max_points is None else check_count(max_points, "max_points")
@@ -177,17 +179,17 @@ def tradeoff(question: Question, tols, *, integer, max_points, rescale, retrain=
     if rescale:
         problem, curve = cheapest_scale(problem)
     found = exact_minimum(problem, integer)
-    if len(tols) == 1:
-        return [_near(problem, found, tols[0], max_points, curve, integer, sharper)]
+    if len(tols) == 1 or callback is not None:
+        return [_near(problem, found, tol, max_points, curve, integer, sharper, callback) for tol in tols]
     tasks = (delayed(_near)(problem, found, tol, max_points, curve, integer, sharper) for tol in tols)
     return list(Parallel(n_jobs=n_jobs)(tasks))
 
 
-def _near(problem: Problem, exact: Found, tol, max_points, curve, integer, sharper) -> PoisoningResult:
+def _near(problem: Problem, exact: Found, tol, max_points, curve, integer, sharper, callback=None) -> PoisoningResult:
     """The result for one ``tol``, from the exact minimum."""
     found = exact
     if tol > 0.0:
-        found = within_ball(problem, exact, tol, max_points)
+        found = within_ball(problem, exact, tol, max_points, callback)
     elif max_points is not None and exact.n_points > max_points:
         found = closest_model(problem, exact, max_points)
     result = _result(problem, found, tol, max_points, curve)
@@ -231,6 +233,8 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         message += "; not retrained, and no proof of where training ends: pass retrain=True to measure it"
     elif distance + error <= tol or is_same(theta, theta_p, problem.scales, error):
         status = "reached"
+    elif found.interrupted:
+        status = "interrupted"
     else:
         status = "budget" if max_points is not None and found.n_points <= max_points else "stalled"
         near = "whole records come only so near: " if problem.of_records and status == "stalled" else ""

@@ -100,7 +100,7 @@ def _parts(exact: Found):
         yield [(dense_row(x), sign, count) for x, sign, count in groups if count]
 
 
-def within_ball(problem: Problem, exact: Found, tol, max_points) -> Found:
+def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) -> Found:
     """A bound for every model within ``tol`` of the target, and as few points as were found for one of them."""
     certificate = _ball_certificate(problem, exact, tol)
     if certificate.kind == "farkas":
@@ -111,7 +111,24 @@ def within_ball(problem: Problem, exact: Found, tol, max_points) -> Found:
         return replace(found, points=[], labels=[], counts=[], exact=False, message=message)
     if not problem.retrain:
         return replace(found, message=f"{found.message}; X is too large for the search within the tolerance")
-    search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison))
+    search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison), callback)
+    try:
+        _look_for(search, problem, exact, tol, max_points)
+    except KeyboardInterrupt:
+        kept = search.best or search.nearest
+        if kept is None:
+            raise
+        return replace(_take(found, kept, "interrupted; the best points found so far are kept"), interrupted=True)
+    best = search.best
+    if best is None:
+        return _take(found, search.nearest, f"nearest model found, for l2 distance {tol:g}")
+    return _take(
+        found, best, f"{best.n_points} points for l2 distance {tol:g}; {certificate.n_poison} proved necessary"
+    )
+
+
+def _look_for(search, problem: Problem, exact: Found, tol, max_points):
+    """Searches from the exact minimum, from relaxed points, from parts of both, and from nothing."""
     first = _as_attack(problem, exact)
     search.take(first)
     if problem.of_records and first is not None:  # records hit any other model as nearly as this one, or so
@@ -129,15 +146,9 @@ def within_ball(problem: Problem, exact: Found, tol, max_points) -> Found:
     if search.best is None and max_points is None:
         search.limit = max(search.limit, 20_000)
     search.descend([])  # Algorithm 1 itself: what is found never needs more points
-    best, nearest = search.best, search.nearest
-    if best is None:
-        return _take(found, nearest, f"nearest model found, for l2 distance {tol:g}")
-    search.take(improve(*search.shared, best, tol))
-    search.take(search.slide(search.best.theta))
-    best = search.best
-    return _take(
-        found, best, f"{best.n_points} points for l2 distance {tol:g}; {certificate.n_poison} proved necessary"
-    )
+    if search.best is not None:
+        search.take(improve(*search.shared, search.best, tol))
+        search.take(search.slide(search.best.theta))
 
 
 def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
@@ -175,8 +186,8 @@ def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
 class _Search:
     """Searches for as few points as come within ``tol``, each cut off where it could not win."""
 
-    def __init__(self, problem: Problem, tol, limit):
-        self.problem = problem
+    def __init__(self, problem: Problem, tol, limit, callback=None):
+        self.problem, self.callback = problem, callback
         self.shared = training_data(problem), problem.theta, problem.objective, problem.feasible_set
         self.tol, self.limit = tol, limit
         self.stray = 0.0  # how far from a model the records for it end up
@@ -186,8 +197,17 @@ class _Search:
         return _slide(self.problem, start, self.tol * (1.0 - 1e-6) - self.stray)
 
     def take(self, attack: Attack | None):
-        if attack is None or attack.n_points > self.limit:
-            return  # no fewer than the best
+        if attack is not None and attack.n_points <= self.limit:
+            self._keep(attack)
+        if self.callback is not None:
+            kept = self.best or self.nearest
+            told = {"n_points": None, "distance": None}
+            if kept is not None:
+                told = {"n_points": kept.n_points, "distance": kept.distance}
+            if self.callback(told):
+                raise KeyboardInterrupt
+
+    def _keep(self, attack: Attack):
         if self.nearest is None or attack.distance < self.nearest.distance:
             self.nearest = attack
         if attack.distance <= self.tol:

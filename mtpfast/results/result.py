@@ -326,7 +326,7 @@ class PoisoningResult:
 
     def verify(
         self, X, y, sample_weight=None, *, refit_preprocessing=False, preprocessing=None, verbose=False, estimator=None,
-        pipeline=None,
+        pipeline=None, callback=None,
     ) -> VerificationReport:  # fmt: skip
         """Check every claim of this result independently of the code that made it.
 
@@ -348,7 +348,8 @@ class PoisoningResult:
         preprocessing : fitted transformer, optional
             What the victim did to records; a result that was saved and loaded has it no more.
         verbose : bool, default=False
-            Write a line to the standard error for every claim, as soon as it is checked.
+            Write a line to the standard error for every claim, as soon as it is checked. ``callback`` is told the same:
+            a dict of "claim" and "word"; returning True ends the check as Ctrl-C does.
         estimator, pipeline : object with fit, optional
             Train *it* at *its* settings on the poisoned rows (a pipeline: the poisoned table), with five seeds where it
             has a ``random_state``: ``report.trained`` says how much of the attack is left.
@@ -377,7 +378,7 @@ class PoisoningResult:
         from mtpfast.verification.verify import verify
 
         options = {"refit_preprocessing": refit_preprocessing, "preprocessing": preprocessing, "verbose": verbose}
-        return verify(self, X, y, sample_weight, estimator=estimator, pipeline=pipeline, **options)
+        return verify(self, X, y, sample_weight, estimator=estimator, pipeline=pipeline, callback=callback, **options)
 
     # -- files --------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from mtpfast.losses.objective import Objective, make_objective
 from mtpfast.preprocessing.steps import to_matrix
 from mtpfast.training.victim import Victim, refit
 
+from .told import Told
+
 __all__ = [
     "QUANTILES",
     "QUANTILES_SUBPOPULATION",
@@ -136,6 +138,8 @@ def make_target(
     preprocessing=None,
     feasible_set=None,
     random_state=0,
+    callback=None,
+    verbose: int = 0,
 ) -> TargetModel:
     r"""A target model by label flipping, as in the paper's experiments.
 
@@ -184,6 +188,11 @@ def make_target(
         Of ``method="damage"``: where its points may lie.
     random_state : int, numpy Generator or None, default=0
         Of ``method="damage"``.
+    callback : callable, optional
+        Told after every model a dict (``n_done``, ``n``, ``error``, ``best``); returning True ends the search there. Of
+        the tapes; "damage" has :class:`DamagePoisoner` for that.
+    verbose : int, default=0
+        1: a line a second to the standard error.
     preprocessing : fitted transformer, optional
         What the victim does to raw records (an attacker's ``preprocessing_``): X, X_flip and X_eval
         are then tables of raw records, and the target is a model of the transformed rows.
@@ -197,6 +206,8 @@ def make_target(
     ------
     ValueError
         If no candidate has the error asked for, or an argument is out of range.
+    KeyboardInterrupt
+        Ctrl-C, where no model so far has the error asked for; otherwise the target is the best of those.
 
     Notes
     -----
@@ -278,34 +289,36 @@ def make_target(
     y_all = np.concatenate([signs, -y_rows])
 
     trained, first, candidates = None, clean, []
-    for q, (i, r) in product(quantiles, enumerate(repeats)):
-        flipped = _below(margin, q, margin_rows)
-        copies = np.concatenate([np.zeros(len(signs)), r * flipped])
-        weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
-        # A weight of r stands for r rows of weight 1 here.
-        totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
-        victim = objective.settled(totals)
-        amount = objective.amount(signs, weight)
-        amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
-        if trained is None:
-            trained = Victim(X_all, y_all, victim, weight_all, amount, theta0=clean, tol=tol)
-        else:  # a few more rows of small weight move a model less than the fall of large weights to small ones
-            trained.reweigh(victim, weight_all, amount, theta0=first if i == 0 and not improved else None)
-        theta = trained.theta
-        first = theta if i == 0 else first
-        candidates.append(
-            TargetCandidate(
-                quantile=float(q),
-                repeats=int(r),
-                error=float(np.mean(_predict(theta, X_goal) != y_goal)),
-                n_flips=int(r) * int(flipped.sum()),
-                clean_objective=objective.value(theta, X, signs, weight),
-                coef_=theta[None, :-1].copy(),
-                intercept_=theta[-1:].copy(),
+    told = Told(len(quantiles) * len(repeats), goal, candidates, callback, verbose)
+    with told:
+        for q, (i, r) in told.all_of(product(quantiles, enumerate(repeats))):
+            flipped = _below(margin, q, margin_rows)
+            copies = np.concatenate([np.zeros(len(signs)), r * flipped])
+            weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
+            # A weight of r stands for r rows of weight 1 here.
+            totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
+            victim = objective.settled(totals)
+            amount = objective.amount(signs, weight)
+            amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
+            if trained is None:
+                trained = Victim(X_all, y_all, victim, weight_all, amount, theta0=clean, tol=tol)
+            else:  # a few more rows of small weight move a model less than the fall of large weights to small ones
+                trained.reweigh(victim, weight_all, amount, theta0=first if i == 0 and not improved else None)
+            theta = trained.theta
+            first = theta if i == 0 else first
+            candidates.append(
+                TargetCandidate(
+                    quantile=float(q),
+                    repeats=int(r),
+                    error=float(np.mean(_predict(theta, X_goal) != y_goal)),
+                    n_flips=int(r) * int(flipped.sum()),
+                    clean_objective=objective.value(theta, X, signs, weight),
+                    coef_=theta[None, :-1].copy(),
+                    intercept_=theta[-1:].copy(),
+                )
             )
-        )
-        if improved:
-            margin = margin_rows = objective.margins(theta, X_rows, y_rows)
+            if improved:
+                margin = margin_rows = objective.margins(theta, X_rows, y_rows)
 
     good = [candidate for candidate in candidates if candidate.error >= goal]
     if not good:

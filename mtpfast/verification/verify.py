@@ -44,6 +44,7 @@ def verify(
     verbose=False,
     estimator=None,
     pipeline=None,
+    callback=None,
 ) -> VerificationReport:
     """Check every claim of ``result``; see :meth:`mtpfast.PoisoningResult.verify`."""
     audit = Audit(result, X, y, sample_weight, refit_preprocessing, preprocessing)
@@ -57,6 +58,8 @@ def verify(
         checks.append(check)
         if verbose:
             sys.stderr.write(f"verify: {check.name}: {check.word}\n")
+        if callback is not None and callback({"claim": check.name, "word": check.word}):
+            raise KeyboardInterrupt
     refitted = _refit_pipeline(audit, y) if refit_preprocessing else None
     trained = None if estimator is None and pipeline is None else train_again(audit, estimator, pipeline, y)
     theta, solver = audit.retrained

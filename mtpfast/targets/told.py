@@ -1,0 +1,50 @@
+"""What a search over tapes tells as it goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+__all__ = ["Told"]
+
+
+class Told:
+    """Lines and callbacks between the models of a search; Ctrl-C ends it where a model is good enough.
+
+    Parameters
+    ----------
+    n : int
+        Models in all.
+    goal : float
+        The error of a model that is good enough.
+    candidates : list
+        The models so far, each with its ``error``.
+    callback, verbose
+        As in :func:`mtpfast.make_target`.
+    """
+
+    def __init__(self, n, goal, candidates, callback=None, verbose=0):
+        self.n, self.goal, self.candidates = n, goal, candidates
+        self.callback, self.verbose, self.last = callback, verbose, time.monotonic()
+
+    def all_of(self, tapes):
+        """The tapes, one after the other, until they or the user end."""
+        for tape in tapes:
+            yield tape
+            if self._ends():
+                return
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        """Ctrl-C, wherever it came: it is done with where a model is good enough."""
+        return kind is KeyboardInterrupt and any(candidate.error >= self.goal for candidate in self.candidates)
+
+    def _ends(self):
+        best = max(candidate.error for candidate in self.candidates)
+        state = {"n_done": len(self.candidates), "n": self.n, "error": self.candidates[-1].error, "best": best}
+        if self.verbose and time.monotonic() - self.last >= 1.0:
+            self.last = time.monotonic()
+            sys.stderr.write(f"model {state['n_done']} of {self.n}: error {state['error']:.4g}, largest {best:.4g}\n")
+        return self.callback is not None and bool(self.callback(state))
