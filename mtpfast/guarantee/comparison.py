@@ -27,6 +27,7 @@ ROUNDS, STEPS = 3, 20  # of new lines, and of L-BFGS between them
 WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
 ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
 OVER = 10.0  # what mixtures of more than 1 cost, per clean row
+LOOSE = 2.0  # cases that allow so many times the points of the one that allows least stay as they are for a round
 POLISH, POLISH_PARTS = 8, 3  # rounds of the first search, at the model found: for all ratios, and for each of several
 
 
@@ -92,17 +93,17 @@ class Shared:
     def _heat(self, turn):
         return WARM * COOLING**turn * np.maximum(self.bundle.m.min(axis=1), 1.0)
 
-    def _soft(self, m):
+    def _soft(self, m, cases):
         bundle = self.bundle
-        return [Soft(self.search, case, bundle.a, m, bundle.centre[:, j], bundle.pi[:, j])
-                for j, case in enumerate(self.search.cases)]  # fmt: skip
+        of = self.search.cases
+        return [Soft(self.search, of[j], bundle.a, m, bundle.centre[:, j], bundle.pi[:, j]) for j in cases]
 
     def _where(self, rows, turn):
         """Where the binding case of every row has its minimum."""
         bundle = self.bundle
         m, heat = np.maximum(bundle.m.min(axis=1), 0.5), self._heat(turn)
         value, mean = [], []
-        for j, soft in enumerate(self._soft(m)):
+        for j, soft in enumerate(self._soft(m, range(len(self.search.cases)))):
             soft.at(*bundle.mixed(np.arange(len(m)), bundle.mu[:, j]), bundle.tau[:, j], bundle.lam[:, j], heat)
             value.append(soft.value)
             mean.append(soft.mean)
@@ -125,15 +126,16 @@ class Shared:
     def moved(self, turn):
         """The model after L-BFGS over model and multipliers; then the numbers of points that they allow."""
         search, bundle = self.search, self.bundle
-        K, J, T, P, D = len(bundle.a), len(search.cases), int(bundle.n_lines.max()), bundle.pi.shape[2], len(self.theta)
+        cases = np.flatnonzero((bundle.m <= LOOSE * bundle.m.min(axis=1)[:, None] + 1.0).any(axis=0))
+        K, J, T, P, D = len(bundle.a), len(cases), int(bundle.n_lines.max()), bundle.pi.shape[2], len(self.theta)
         m = np.maximum(bundle.m.min(axis=1), 0.5)
         heat, width = self._heat(turn), ROUND * 0.7**turn + 1e-3
-        softs, scale = self._soft(m), m[:, None]
+        softs, scale = self._soft(m, cases), m[:, None]
         over = OVER * search.X.shape[0]
         have = (np.arange(T) < bundle.n_lines[:, None])[:, None]
         c, p = bundle.c[:, :T], bundle.p[:, :T]
         unit = max(1.0, float(np.median(bundle.tau)))
-        has_margin = np.array([case.has_margin for case in search.cases])
+        has_margin = [soft.case.has_margin for soft in softs]
         some = np.array([len(soft.limits) for soft in softs])
         ends = np.cumsum([D, K * J * T, K * J, K * J, K * J * P])
 
@@ -172,16 +174,16 @@ class Shared:
             gradient = by_theta, np.where(have, by_mu, 0.0), unit * by_tau, by_lam, by_pi
             return -least, -np.concatenate([part.ravel() for part in gradient])
 
-        start = self.theta, bundle.mu[:, :, :T], bundle.tau / unit, bundle.lam, bundle.pi
+        start = [part[:, cases] for part in (bundle.mu[:, :, :T], bundle.tau / unit, bundle.lam, bundle.pi)]
         bounds = [(None, None)] * D + [(0.0, 1.0)] * (K * J * T) + [(0.0, None)] * (K * J * (2 + P))
-        start = np.concatenate([part.ravel() for part in start])
+        start = np.concatenate([self.theta, *(part.ravel() for part in start)])
         found = minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}).x
-        self.theta, mu, bundle.tau[:], bundle.lam[:], bundle.pi[:] = apart(found)
-        bundle.mu[:, :, :T] = mu / np.maximum(1.0, mu.sum(axis=2, keepdims=True))
+        self.theta, mu, bundle.tau[:, cases], bundle.lam[:, cases], bundle.pi[:, cases] = apart(found)
+        bundle.mu[:, cases, :T] = mu / np.maximum(1.0, mu.sum(axis=2, keepdims=True))
         search.theta, search.loss = self.theta, self._loss(self.theta, 1e-9)[0]
         search.cases = cases_of(search.objective, search.hulls, self.theta, search.ratios)
         before = bundle.m.min(axis=1)
-        for j in range(J):
+        for j in range(len(search.cases)):
             bundle.grow(np.arange(K), j)
         bundle.m = np.where((bundle.m.min(axis=1) < before)[:, None], before[:, None], bundle.m)
         return self.theta

@@ -38,11 +38,11 @@ right side of (1) is at most
 .. math:: \sum_l t_l w_l [\lambda + h_l((1 - \lambda) \theta - \theta_c)],
 
 and ``Q_m`` less that is affine in ``(t_+, t_-, m_+, m_-)``. Those with ``r_0 <= r <= r_1``, ``0 <= t_l <= m_l`` and
-``m_+ + m_- <= m`` are mixtures of five: ``t_+ = m_+ = r_i m`` and ``t_- = m_- = (1 - r_i) m`` for both ends, no pull and
-all m points of one label or of the other, and nothing. So (3) need hold in these cases alone. The first two have the
-support function of a sum of sets, ``r_i w_+ h_+ + (1 - r_i) w_- h_-``, and the penalty of that mixture. The sum of two
-boxes is a box, and (4) below stays as it is. A row is proved by parts that cover all r from 0 to 1, each with its own
-comparison model; one part from 0 to 1 has the cases of (3).
+``m_+ + m_- <= m`` are mixtures of five: ``t_+ = m_+ = r_i m`` and ``t_- = m_- = (1 - r_i) m`` for both ends, no pull
+and all m points of one label or of the other, and nothing. So (3) need hold in these cases alone. The first two have
+the support function of a sum of sets, ``r_i w_+ h_+ + (1 - r_i) w_- h_-``, and the penalty of that mixture. The sum of
+two boxes is a box, and (4) below stays as it is. A row is proved by parts that cover all r from 0 to 1, each with its
+own comparison model; one part from 0 to 1 has the cases of (3).
 
 **The minimum.** Any slopes ``t_i >= 0`` of the clean rows make a line below L, ``L(theta) >= c - p . theta`` with
 ``c = sum c_i offset(t_i)``, ``p = sum c_i t_i z_i``, where ``offset(t)`` is the largest number with
