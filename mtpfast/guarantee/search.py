@@ -113,8 +113,9 @@ def _softened(hull, low, high, heat):
     """``least`` with the minimum over the levels of a group softened: ``-heat log sum exp(-value / heat)``."""
     fall = (low - high) / heat[:, None]
     if hull.order is None:
-        share = 1.0 / (1.0 + np.exp(-np.clip(fall, -700.0, 700.0)))
-        return low.sum(axis=1) - heat * np.logaddexp(0.0, fall).sum(axis=1), share
+        small = np.exp(-np.abs(fall))
+        share = np.where(fall > 0.0, 1.0, small) / (1.0 + small)
+        return low.sum(axis=1) - heat * (np.maximum(fall, 0.0) + np.log1p(small)).sum(axis=1), share
     fall = fall[:, hull.order]
     top = np.maximum.reduceat(fall, hull.starts, axis=1)
     top = np.where(hull.exactly, top, np.maximum(top, 0.0))
