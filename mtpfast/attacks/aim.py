@@ -101,7 +101,8 @@ class Aim:
         if metric.label is not None:
             keep = np.flatnonzero(y == metric.label)
             if not len(keep):
-                raise ValueError(f"metric {metric.name!r} is of the rows of label {metric.label:+g}, and there is none")
+                which = "positive" if metric.label > 0 else "negative"
+                raise ValueError(f"metric {metric.name!r} is of the rows of the {which} class, and none is aimed at")
             X, y, weight = X[keep], y[keep], weight[keep]
         self.metric, self.X, self.y, self.weight = metric, X, y, weight
         self.share = weight / weight.sum()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 
 from mtpfast.minimum.minimum import minimum_poisoning
 from mtpfast.results.result import PoisoningResult
 
-from .damage import finish, train
-from .damage_search import FAR, Kept, Search, Stopped
+from .damage import finish, settle, with_model
+from .damage_search import FAR, Search, Stopped
 
 __all__ = ["cheapest_of"]
 
@@ -30,15 +29,17 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
     Raises
     ------
     ValueError
-        If no points were found that meet the goal.
+        If no points were found that meet the goal. An interrupt keeps the nearest, and the message says so.
     """
     question = search.question
     n = question.X.shape[0]
     most = n if most is None else most
+    if question.aim.metric.counts_wrong and goal > 1.0:
+        raise ValueError(f"goal must be at most 1, for {question.aim.metric.name} is a share of rows, got {goal:g}")
     if question.aim.value(search.clean_theta) >= goal:
         return finish(search, 0, None)
     search.goal, search.growth = goal, FAR  # far first: how far is what is asked
-    best = None if start is None else search.adopt(start)
+    best = None if start is None else with_model(question, search.adopt(start))
     low, high = 0, None
     if best is not None and best.value >= goal:
         high = int(sum(best.counts))
@@ -69,9 +70,14 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
         if best is None or best.value < goal:
             raise ValueError(f"goal={goal:g} is not met so far: {search.message}") from None
     except KeyboardInterrupt:
-        if best is None or best.value < goal:
-            raise
         search.interrupted()
+        if best is None or best.value < goal:  # the nearest to it is kept
+            found = [kept for kept in (nearest, search.found()) if kept is not None]
+            if not found:
+                raise
+            best = settle(search, max(found, key=lambda kept: kept.value))
+            if best.value < goal:
+                search.message += f", with which goal={goal:g} is not met"
     finally:
         search.goal = None
     budget = int(sum(best.counts))
@@ -83,8 +89,10 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
 
 
 def _at(search, budget, kept):
+    """What was found; what meets the goal does so when trained to the end."""
     search.run(budget, kept)
-    return search.found()
+    found = search.found()
+    return with_model(search.question, found) if found is not None and found.value >= search.goal else found
 
 
 def _priced(search, best, goal):
@@ -92,7 +100,8 @@ def _priced(search, best, goal):
     q = search.question
     if q.objective.is_balanced or search.status == "interrupted":
         return best
-    theta = train(q, _matrix(best.points, q.X.shape[1]), best.labels, best.counts).theta
+    best = with_model(q, best)
+    theta = best.fit.theta
     for rescale in (False, True):
         try:
             fewest = minimum_poisoning(
@@ -114,15 +123,10 @@ def _priced(search, best, goal):
             return best
         if not np.all(np.isfinite(fewest.theta)) or not 0 < fewest.n_points < sum(best.counts):
             continue
-        value = q.aim.value(fewest.theta)
-        if value >= goal:
-            points = fewest.points.toarray() if sp.issparse(fewest.points) else fewest.points
-            best = Kept(list(points), fewest.labels.tolist(), fewest.counts.tolist(), value)
+        if q.aim.value(fewest.theta) >= goal:
+            trained = with_model(q, search.adopt(fewest))
+            best = trained if trained.value >= goal else best
     return best
-
-
-def _matrix(points, d):
-    return np.array(points, dtype=float).reshape(-1, d)
 
 
 def _as_dict(weights):

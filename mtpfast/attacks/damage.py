@@ -9,6 +9,9 @@ claimed of what it does not find. See :mod:`mtpfast.attacks.ascent` for how it m
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -19,9 +22,9 @@ from mtpfast.results.result import PoisoningResult
 from mtpfast.training.victim import refit
 
 from .damage_question import points_of_budget, read_damage_question
-from .damage_search import Search, Stopped
+from .damage_search import Kept, Search, Stopped
 
-__all__ = ["conclude", "curve_of", "damage", "damage_curve", "finish", "runs", "search_for", "train"]
+__all__ = ["curve_of", "damage", "damage_curve", "finish", "runs", "search_for", "settle", "with_model"]
 
 
 TOL = 1e-9  # of the trainings that are measured
@@ -83,7 +86,8 @@ def damage_curve(X, y, *, budgets, start: PoisoningResult | None = None, **optio
 def curve_of(search, budgets, start=None) -> list[PoisoningResult]:
     """The results of a search at these budgets, in their order."""
     n = search.question.X.shape[0]
-    sizes = [points_of_budget(budget, n) for budget in np.atleast_1d(np.asarray(budgets, dtype=object)).tolist()]
+    budgets = list(budgets) if isinstance(budgets, Iterable) and not isinstance(budgets, str) else [budgets]
+    sizes = [points_of_budget(budget, n) for budget in budgets]
     found = dict(zip(sorted(set(sizes)), runs(search, sorted(set(sizes)), start), strict=True))
     return [found[size] for size in sizes]
 
@@ -109,26 +113,47 @@ def search_for(question, *, n_starts, max_iter, random_state, callback, time_lim
 
 def runs(search, budgets, start=None) -> list[PoisoningResult]:
     """Every budget, rising; a stop ends the search, and what is left keeps the points found so far."""
-    kept, results, stopped = None, [], False
+    known, results, stopped = [], [], False
     if start is not None:
-        kept = search.adopt(start)
+        known.append(with_model(search.question, search.adopt(start)))
     for budget in budgets:
-        before = kept
+        best = max((kept for kept in known if sum(kept.counts) <= budget), key=lambda kept: kept.value, default=None)
         if not stopped:
             try:
-                search.run(budget, before)
+                search.run(budget, known[-1] if known and best is None else best)
             except Stopped:
                 stopped = True
             except KeyboardInterrupt:
-                if search.best is None and before is None:
+                if search.best is None and best is None:
                     raise
                 stopped = True
                 search.interrupted()
-            if search.best is not None and (before is None or search.best_value > before.value):
-                kept = search.found()
-        results.append(finish(search, budget, kept))
+            if search.best is not None and (best is None or search.best_value > best.value):
+                found = settle(search, search.found())
+                if best is None or found.value > best.value:  # trained to the end, that is
+                    best = found
+                    known.append(found)
+        results.append(finish(search, budget, best))
         stopped = stopped or search.status == "interrupted"
     return results
+
+
+def settle(search, kept) -> Kept:
+    """:func:`with_model`; an interrupt does not lose what the search has found, for what is left is a training."""
+    try:
+        return with_model(search.question, kept)
+    except KeyboardInterrupt:
+        search.interrupted()
+        return with_model(search.question, kept)
+
+
+def with_model(question, kept) -> Kept:
+    """The points, the model that training on them returns, and what the metric is with that."""
+    if kept.fit is not None:
+        return kept
+    points = np.array(kept.points, dtype=float).reshape(len(kept.labels), question.X.shape[1])
+    fit = train(question, points, kept.labels, kept.counts)
+    return kept._replace(value=question.aim.value(fit.theta), fit=fit)
 
 
 def finish(search, budget, kept) -> PoisoningResult:
@@ -143,13 +168,14 @@ def finish(search, budget, kept) -> PoisoningResult:
 def conclude(search, budget, kept) -> PoisoningResult:
     """Train on the points from scratch, to the end, and measure: the result."""
     q = search.question
-    points, labels, counts = ([], [], []) if kept is None else kept[:3]
-    d = q.X.shape[1]
-    points = np.array(points, dtype=float).reshape(len(labels), d)
-    if search.clean_model is None:
-        search.clean_model = refit(q.X, q.y, q.objective, q.sample_weight, tol=TOL)
+    if search.clean_model is None:  # from the search's own, which is nearly there
+        search.clean_model = refit(q.X, q.y, q.objective, q.sample_weight, theta0=search.clean_theta, tol=TOL)
     clean = search.clean_model
-    fit = train(q, points, labels, counts) if len(labels) else clean
+    kept = None if kept is None else with_model(q, kept)
+    if kept is None or kept.value < q.aim.value(clean.theta):  # no points do more
+        kept = Kept([], [], [], math.nan, clean)
+    points, labels, counts, _, fit = kept
+    points = np.array(points, dtype=float).reshape(len(labels), q.X.shape[1])
     name = q.aim.metric.name
     found = Damage(name, q.measure(clean.theta), q.measure(fit.theta), search.time_limit)
     counts = np.asarray(counts, dtype=int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,8 @@ def read_damage_question(
             raise ValueError("mask selects no row")
         keep = np.flatnonzero(mask)
         rows, labels, own = rows[keep], labels[keep], None if own is None else own[keep]
+    if isinstance(eval_sets, Mapping) and "aimed" in eval_sets:
+        raise ValueError("eval_sets: the name 'aimed' is that of the rows aimed at, give another")
     sets = evaluation_sets(
         eval_sets,
         lambda Z, name: check_X(Z, name, X.shape[1]),

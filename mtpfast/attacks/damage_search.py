@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from mtpfast.spaces.base import is_convex
 from mtpfast.training.moving import MovingVictim
+from mtpfast.training.victim import Fit
 
 from .ascent import MOMENTUM, Ascent, Schedule
 from .sensitivity import KinkedSensitivity, SmoothSensitivity
@@ -49,12 +50,13 @@ KICKED, FIRM = 0.25, 0.96  # of the trainings of a start, and the momentum
 
 
 class Kept(NamedTuple):
-    """Points that were found, whole, and what the metric is with them."""
+    """Points that were found, whole, and what the metric is with them: roughly, or by ``fit``, trained to the end."""
 
     points: list
     labels: list
     counts: list
     value: float
+    fit: Fit | None = None
 
 
 class Stopped(Exception):
@@ -88,6 +90,10 @@ class Search:
         tol = SEARCH_TOL if q.objective.loss.smooth else 1e-8
         self.victim = MovingVictim(q.X, q.y, q.objective, q.sample_weight, tol=tol)
         self.clean_theta = self.victim.theta.copy()
+        clean = q.aim.value(self.clean_theta)
+        if not math.isfinite(clean):
+            raise ValueError(f"metric {q.aim.metric.name!r} must be a finite number, of the clean model it is {clean}")
+        q.measure(self.clean_theta)  # what cannot be measured is told before the search
         self.clean_model = None  # trained to the end, once there is something to set beside it
         if q.objective.loss.smooth:
             self.sensitivity = SmoothSensitivity(self.victim)
@@ -225,7 +231,6 @@ class Search:
         return Kept(*self.mover(self.question.aim, self.budget).whole(self.best), self.best_value)
 
     def adopt(self, result):
-        """What a result found, as the start of a run."""
+        """What a result found, as the start of a run; what the metric is with it, this victim has to be trained for."""
         points = result.points.toarray() if sp.issparse(result.points) else np.array(result.points)
-        value = self.question.aim.value(result.theta)
-        return Kept(list(points), result.labels.tolist(), result.counts.tolist(), value)
+        return Kept(list(points), result.labels.tolist(), result.counts.tolist(), math.nan)

@@ -209,7 +209,8 @@ class DamagePoisoner(Poisoner):
         Raises
         ------
         ValueError
-            If no points were found that meet the goal, at most as many as there are clean rows.
+            If no points were found that meet the goal, at most as many as there are clean rows. After an interrupt
+            the nearest to it is returned, with status "interrupted" and nothing proved.
 
         Examples
         --------
@@ -228,7 +229,10 @@ class DamagePoisoner(Poisoner):
         search = self._search(X_eval, y_eval, mask, eval_sets, callback)
         most = rows_to_look_at(prove, len(search.question.aim.y))
         result = self._in_user_terms(cheapest_of(search, goal, self._resumed(resume)))
-        bound = self._proved(search.question, goal, most)
+        if result.status == "interrupted":
+            bound = GoalBound(0, "nothing proved: interrupted")
+        else:
+            bound = self._proved(search.question, goal, most)
         said = f"proved: fewer than {bound.n_points} cannot" if bound.n_points else bound.reason
         message = f"found: {result.n_points} points; {said}; {result.message}"
         damage = dataclasses.replace(result.damage, goal=goal, proved=bound.n_points)

@@ -349,7 +349,7 @@ def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_
     from mtpfast.attacks.damage import LIMITS, search_for
     from mtpfast.attacks.damage_question import read_damage_question
 
-    rows = {} if X_goal is X else {"X_eval": X_goal, "y_eval": y_goal}
+    rows = {} if X_goal is X and weight is None else {"X_eval": X_goal, "y_eval": y_goal}
     space = None if feasible_set is None else feasible_set.bind(None, classes)
     question = read_damage_question(X, y, objective, space, weight, **rows)
     found = cheapest_of(search_for(question, **LIMITS | {"random_state": random_state}), goal)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from mtpfast import DamagePoisoner
+from mtpfast.attacks.damage_search import Search
 from mtpfast.guarantee.goal import fewest_of
 
 RNG = np.random.default_rng(0)
@@ -66,3 +67,32 @@ def test_a_victim_of_balanced_classes_is_searched_and_nothing_is_proved():
     assert result.damage.found == 1.0
     assert result.damage.proved == 0
     assert "nothing proved: no guarantee can be proved" in result.message
+
+
+def test_an_interrupt_keeps_the_nearest_to_the_goal_and_proves_nothing():
+    """Within a second: no proof is begun, and no search is lost."""
+    X, y = digits()
+    attacker = DamagePoisoner(alpha=0.09, n_starts=1, max_iter=40).fit(X, y)
+
+    def interrupt(told):
+        if told["n_iter"] == 150:
+            raise KeyboardInterrupt
+
+    result = attacker.cheapest(1.0, callback=interrupt)
+    assert result.status == "interrupted"
+    assert result.damage.before["aimed"] < result.damage.found < 1.0
+    assert (result.damage.goal, result.damage.proved) == (1.0, 0)
+    assert "goal=1 is not met" in result.message
+    assert "nothing proved: interrupted" in result.message
+    with pytest.raises(ValueError, match="goal must be at most 1, for error is a share of rows"):
+        attacker.cheapest(1.5)
+
+
+def test_a_goal_that_only_the_rough_model_of_the_search_meets_is_not_met(monkeypatch):
+    """Whatever the search takes its points to do, those returned meet the goal when trained to the end."""
+    X, y = digits()
+    honest = Search.found
+    monkeypatch.setattr(Search, "found", lambda search: (kept := honest(search)) and kept._replace(value=1.0))
+    attacker = DamagePoisoner(alpha=0.09, n_starts=1, max_iter=20).fit(X, y)
+    result = attacker.cheapest(0.02, prove=False)
+    assert result.damage.found >= 0.02

@@ -279,6 +279,50 @@ def test_an_interrupt_of_the_last_training_loses_no_search(monkeypatch):
     assert np.array_equal(results[0].points, first.points)
 
 
+def test_a_stopped_curve_is_not_trained_again_for_every_budget_that_is_left(monkeypatch):
+    """The points are the same, so is the model: after Ctrl-C one training of it and one of the clean rows are left."""
+    X, y = digits()
+    attacker, whole, seen = DamagePoisoner(alpha=0.09, **QUICK).fit(X, y), damage_module.refit, []
+
+    def interrupt(told):
+        if told["n_iter"] == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(damage_module, "refit", lambda *given, **options: seen.append(1) or whole(*given, **options))
+    results = attacker.curve(range(10, 20), callback=interrupt)
+    assert {(result.status, result.n_points) for result in results} == {("interrupted", 10)}
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
+def test_going_on_from_more_points_than_the_budget_keeps_to_the_budget(loss):
+    X, y = digits()
+    attacker = DamagePoisoner(loss, alpha=0.09, budget=4, n_starts=1, max_iter=20).fit(X, y)
+    larger = attacker.curve([20])[0]
+    assert larger.n_points == 20
+    for stop in (None, lambda told: True):
+        assert attacker.attack(resume=larger, callback=stop).n_points <= 4
+    results = attacker.curve([0, 2, 25], resume=larger)
+    assert [result.n_points <= size for result, size in zip(results, (0, 2, 25), strict=True)] == [True] * 3
+    assert results[2].damage.found >= larger.damage.found
+
+
+def test_what_points_of_another_victim_do_is_measured_with_this_one():
+    """A victim of a strong penalty has larger losses: those that points had there do not hide what is found here.
+
+    Points that lower the metric are not taken at all.
+    """
+    X, y = cancer()
+    options = {"budget": 12, "metric": "log_loss", "n_starts": 1, "max_iter": 20}
+    strong = DamagePoisoner(C=0.1, **options).fit(X, y)
+    weak = DamagePoisoner(C=100.0, **options).fit(X, y)
+    there = strong.attack()
+    here = weak.attack(resume=there)
+    assert there.damage.found > here.damage.found > weak.attack(resume=there, callback=lambda told: True).damage.found
+    stopped = strong.attack(resume=here, callback=lambda told: True)
+    assert stopped.damage.found >= stopped.damage.before["aimed"]
+
+
 def test_going_on_never_loses_what_there_was():
     X, y = digits()
     attacker = DamagePoisoner(alpha=0.09, budget=15, **QUICK).fit(X, y)
@@ -418,6 +462,21 @@ def test_a_mask_must_fit_the_rows():
         attacker.attack(mask=np.zeros(len(y), bool))
     with pytest.raises(ValueError, match="together"):
         attacker.attack(X)
+
+
+def test_what_cannot_be_measured_is_told_before_the_search():
+    X, y = digits()
+
+    def nothing(y, margin, weight):
+        return float("nan")
+
+    for metric in (nothing, "error"):
+        searching = []
+        attacker = DamagePoisoner(alpha=0.09, metric=metric, budget=5, **QUICK).fit(X, y)
+        options = {"eval_sets": {"aimed": (X, y)}} if metric == "error" else {}
+        with pytest.raises(ValueError, match="must be a finite number" if metric is nothing else "'aimed'"):
+            attacker.attack(callback=searching.append, **options)
+        assert not searching
 
 
 @pytest.mark.parametrize("loss", LOSSES)
