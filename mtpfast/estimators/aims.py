@@ -145,5 +145,8 @@ class MakesTargets:
                 break
         question = read_damage_question(self._X, self._signs, objective, space, self._sample_weight, **rows)
         search = search_for(question, **LIMITS | {"n_starts": 1})
-        told["damage_at_the_same_budget"] = runs(search, [target.n_flips])[0].damage.found
+        damage = runs(search, [target.n_flips])[0].damage.found
+        if options.get("method") == "damage":  # as many points were found to do this
+            damage = max(damage, question.aim.value(theta))
+        told["damage_at_the_same_budget"] = damage
         return told

@@ -289,7 +289,8 @@ def test_a_target_of_other_labels_is_refused(cancer):
 def test_a_target_by_damage_has_the_error_asked_for_and_needs_no_more_points_than_were_found():
     X, y = load_digits(n_class=2, return_X_y=True)
     attacker = MinimumPoisoner(alpha=0.09).fit(X / 16.0, y)
-    target = attacker.make_target(method="damage", goal=0.1)
+    target = attacker.make_target(method="damage", goal=0.1, compare=True)
+    assert target.comparison["damage_at_the_same_budget"] >= target.error  # its own points do that
     model = target.coef_[0], target.intercept_[0]
     wrong = (X / 16.0 @ model[0] + model[1] > 0) != (y == 1)
     assert np.mean(wrong) == target.error >= 0.1
