@@ -85,7 +85,8 @@ def certify(
     Raises
     ------
     ValueError
-        Where no bound can be proved: another loss than the built-in ones, balanced class weights.
+        Where no bound can be proved: another loss than the built-in ones, balanced class weights; ``joint=True`` where
+        the intercept is free.
 
     Notes
     -----
@@ -95,6 +96,8 @@ def certify(
     reason = refusal(objective)
     if reason:
         raise ValueError(f"no guarantee can be proved: {reason}")
+    if joint and objective.is_free:
+        raise ValueError("joint must be False or None: no joint bound is known where the intercept is free")
     n_rows, d = rows.shape
     hulls = hulls_of(feasible_set, d, objective)
     cases = cases_of(objective, hulls, theta)

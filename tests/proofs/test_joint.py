@@ -159,9 +159,12 @@ def test_saved_and_loaded_it_bounds_the_same(made):
 
 
 def test_a_free_intercept_has_no_joint_bound(made):
+    """Asked for, it is refused by name; by default the rows have their own bounds alone."""
     X, y, _, guarantee = made
     victim = ModelTargetedPoisoner(alpha=0.1, penalize_intercept=False, feasible_set=FeatureSpace(0, 1)).fit(X, y)
-    free = victim.certify(guarantee.proof.rows[:3], attack=False, joint=True)
+    with pytest.raises(ValueError, match="no joint bound is known where the intercept is free"):
+        victim.certify(guarantee.proof.rows[:3], joint=True)
+    free = victim.certify(guarantee.proof.rows, attack=False)  # so many that they have one elsewhere
     assert free.joint is None
     assert free.certified_loss(1) == (np.inf, 1.0)
 
