@@ -82,7 +82,8 @@ def run(name, victim, data):
             rows.to_csv(place / f"{part}.csv", index=False)
         train, holdout = (pd.read_csv(place / f"{part}.csv") for part in ("train", "holdout"))
         command = ["audit", str(place / "train.csv"), "--label", label, "--test", str(place / "holdout.csv")]
-        command += ["--where", where, "--goal", f"error={GOAL}", "--out", str(place / "out"), "--quiet", *options]
+        command += ["--where", where, "--goal", f"error={GOAL}", "--out", str(place / "out"), "--quiet"]
+        command += ["--jobs", "2", *options]
         command += ["--drop", drop] if drop else []
         cpu, wall = time.process_time(), time.perf_counter()
         status = mtpfast(command)

@@ -50,6 +50,7 @@ def audit(
     max_iter=120,
     callback=None,
     checkpoint=None,
+    n_jobs=None,
 ) -> AuditReport:
     r"""What inserted records can do to a pipeline: found, measured in the pipeline itself, and guaranteed.
 
@@ -99,6 +100,8 @@ def audit(
         A folder to which every search, bound and check is written as it ends, and from which it is read where the same
         audit is asked for again: killed and started again, it ends with the same report (but for its times). No
         pickled object is written or read. Another table, pipeline or question is refused.
+    n_jobs : int, optional
+        Threads for the guarantees of the rows; the report is the same for any number of them.
 
     Returns
     -------
@@ -143,7 +146,7 @@ def audit(
     kept = Checkpoint(checkpoint, None if checkpoint is None else key_of(question, sanitizers, limits))
     parts = Parts(dict(SHARES), time_limit, Progress(verbose), callback)
     try:
-        return _Audit(question, parts, sanitizers, limits, kept).run()
+        return _Audit(question, parts, sanitizers, limits, kept, n_jobs).run()
     finally:
         parts.progress.close()
 
@@ -151,9 +154,9 @@ def audit(
 class _Audit:
     """The parts, and what one hands to the next."""
 
-    def __init__(self, question, parts, sanitizers, limits, kept):
+    def __init__(self, question, parts, sanitizers, limits, kept, n_jobs):
         self.q, self.parts, self.sanitizers, self.limits, self.kept = question, parts, sanitizers, limits, kept
-        self.random_state = limits["random_state"]
+        self.random_state, self.n_jobs = limits["random_state"], n_jobs
         self.found: list[Found] = []
         self.fewest = self.guarantee = self.minimum = self.defences = None
         self.flips: dict = {}
@@ -334,7 +337,7 @@ class _Audit:
 
         try:
             budgets = [count for _, count in q.budgets]
-            asked = {"budgets": budgets, "attack": False, "rows": order, "callback": watch}
+            asked = {"budgets": budgets, "attack": False, "rows": order, "callback": watch, "n_jobs": self.n_jobs}
             guarantee = self._kept("guarantee", part, lambda: self._certified(part, ended, rows, labels, asked))
         except ValueError as error:
             self.told["not proved"] = part.message = one_line(error).removeprefix("no guarantee can be proved: ")

@@ -44,6 +44,7 @@ def add_commands(commands) -> None:
     first.add_argument("--time-limit", type=float, metavar="SECONDS", help="for everything")
     first.add_argument("--random-state", type=int, default=0)
     first.add_argument("--out", default="audit", metavar="FOLDER", help="where the files go (default: %(default)s)")
+    first.add_argument("--jobs", type=int, default=1, help="threads for the guarantees (default: %(default)s)")
     first.add_argument("--checkpoint", metavar="FOLDER", help="where it keeps what is done, to go on from after a kill")
     first.add_argument("--sarif", action="store_true", help="also write report.sarif")
     first.add_argument("--fail-if-reached", action="store_true", help="exit with 1 if the goal was met")
@@ -101,7 +102,7 @@ def _audit(args, out, err):
             pipeline, X, y, X_test, y_test, goal=goal, where=args.where, rules=_read_rules(args.rules), budgets=budgets,
             sanitizers=None if args.sanitizers == "none" else args.sanitizers, metric=args.metric,
             time_limit=args.time_limit, random_state=args.random_state, verbose=0 if args.quiet else 1,
-            checkpoint=args.checkpoint,
+            checkpoint=args.checkpoint, n_jobs=args.jobs,
         )  # fmt: skip
         _write(report, folder.path, args, [*X.columns, args.label])
     say(repr(report))

@@ -48,8 +48,8 @@ def kill_in(name, after=1):
 
 
 def test_killed_in_every_part_it_ends_with_the_same_report(data, tmp_path):
-    """A file for every piece of work, none half-written; what is kept is not done again."""
-    whole = run(data)
+    """A file for every piece of work, none half-written; what is kept is not done again. Nor do threads change it."""
+    whole = run(data, n_jobs=2)
     for name, after in (("damage curve", 4), ("fewest records", 3), ("guarantee", 1), ("defences", 1)):
         with pytest.raises(Killed):
             run(data, checkpoint=tmp_path / "kept", callback=kill_in(name, after))
