@@ -22,12 +22,9 @@ from mtpfast.results.result import PoisoningResult
 from mtpfast.training.victim import refit
 
 from .damage_question import points_of_budget, read_damage_question
-from .damage_search import Kept, Search, Stopped
+from .damage_search import TOL, Kept, Search, Stopped
 
 __all__ = ["curve_of", "damage", "damage_curve", "finish", "runs", "search_for", "settle", "with_model"]
-
-
-TOL = 1e-9  # of the trainings that are measured
 
 
 def damage(X, y, *, budget=0.03, start: PoisoningResult | None = None, **options) -> PoisoningResult:
@@ -129,8 +126,9 @@ def runs(search, budgets, start=None) -> list[PoisoningResult]:
                 stopped = True
                 search.interrupted()
             if search.best is not None and (best is None or search.best_value > best.value):
-                found = settle(search, search.found())
-                if best is None or found.value > best.value:  # trained to the end, that is
+                found = search.found()
+                found = settle(search, found) if found.labels else None
+                if found is not None and (best is None or found.value > best.value):  # trained to the end, that is
                     best = found
                     known.append(found)
         results.append(finish(search, budget, best))

@@ -23,6 +23,7 @@ __all__ = ["Kept", "Search", "Stopped"]
 
 
 SEARCH_TOL = 1e-4  # of trainings on the way
+TOL = 1e-9  # of those that are measured
 NEAR = 0.5  # of the trainings of a start, from what was found for another budget
 FIRST = 0.5  # of them, towards the training rows where others are aimed at
 MOST_FLIPPED = 1000  # rows whose labels a start turns
@@ -94,7 +95,9 @@ class Search:
         if not math.isfinite(clean):
             raise ValueError(f"metric {q.aim.metric.name!r} must be a finite number, of the clean model it is {clean}")
         q.measure(self.clean_theta)  # what cannot be measured is told before the search
-        self.clean_model = None  # trained to the end, once there is something to set beside it
+        trained, solver = self.victim.victim, self.victim.victim._solver
+        enough = max(0.5 * trained.k * (TOL * trained.size()) ** 2, solver.resolution())  # as of the hinge's minimiser
+        self.clean_model = Fit(self.clean_theta, trained.gap, trained.n_iter) if trained.gap <= enough else None
         if q.objective.loss.smooth:
             self.sensitivity = SmoothSensitivity(self.victim)
         else:

@@ -280,7 +280,7 @@ def test_an_interrupt_of_the_last_training_loses_no_search(monkeypatch):
 
 
 def test_a_stopped_curve_is_not_trained_again_for_every_budget_that_is_left(monkeypatch):
-    """The points are the same, so is the model: after Ctrl-C one training of it and one of the clean rows are left."""
+    """The points are the same, so is the model: Ctrl-C leaves one training, and at most one of the clean rows."""
     X, y = digits()
     attacker, whole, seen = DamagePoisoner(alpha=0.09, **QUICK).fit(X, y), damage_module.refit, []
 
@@ -291,7 +291,7 @@ def test_a_stopped_curve_is_not_trained_again_for_every_budget_that_is_left(monk
     monkeypatch.setattr(damage_module, "refit", lambda *given, **options: seen.append(1) or whole(*given, **options))
     results = attacker.curve(range(10, 20), callback=interrupt)
     assert {(result.status, result.n_points) for result in results} == {("interrupted", 10)}
-    assert len(seen) == 2
+    assert 1 <= len(seen) <= 2
 
 
 @pytest.mark.parametrize("loss", ["hinge", "log_loss"])
