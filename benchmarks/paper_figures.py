@@ -201,7 +201,7 @@ def budgets(known):
                 ours = attack == "damage (ours)"
                 ax.plot(*zip(*at, strict=True), line, color=colour, marker=marker, label=attack,
                         linewidth=2.0 if ours else 1.0, markersize=4, zorder=3 if ours else 2)  # fmt: skip
-        ax.set(title=title.split(":")[0], xticks=[1, 3, 5, 10])
+        ax.set(title=title.split(":")[0], xticks=[1, 3, 5, 10], xlim=(0.5, 10.5))
     for ax in axes[-1]:
         ax.set_xlabel("poisoning points (% of clean rows)")
     for ax in axes[:, 0]:
