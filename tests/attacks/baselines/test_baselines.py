@@ -238,8 +238,10 @@ def test_the_residual_bounds_the_distance():
 
 def test_least_squares_agrees_with_an_active_set_method():
     rng = np.random.default_rng(0)
-    for rows, columns in ((3, 8), (8, 3), (12, 12)):
-        A, a = rng.normal(size=(rows, columns)), 5.0 * rng.normal(size=rows)
+    points = np.hstack([np.diag(rng.normal(size=4)), np.diag(rng.normal(size=4)), rng.normal(size=(4, 2))])
+    points[1, 1] = 0.0  # coordinates of two points, rows that both share, and a coordinate without any pull
+    for A in (rng.normal(size=(3, 8)), rng.normal(size=(8, 3)), rng.normal(size=(12, 12)), points):
+        columns, a = A.shape[1], 5.0 * rng.normal(size=len(A))
         low, high = np.zeros(columns), rng.uniform(0.1, 1.0, columns)
         high[0] = 0.0
         C, E = rng.normal(size=(2, columns)), rng.normal(size=(1, columns))
