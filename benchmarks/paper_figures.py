@@ -110,6 +110,7 @@ def convergence(rows, name, known):
                     ax.annotate(rf"${value / 10.0**power:.0f} \cdot 10^{{{power}}}$", (at, floor), xytext=(-5, 1),
                                 textcoords="offset points", ha="right", fontsize=7, color=KKT)  # fmt: skip
             ax.set_yscale("log")
+            ax.yaxis.set_minor_formatter(lambda *_: "")
         for method, style in (("Algorithm 1", {"color": OURS, "marker": "o"}), ("KKT", {"color": KKT, "marker": "^"})):
             lines = "-" if method == "Algorithm 1" else "--"
             line[2].plot(n, [row[f"{method}, error %"] for row in own], linestyle=lines, label=method, **style)
