@@ -146,7 +146,7 @@ def bounds(rows, name, known):
         n = np.array(curve["n"])
         ax.plot(n, n, color=GREY, linestyle=":", label="points used")
         ax.plot(n, curve["bound"], color=BOUND, label="proved lower bound")
-        ax.annotate(f"{curve['bound'][-1]:,.0f}", (n[-1], curve["bound"][-1]), xytext=(0, -10), ha="right",
+        ax.annotate(f"{np.ceil(curve['bound'][-1]):,.0f}", (n[-1], curve["bound"][-1]), xytext=(0, -10), ha="right",
                     textcoords="offset points", fontsize=7, color=BOUND)  # fmt: skip
         ax.set(title=_name(title, loss), xlim=(0, None), ylim=(0, None))
         for axis in (ax.xaxis, ax.yaxis):
