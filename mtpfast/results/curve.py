@@ -47,6 +47,8 @@ def curve(result, budgets=None, scorers=None, X=None, y=None, groups=None):
     which = np.flatnonzero(last)
     if budgets is not None:
         budgets = np.sort(np.atleast_1d(np.asarray(budgets)))
+        if not np.array_equal(budgets, np.floor(budgets)):
+            raise ValueError(f"budgets must be whole numbers of points, got {budgets.tolist()}")
         if np.any(budgets < sizes[which[0]]):
             raise ValueError(f"budgets must be at least {sizes[which[0]]}, the first model's points, got {budgets[0]}")
         which = which[np.searchsorted(sizes[which], budgets, side="right") - 1]

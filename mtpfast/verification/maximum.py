@@ -25,6 +25,8 @@ def max_loss_difference(theta, theta_target, feasible_set, loss, classes, weight
 
 def attained_and_proved(theta, theta_target, space, loss, weights=None):
     """The largest loss difference found at a point, and a bound of all: equal but for the solver's tolerance."""
+    if np.array_equal(theta, theta_target):  # of one model, as of a search for damage: 0 at every point
+        return 0.0, 0.0
     weigh = dict(zip((-1.0, 1.0), weights or (1.0, 1.0), strict=True))
     if space.is_finite:
         best, labels = -math.inf, space.signs()

@@ -213,6 +213,16 @@ def test_documents_are_whole():
     assert result.verify(X, y).ok
 
 
+def test_the_model_is_its_own_target_so_that_verify_decides_every_claim():
+    """``phi(m) - phi(m) = 0`` everywhere, among documents too, where the largest may stay undecided."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (60, 8)).astype(float)
+    y = (X[:, 0] + rng.random(60) > X[:, 1]).astype(int)
+    space = DocumentSpace(max_length=4, max_count=2)
+    result = DamagePoisoner("log_loss", C=1.0, feasible_set=space, budget=4, n_starts=1, max_iter=10).fit(X, y).attack()
+    assert result.verify(X, y).ok
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_curve_never_falls_with_the_budget(loss):
     X, y = cancer()

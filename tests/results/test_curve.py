@@ -35,6 +35,11 @@ def test_a_point_of_the_curve_is_the_score_of_the_victim_trained_on_so_many_poin
     assert np.array_equal(frame["accuracy"], frame["accuracy_all"])
 
 
+def test_a_share_is_no_number_of_points(attacked):
+    with pytest.raises(ValueError, match="budgets must be whole numbers of points"):
+        attacked[2].curve([0.03])
+
+
 def test_without_rows_the_curve_is_the_history(attacked):
     frame = attacked[2].curve()
     assert len(frame) == 31
