@@ -78,7 +78,7 @@ def is_frame(X) -> bool:
 def as_table(X, name: str = "X"):
     """A raw table: a data frame as it is, anything else as a two-dimensional array."""
     if sp.issparse(X):
-        raise TypeError(f"{name} is a sparse matrix, expected a raw table: a DataFrame or an array")
+        raise TypeError(f"{name} is a sparse matrix, expected a raw table: a DataFrame or an array, as of toarray()")
     if is_frame(X):
         names = column_names(X)
         if len(set(names)) < len(names):

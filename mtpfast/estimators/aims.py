@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from mtpfast.arrays.checks import refuse_parts
@@ -40,39 +41,55 @@ def refuse_another_victim(target, objective) -> None:
             )
 
 
-def in_victims_features(target, preprocessing, sample, classes):
+def in_victims_features(target, preprocessing, sample, classes, names=None):
     """A target as a model of what the victim sees, after its ``preprocessing``; ``sample``: some raw rows.
 
-    Of a Pipeline the last step, if the steps before it are the victim's own. What a trainer or a file holds is a model
-    of the features before a :class:`PenaltyScaler`. Others as they are.
+    Of a Pipeline the last step, if the steps before it are the victim's own; of another attacker its victim, by the
+    same rule. What a trainer or a file holds is a model of the features before a :class:`PenaltyScaler`, named
+    ``names``. Others as they are.
     """
+    is_pipeline, first = hasattr(target, "steps"), getattr(target, "preprocessing_", None)
+    model, (before, scaler) = target, penalty_of(preprocessing)
+    if is_pipeline and preprocessing is not None:
+        model, first = target.steps[-1][1], target[:-1] if len(target.steps) > 1 else None
+        if (before is not None and first is None) or not is_fitted(first):
+            raise ValueError("target is a Pipeline without fitted steps before its last, the victim has preprocessing")
+    if first is None:
+        own = scaler is None or not is_trained(model)
+        return model if own else rescaled(model, scaler.scale_, classes, names)
+    earlier, other = penalty_of(first)
     if preprocessing is None:
-        return target
-    before, scaler = penalty_of(preprocessing)
-    if not hasattr(target, "steps"):
-        own = scaler is None or hasattr(target, "preprocessing_") or not is_trained(target)
-        return target if own else rescaled(target, scaler.scale_, classes)
-    first = target[:-1] if len(target.steps) > 1 else None
-    if first is None or not is_fitted(first):
-        raise ValueError("target is a Pipeline without fitted steps before its last, the victim has preprocessing")
+        return target if other is None or earlier is not None else rescaled(target, 1.0 / other.scale_, classes, names)
+    kind = "a Pipeline" if is_pipeline else f"a {type(target).__name__}"
+    names = names if is_pipeline else None  # an attacker has those of its table, and the same rows say the same
     apart = _apart(first, preprocessing, sample)
     if apart is None:
-        return target.steps[-1][1]
-    if scaler is not None and before is not None and _apart(first, before, sample) is None:
-        return rescaled(target.steps[-1][1], scaler.scale_, classes)
+        return model if is_pipeline else rescaled(model, np.ones(model.coef_.shape[1]), classes)
+    weighted = (scaler, other) != (None, None) and (earlier is not None or before is None)
+    if weighted and _apart(earlier, before, sample) is None:
+        scales = [1.0 if part is None else part.scale_ for part in (scaler, other)]
+        return rescaled(model, scales[0] / scales[1], classes, names)
     raise ValueError(
-        f"target is a Pipeline whose preprocessing is not the victim's: it maps the same records to {apart}; pass a "
-        f"Pipeline that shares the fitted preprocessing_, or its last step alone"
+        f"target is {kind} whose preprocessing is not the victim's: it maps the same records to {apart}; pass one "
+        f"that shares the fitted preprocessing_, or (coef, intercept) of the features that the victim sees"
     )
 
 
 def _apart(other, own, sample):
-    """How two preprocessings differ on some records, in words; None where they do not."""
-    own, other = (to_matrix(part.transform(sample)) for part in (own, other))
+    """How two preprocessings differ on some records, in words; None where they do not, column by column."""
+    own, other = (to_matrix(sample if part is None else part.transform(sample)) for part in (own, other))
     if own.shape != other.shape:
         return f"{other.shape[1]} columns, not {own.shape[1]}"
-    apart = abs(own - other).max()
-    return None if apart <= 1e-9 * max(1.0, abs(own).max()) else f"rows {apart:.2g} apart"
+    apart, size = (_largest(rows) for rows in (own - other, own))
+    if np.all(apart <= 1e-9 * size + 1e-14 * max(1.0, np.max(size))):
+        return None
+    return f"rows {np.max(apart):.2g} apart"
+
+
+def _largest(rows):
+    """The largest size in each column."""
+    largest = abs(rows).max(axis=0)
+    return np.ravel(largest.toarray() if sp.issparse(largest) else largest)
 
 
 class MakesTargets:

@@ -304,6 +304,8 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         taken = training_of(last, **params)
         scaler = taken.pop("penalty", None)
         if scaler is not None:
+            first = None if steps else params.pop("preprocessing", None)  # what was given comes before the scaling
+            steps = steps if first is None else getattr(first, "steps", [("preprocessing", first)])
             steps = [*steps, ("penalty", scaler)]
         if len(steps) > 1:
             plain = scaler is None and type(estimator) is Pipeline
@@ -340,7 +342,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         return None if trained <= MARGIN_TOL else trained
 
     def _in_own_features(self, target):
-        return in_victims_features(target, self.preprocessing_, self._sample, self.classes_)
+        return in_victims_features(target, self.preprocessing_, self._sample, self.classes_, self._names)
 
     def _feasible_set(self):
         """The feasible set, checked: features by number, labels as -1. and +1."""
@@ -365,15 +367,18 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         space = self.feasible_set
         if space is None:
             return None if self._codec is None else self._codec.space
+        scaler = penalty_of(self.preprocessing_)[1]
         if as_space(space).is_finite:
             raw = getattr(space, "is_raw", None)
             if self._codec is not None and raw is not None and raw(getattr(self._codec, "columns", None)):
                 return self._read_candidates(space)
             space.check(self._width)
+            space = space if scaler is None else space.scaled(scaler.scale_, self._names)
             if self._codec is not None and not np.all(known := self._codec.has(space.X)):
                 raise ValueError(f"feasible_set: row {int(np.argmin(known))} of X_cand is not the row of any record")
         elif self._codec is not None:
-            return self._codec.narrow(space)
+            can = scaler is not None and hasattr(space, "scaled")  # the codec refuses others by name
+            return self._codec.narrow(space.scaled(scaler.scale_, self._names) if can else space)
         return space
 
     def _read_candidates(self, pool):
@@ -395,7 +400,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         space = result.feasible_set if own is None else own
         records = {}
         if self._codec is not None:
-            is_pool_of_records = own is not self.feasible_set and own.is_finite
+            is_pool_of_records = own is not self.feasible_set and getattr(own, "raw", None) is not None
             written = own.records(result.points) if is_pool_of_records else self._codec.decode(result.points)
             records = {"records": written, "preprocessing": self.preprocessing_}
             # What the records are mapped to: the points themselves, or a rounding away from them.

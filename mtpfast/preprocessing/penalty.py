@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import scipy.sparse as sp
@@ -69,6 +69,8 @@ class PenaltyScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Find the variances, where these are the factors; else only count the columns."""
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64)
         if _is_variance(self.factor):
+            if not isinstance(self.ddof, Integral) or self.ddof < 0:
+                raise ValueError(f"ddof must be a whole number, 0 or more, got {self.ddof!r}")
             deviation = StandardScaler(with_mean=False).fit(X).scale_
             scale = deviation * math.sqrt(X.shape[0] / max(1, X.shape[0] - self.ddof))
         else:
@@ -83,6 +85,11 @@ class PenaltyScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if sp.issparse(X):
             return X @ sp.diags_array(1.0 / self.scale_)
         return X / self.scale_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def _scaling(self):
         s = self.intercept_scaling

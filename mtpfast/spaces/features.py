@@ -235,6 +235,31 @@ class FeatureSpace(LabelledSpace):
         )
         return bound._with_canonical(self.canonical, self._rounding)
 
+    def scaled(self, scale, names=None) -> FeatureSpace:
+        """The same points as ``x / scale``, for ``scale > 0`` of shape (n_features,); ``names`` as in :meth:`bind`."""
+        own = self.bind(names)
+        own.bounds(len(scale))  # a space that does not fit is refused in its own words
+        features = Features(len(scale), own.names)
+
+        def columns(spec):
+            return features.columns(spec, "feasible_set")
+
+        def divided(bound):
+            return {label: b / scale for label, b in bound.items()} if isinstance(bound, dict) else bound / scale
+
+        whole = [(own.integer, (0.0, 1.0)), *own.lattice]
+        return type(self)(
+            divided(own.lower),
+            divided(own.upper),
+            lattice=[(int(j), (a / scale[j], step / scale[j])) for spec, (a, step) in whole for j in columns(spec)],
+            one_hot=own.one_hot,
+            at_most_one=own.at_most_one,
+            fixed=[(columns(spec), value / scale[columns(spec)]) for spec, value in own.fixed],
+            tied=[(columns(spec), rows / scale[columns(spec)]) for spec, rows in own.tied],
+            labels=own.labels,
+            names=own.names,
+        )
+
     def _with_canonical(self, canonical, rounding=None) -> FeatureSpace:
         """The same space, whose points go through ``canonical`` (from and to (n, d) arrays) before use.
 

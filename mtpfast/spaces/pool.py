@@ -91,6 +91,14 @@ class CandidatePool:
         other.X, other.names, other._largest = check_X(encode(self.raw), "X_cand"), None, None
         return other
 
+    def scaled(self, scale, names=None) -> CandidatePool:
+        """The same candidates as ``x / scale``, for ``scale`` of shape (n_features,); ``names`` as in :meth:`bind`."""
+        other = self.bind(names)
+        other = copy.copy(other) if other is self else other
+        other.X = self.X @ sp.diags_array(1.0 / scale) if sp.issparse(self.X) else self.X / scale
+        other.raw, other._largest = None, None
+        return other
+
     def records(self, points):
         """The raw rows of the candidates that these points are, the first of equal ones."""
         return take_records(self.raw, np.array([rows[0] for rows in self.rows_equal(points)], dtype=np.intp))

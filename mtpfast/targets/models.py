@@ -89,5 +89,5 @@ def rescaled(model, scale, classes=None, feature_names=None) -> ModelFile:
         classes_=np.asarray(classes),
         written_as=type(model).__name__,
         rounding=np.append(scale, 1.0) * rounding,
-        tol=getattr(model, "tol", None),
+        tol=None if hasattr(model, "preprocessing_") else getattr(model, "tol", None),  # an attacker's is another
     )
