@@ -31,6 +31,7 @@ def refuse_another_victim(target, objective) -> None:
     ``(target.coef_, target.intercept_)``.
     """
     own = getattr(target, "objective", None)
+    own = own if hasattr(own, "penalize_intercept") else None  # XGBoost's models have a word of that name
     for name in SHARED if own is not None else ():
         theirs, ours = getattr(own, name), getattr(objective, name)
         if theirs != ours:

@@ -53,7 +53,8 @@ class ModelTargetedPoisoner(Poisoner):
         Where a poisoning point may lie; by default between the minimum and maximum of every
         feature in the clean data. With ``preprocessing``, its features are the transformed ones,
         by number or by ``get_feature_names_out``; by default, every row that a record can have
-        (see :class:`mtpfast.preprocessing.tables.RecordCodec`), and a FeatureSpace given takes away from that.
+        (see :class:`mtpfast.preprocessing.tables.RecordCodec`), and a FeatureSpace given takes away from that. Where
+        a :class:`PenaltyScaler` comes last, its features are those before the scaling, and so are candidates.
         For texts, a :class:`DocumentSpace` sets the length of the documents and how often they may
         use a word; by default, no document is longer than the longest text (see
         :class:`mtpfast.preprocessing.texts.TextCodec`).

@@ -110,7 +110,14 @@ class Question:
         which = np.flatnonzero(counted)
         if not len(which):
             return Measure(float("nan"), 0)
-        wrong = np.asarray(fitted.predict(_take(rows.X, which))) != np.asarray(rows.y)[which]
+        predicted = np.asarray(fitted.predict(_take(rows.X, which)))
+        strange = ~np.isin(predicted, np.unique(np.asarray(rows.y)))
+        if np.all(strange):
+            raise ValueError(
+                f"pipeline: its predictions are no labels: predict gives {predicted.ravel()[0]!r} where y has "
+                f"{np.asarray(rows.y)[0]!r}; a regressor has no error rate, end the pipeline with a classifier"
+            )
+        wrong = predicted != np.asarray(rows.y)[which]
         return Measure(float(np.mean(wrong)), len(which))
 
 

@@ -73,21 +73,40 @@ def _on_rows(audit, model):
 
 
 def _read(model, X):
-    """``(w, b)`` by ``coef_`` and ``intercept_``, if these are what it predicts with."""
+    """``(w, b)`` by ``coef_`` and ``intercept_``, b by what it predicts with: snapml's intercept_ lacks a factor."""
     if not hasattr(model, "coef_"):
         raise TypeError(f"estimator is a {type(model).__name__} without coef_: what it learns cannot be read")
     coef = model.coef_.toarray() if sp.issparse(model.coef_) else np.asarray(model.coef_)
     intercept = np.ravel(getattr(model, "intercept_", 0.0))
     theta = np.append(np.ravel(coef).astype(float), float(intercept[0]) if intercept.size else 0.0)
-    if hasattr(model, "decision_function"):
-        scores = np.ravel(model.decision_function(X))
-        apart = float(np.max(np.abs(X @ theta[:-1] + theta[-1] - scores)))
-        if apart > 1e-4 * max(1.0, float(np.max(np.abs(scores)))):
+    scores = _scores(model, X)
+    known = np.isfinite(scores)
+    if np.any(known):
+        apart = (scores - X @ theta[:-1] - theta[-1])[known]
+        near = 1e-4 * max(1.0, float(np.max(np.abs(scores[known]))))
+        constant = float(np.median(apart))
+        if abs(constant) > near:
+            theta[-1] += constant
+            apart = apart - constant
+        most = float(np.max(np.abs(apart)))
+        if most > near:
             raise ValueError(
-                f"estimator is a {type(model).__name__} whose decision values are up to {apart:.2g} off "
+                f"estimator is a {type(model).__name__} whose decision values are up to {most:.2g} off "
                 f"X @ coef_ + intercept_: it is no linear model of the rows, or keeps a part elsewhere"
             )
     return theta
+
+
+def _scores(model, X):
+    """Decision values, or the log odds of probabilities that are not too near to 0 or 1 to tell; NaN for others."""
+    if hasattr(model, "decision_function"):
+        return np.ravel(model.decision_function(X))
+    scores = np.full(X.shape[0], np.nan)
+    if hasattr(model, "predict_proba"):
+        p = np.asarray(model.predict_proba(X), dtype=float)[:, -1]
+        clear = (p > 0.01) & (p < 0.99)
+        scores[clear] = np.log(p[clear] / (1.0 - p[clear]))
+    return scores
 
 
 def _on_table(audit, model, y):
