@@ -175,7 +175,8 @@ def conclude(search, budget, kept) -> PoisoningResult:
     points, labels, counts, _, fit = kept
     points = np.array(points, dtype=float).reshape(len(labels), q.X.shape[1])
     name = q.aim.metric.name
-    found = Damage(name, q.measure(clean.theta), q.measure(fit.theta), search.time_limit)
+    measured = q.measure(clean.theta), q.measure(fit.theta)
+    found = Damage(name, *measured, search.time_limit, rows=q.rows, clean=clean.theta.copy())
     counts = np.asarray(counts, dtype=int)
     n = int(counts.sum())
     space = q.feasible_set

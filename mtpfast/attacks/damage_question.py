@@ -45,6 +45,8 @@ class DamageQuestion:
     training_aim : Aim or None
         The same metric on the training rows, where the rows aimed at are others.
     eval_sets : dict of str to (X, whether y is +1)
+    rows : ndarray of bool or None
+        Which clean rows are aimed at, where that says all of what is measured: see :class:`Damage`.
     """
 
     X: object
@@ -55,6 +57,7 @@ class DamageQuestion:
     aim: Aim
     training_aim: Aim | None
     eval_sets: dict
+    rows: np.ndarray | None = None
 
     def measure(self, theta) -> dict:
         """The metric of a model on the rows aimed at and on every evaluation set."""
@@ -108,4 +111,8 @@ def read_damage_question(
         lambda z, name, n: check_labels(z, n, name, name.replace("y of", "X of"), both=False),
     )
     training = Aim(metric, X, y, weight) if X_eval is not None and mask is None else None
-    return DamageQuestion(X, y, weight, objective, asked.feasible_set, Aim(metric, rows, labels, own), training, sets)
+    aimed = None
+    if X_eval is None and metric.whole is None:
+        aimed = np.ones(len(y), dtype=bool) if mask is None else mask.copy()
+    aim = Aim(metric, rows, labels, own)
+    return DamageQuestion(X, y, weight, objective, asked.feasible_set, aim, training, sets, aimed)

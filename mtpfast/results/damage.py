@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 __all__ = ["Damage"]
 
 
@@ -26,6 +28,11 @@ class Damage:
         The metric that was to be reached on the rows aimed at with as few points as can be.
     proved : int
         Fewer points than so many cannot reach the goal: the rows' guarantees prove it. 0 where nothing is proved.
+    rows : ndarray of bool, shape (n_clean,), or None
+        The clean rows that are aimed at: ``verify`` measures them again. None where other rows are, which a result does
+        not hold, and for a metric of one's own.
+    clean : ndarray of shape (n_features + 1,), or None
+        ``(w, b)`` of the clean victim, whose metric is ``before``.
 
     Examples
     --------
@@ -40,6 +47,8 @@ class Damage:
     time_limit: float | None = None
     goal: float | None = None
     proved: int = 0
+    rows: np.ndarray | None = field(default=None, repr=False, compare=False)
+    clean: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def found(self) -> float:

@@ -97,7 +97,7 @@ def problems(values):
         "goal": _kind_fault(values["goal"], (Goal, type(None))),
         "clean": _kind_fault(values["clean"], (CleanGradient, type(None))),
         "message": _kind_fault(values["message"], str),
-        "damage": _kind_fault(values["damage"], (Damage, type(None))),
+        "damage": _damage_fault(values["damage"], values["n_clean"], np.shape(values["theta"])),
         "history": _kind_fault(values["history"], dict),
         "status": _choice_fault(values["status"], STATUSES),
         "stop": _choice_fault(values["stop"], STOPS),
@@ -143,6 +143,16 @@ def _points_fault(points, shape):
 
 def _kind_fault(value, kinds):
     return "" if isinstance(value, kinds) else f"must not be a {type(value).__name__}"
+
+
+def _damage_fault(value, n_clean, shape):
+    if not isinstance(value, Damage) or value.rows is None:
+        return _kind_fault(value, (Damage, type(None)))
+    rows, clean = value.rows, value.clean
+    if clean is None or _array_fault(clean, shape):
+        return "clean must be a model of the result's features"
+    fits = isinstance(rows, np.ndarray) and rows.dtype == bool and rows.shape == (n_clean,) and rows.any()
+    return "" if fits else f"rows must be a mask of some of the {n_clean} clean rows"
 
 
 def _choice_fault(value, known):

@@ -334,7 +334,7 @@ class PoisoningResult:
         poisoning points returns, and retrains the victim from scratch with scikit-learn (SciPy where it has no such
         estimator); recomputes the loss difference and the distance in plain NumPy; checks that every point lies in the
         feasible set; recomputes the lower bound from ``certificate``. Where the attack was on raw records, checks that
-        the preprocessing maps each to exactly its point. Not ``damage``: the result does not hold the rows aimed at.
+        the preprocessing maps each to exactly its point. And ``damage``, where clean rows are aimed at.
 
         Parameters
         ----------

@@ -11,6 +11,7 @@ from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.goal import is_same
 from mtpfast.spaces.base import is_convex
 
+from . import metrics
 from .audit import is_foreign
 from .membership import inside_set, used_too_often
 from .report import Check
@@ -139,6 +140,28 @@ def _unattainable(audit):
     return Check("unattainable: points needed", float(NEVER), float(audit.proved), 0.0, audit.proved >= NEVER)
 
 
+def _damage(audit, time, measure):
+    damage = audit.result.damage
+    if damage is None or damage.rows is None:
+        return None
+    claimed, (low, high) = float(getattr(damage, time)["aimed"]), measure(audit)
+    room = 0.5 * (high - low) + 1e-12 * max(1.0, abs(claimed))
+    middle = claimed if math.isinf(high) else 0.5 * (low + high)
+    # a claim among what it may be is right, unless that is next to everything
+    passed, wide = abs(claimed - middle) <= room, room > 0.01 * max(1.0, abs(claimed))
+    return Check(f"damage: {damage.metric} {time}", claimed, middle, room, None if passed and wide else passed)
+
+
+def _damage_before(audit):
+    """The clean victim has the metric that damage starts from, on the clean rows aimed at."""
+    return _damage(audit, "before", metrics.before)
+
+
+def _damage_after(audit):
+    """The claimed model has the metric that damage ends at."""
+    return _damage(audit, "after", metrics.after)
+
+
 def _none_may(name, n):
     return Check(name, 0.0, float(n), 0.0, bool(n == 0))
 
@@ -156,6 +179,8 @@ CLAIMS = (
     _certificate_holds,
     _lower_bound,
     _unattainable,
+    _damage_before,
+    _damage_after,
 )
 
 

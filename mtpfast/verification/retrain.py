@@ -18,7 +18,7 @@ from mtpfast.losses.margin import HINGE, LOG_LOSS, SQUARED_HINGE
 if TYPE_CHECKING:
     from mtpfast.losses.objective import Objective
 
-__all__ = ["Proof", "Training", "descend", "prove", "reference_fit", "retrain"]
+__all__ = ["Proof", "Training", "descend", "prove", "reference_fit", "retrain", "row_norms"]
 
 
 WORK = 4e8  # multiplications that a solver may take: a second or so
@@ -165,7 +165,7 @@ def _prove_with(training, theta, pulls):
     g = training.subgradient(theta, pulls)
     size, tilt = float(np.linalg.norm(g[:-1])), abs(float(g[-1]))
     scores = training.X @ theta[:-1]
-    norms = _row_norms(training.X)
+    norms = row_norms(training.X)
     error = float(np.linalg.norm(theta[:-1])) + math.sqrt(2.0 * value / k)
     if tilt == 0.0:
         error = min(error, _root(k, size, excess))
@@ -218,7 +218,8 @@ def _intercepts(training, scores, reach, near):
     return ends[0], ends[1]
 
 
-def _row_norms(X):
+def row_norms(X):
+    """|x| of every row."""
     squares = X.multiply(X).sum(axis=1) if sp.issparse(X) else np.einsum("ij,ij->i", X, X)
     return np.sqrt(np.asarray(squares, dtype=float).ravel())
 
@@ -230,7 +231,7 @@ def _pulls(training, theta):
     if not loss.kinked:
         yield -training.c * loss.derivative(margin)
         return
-    size = np.maximum(1.0, _row_norms(training.X) * float(np.linalg.norm(theta[:-1])))
+    size = np.maximum(1.0, row_norms(training.X) * float(np.linalg.norm(theta[:-1])))
     seen = -1
     for near in (1e-12, 1e-10, 1e-8):  # a row counts as on the margin; what is wrong with that shows in e
         on = np.flatnonzero((np.abs(margin - 1.0) <= near * size) & (training.c > 0))

@@ -193,7 +193,7 @@ class Task:
         counts = np.array([n for _, _, n in merged], dtype=np.intp)
         fit, q, objective = self.train(points, labels, counts), self.question, self.objective
         name, theta, target = q.aim.metric.name, fit.theta, self.target
-        damage = Damage(name, q.measure(self.clean), q.measure(theta))
+        damage = Damage(name, q.measure(self.clean), q.measure(theta), rows=q.rows, clean=self.clean.copy())
         n, difference, bound = int(counts.sum()), 0.0, 0.0
         message = f"{self.method}: {n} points, {name} {damage.before['aimed']:.4g} -> {damage.found:.4g}"
         message += " on the rows aimed at"
