@@ -85,7 +85,9 @@ def _read(model, X):
         apart = (scores - X @ theta[:-1] - theta[-1])[known]
         near = 1e-4 * max(1.0, float(np.max(np.abs(scores[known]))))
         constant = float(np.median(apart))
-        if abs(constant) > near:
+        scaled = theta[-1] * getattr(model, "intercept_scaling", 1.0) - theta[-1]
+        told = abs(constant - scaled) <= near or not hasattr(model, "decision_function")  # probabilities tell the rest
+        if abs(constant) > near and told:
             theta[-1] += constant
             apart = apart - constant
         most = float(np.max(np.abs(apart)))
