@@ -29,7 +29,8 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
     Raises
     ------
     ValueError
-        If no points were found that meet the goal. An interrupt keeps the nearest, and the message says so.
+        If no points were found that meet the goal. What was stopped (by the callback, a limit, an interrupt) keeps the
+        nearest, and the message says so.
     """
     question = search.question
     n = question.X.shape[0]
@@ -66,15 +67,15 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
                 best, high = found, int(sum(found.counts))
             else:
                 low = budget
-    except Stopped:
-        if best is None or best.value < goal:
-            raise ValueError(f"goal={goal:g} is not met so far: {search.message}") from None
-    except KeyboardInterrupt:
-        search.interrupted()
+    except (Stopped, KeyboardInterrupt) as stop:
+        if isinstance(stop, KeyboardInterrupt):
+            search.interrupted()
         if best is None or best.value < goal:  # the nearest to it is kept
             found = [kept for kept in (nearest, search.found()) if kept is not None]
             if not found:
-                raise
+                if isinstance(stop, KeyboardInterrupt):
+                    raise
+                raise ValueError(f"goal={goal:g} is not met so far: {search.message}") from None
             best = settle(search, max(found, key=lambda kept: kept.value))
             if best.value < goal:
                 search.message += f", with which goal={goal:g} is not met"
@@ -98,7 +99,7 @@ def _at(search, budget, kept):
 def _priced(search, best, goal):
     """The points, or those of the exact minimum of their model, whichever are fewer and meet the goal when trained."""
     q = search.question
-    if q.objective.is_balanced or search.status == "interrupted":
+    if q.objective.is_balanced or search.message:  # it was stopped
         return best
     best = with_model(q, best)
     theta = best.fit.theta

@@ -229,8 +229,8 @@ class DamagePoisoner(Poisoner):
         search = self._search(X_eval, y_eval, mask, eval_sets, callback)
         most = rows_to_look_at(prove, len(search.question.aim.y))
         result = self._in_user_terms(cheapest_of(search, goal, self._resumed(resume)))
-        if result.status == "interrupted":
-            bound = GoalBound(0, "nothing proved: interrupted")
+        if search.message:
+            bound = GoalBound(0, "nothing proved: it was stopped")
         else:
             bound = self._proved(search.question, goal, most)
         said = f"proved: fewer than {bound.n_points} cannot" if bound.n_points else bound.reason

@@ -69,23 +69,29 @@ def test_a_victim_of_balanced_classes_is_searched_and_nothing_is_proved():
     assert "nothing proved: no guarantee can be proved" in result.message
 
 
-def test_an_interrupt_keeps_the_nearest_to_the_goal_and_proves_nothing():
-    """Within a second: no proof is begun, and no search is lost."""
+@pytest.mark.parametrize("status", ["interrupted", "budget"])
+def test_what_is_stopped_keeps_the_nearest_to_the_goal_and_proves_nothing(status):
+    """By an interrupt or by the callback. Within a second: no proof is begun, and no search is lost."""
     X, y = digits()
     attacker = DamagePoisoner(alpha=0.09, n_starts=1, max_iter=40).fit(X, y)
 
-    def interrupt(told):
-        if told["n_iter"] == 150:
+    def stop(told):
+        if told["n_iter"] == 150 and status == "interrupted":
             raise KeyboardInterrupt
+        return told["n_iter"] == 150
 
-    result = attacker.cheapest(1.0, callback=interrupt)
-    assert result.status == "interrupted"
+    result = attacker.cheapest(1.0, callback=stop)
+    assert result.status == status
     assert result.damage.before["aimed"] < result.damage.found < 1.0
     assert (result.damage.goal, result.damage.proved) == (1.0, 0)
     assert "goal=1 is not met" in result.message
-    assert "nothing proved: interrupted" in result.message
+    assert "nothing proved: it was stopped" in result.message
+
+
+def test_a_goal_that_is_no_share_is_refused_at_once():
+    X, y = digits()
     with pytest.raises(ValueError, match="goal must be at most 1, for error is a share of rows"):
-        attacker.cheapest(1.5)
+        DamagePoisoner(alpha=0.09).fit(X, y).cheapest(1.5)
 
 
 def test_a_goal_that_only_the_rough_model_of_the_search_meets_is_not_met(monkeypatch):
