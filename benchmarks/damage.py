@@ -294,8 +294,7 @@ NOTES = (
     " data; goals: one start; else one of 100.",
     "A step of the table of steps is a training, which is ten steps of the search. Adult's plain step takes 16 ms:"
     " LIBLINEAR trains it in no time.",
-    "Over 20 CPU seconds: MNIST log loss aimed at training rows (20.3), Enron with the squared hinge, for which no"
-    " figure is asked.",
+    "Over 20 CPU seconds: Enron with the squared hinge, for which no figure is asked.",
     "Not measured: bank with the hinge. At alpha 1e-3 its victim answers no to everybody, with 29,479 rows exactly on"
     " the margin, and a training takes 5 s; a hundred of them were not waited for.",
 )
