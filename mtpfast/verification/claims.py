@@ -140,16 +140,16 @@ def _unattainable(audit):
     return Check("unattainable: points needed", float(NEVER), float(audit.proved), 0.0, audit.proved >= NEVER)
 
 
-def _damage(audit, time, measure):
+def _damage(audit, when, measure):
     damage = audit.result.damage
     if damage is None or damage.rows is None:
         return None
-    claimed, (low, high) = float(getattr(damage, time)["aimed"]), measure(audit)
+    claimed, (low, high) = float(getattr(damage, when)["aimed"]), measure(audit)
     room = 0.5 * (high - low) + 1e-12 * max(1.0, abs(claimed))
     middle = claimed if math.isinf(high) else 0.5 * (low + high)
     # a claim among what it may be is right, unless that is next to everything
     passed, wide = abs(claimed - middle) <= room, room > 0.01 * max(1.0, abs(claimed))
-    return Check(f"damage: {damage.metric} {time}", claimed, middle, room, None if passed and wide else passed)
+    return Check(f"damage: {damage.metric} {when}", claimed, middle, room, None if passed and wide else passed)
 
 
 def _damage_before(audit):
