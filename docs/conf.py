@@ -42,10 +42,13 @@ LISTED = re.findall(r"^   (mtpfast[\w.]*)$", PAGE, re.MULTILINE)
 autosummary_context = {"documented": {listed: sorted(documented(listed)) for listed in LISTED}}
 
 
+NOISE = ("get_metadata_routing", "set_fit_request", "set_output", "set_score_request")
+
+
 def is_noise(app, what, name, value, skip, options):
-    """Fields of named tuples without a word of their own, and scikit-learn's routing of metadata."""
+    """Fields of named tuples without a word of their own, and what scikit-learn's classes have beside."""
     alias = (getattr(value, "__doc__", None) or "").startswith("Alias for field number")
-    return True if alias or name in ("get_metadata_routing", "set_fit_request", "set_score_request") else None
+    return True if alias or name in NOISE else None
 
 
 def without_page(app, env, node, text):

@@ -17,11 +17,11 @@ __all__ = ["PenaltyScaler", "penalty_of"]
 class PenaltyScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Features in which a weighted penalty is a plain one.
 
-    The victim that minimises
+    The victim that minimises ::
 
         sum_i c_i phi(y_i (w . x_i + b)) + (k / 2) (sum_j p_j w_j^2 + b^2 / s^2)
 
-    minimises over ``u_j = s sqrt(p_j) w_j`` and the same b, with ``z_j = x_j / (s sqrt(p_j))``,
+    minimises over ``u_j = s sqrt(p_j) w_j`` and the same b, with ``z_j = x_j / (s sqrt(p_j))``, ::
 
         sum_i c_i phi(y_i (u . z_i + b)) + (k / s^2) / 2 (|u|^2 + b^2).
 
