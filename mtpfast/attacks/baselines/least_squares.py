@@ -92,12 +92,16 @@ class _Problem:
         p, q, z = start / (0.5 * width), start / (0.5 * width), start / s
         y = np.zeros(len(self.e))
         total = 2 * len(u) + len(s)
+        best, least = u, np.inf  # close to the end rounding can send the last steps astray
         for _ in range(STEPS):
             down, up = u - self.low, self.high - u
             gradient = A.back(A.at(u) - self.a) - p + q + C.T @ z + E.T @ y
             r_s, r_e = C @ u + s - self.d, E @ u - self.e
             mu = (down @ p + up @ q + s @ z) / total
             off = max(float(np.abs(r_s).max(initial=0.0)), float(np.abs(r_e).max(initial=0.0)))
+            merit = mu * total + off + float(np.abs(gradient).max())
+            if merit < least:
+                best, least = u, merit
             if mu * total <= ENOUGH and off <= 1e-11 and float(np.abs(gradient).max()) <= 1e-9:
                 break
             if not self._factor(p / down + q / up, z / s):
@@ -122,7 +126,7 @@ class _Problem:
             u, s, p, q, z, y = (
                 old + length * new for old, new in ((u, du), (s, ds), (p, dp), (q, dq), (z, dz), (y, dy))
             )
-        return u
+        return best
 
     def _factor(self, D, ratio):
         """``A'A + C' ratio C + D``, or for a wide matrix ``I + B D^-1 B'``, B: A and the scaled rows of C."""
