@@ -116,13 +116,9 @@ def over_seeds(data, result):
     return found
 
 
-def adult(options):
-    """A subpopulation of Adult, its label-flip target, reached in three ways; and with the repeats taken apart."""
-    data = part(datasets.load("adult"), options.rows)
-    victim = MinimumPoisoner(alpha=ALPHA).fit(data.X_train, data.y_train)
-    name, train, test = next(datasets.subpopulations(data, np.append(victim.coef_, victim.intercept_)))
-    target = make_target(data.X_train, data.y_train, mask=train, goal=1.0, improved=False, alpha=ALPHA)
-    valid, attacks, facts = records("adult", data), {}, []
+def three_ways(data, target, valid):
+    """``(attacks, facts)``: a target reached by the minimum, by Algorithm 1, and by the minimum of whole records."""
+    attacks, facts = {}, []
     for kind, attacker in (
         ("two points", MinimumPoisoner(alpha=ALPHA, feasible_set=box(data))),
         ("Algorithm 1", ModelTargetedPoisoner(alpha=ALPHA, feasible_set=box(data), tol=0.01)),
@@ -131,6 +127,17 @@ def adult(options):
         attacks[kind], seconds = timed(attacker.fit(data.X_train, data.y_train).attack, target)
         facts.append(fact(kind, data, attacks[kind], seconds))
         print(report.markdown(facts[-1:]), flush=True)
+    return attacks, facts
+
+
+def adult(options):
+    """A subpopulation of Adult, its label-flip target, reached in three ways; and with the repeats taken apart."""
+    data = part(datasets.load("adult"), options.rows)
+    victim = MinimumPoisoner(alpha=ALPHA).fit(data.X_train, data.y_train)
+    name, train, test = next(datasets.subpopulations(data, np.append(victim.coef_, victim.intercept_)))
+    target = make_target(data.X_train, data.y_train, mask=train, goal=1.0, improved=False, alpha=ALPHA)
+    valid = records("adult", data)
+    attacks, facts = three_ways(data, target, valid)
     for kind in ("two points", "records"):
         apart, seconds = timed(attacks[kind].spread)
         attacks[f"{kind}, spread"] = apart
@@ -215,15 +222,7 @@ def mnist_target(options):
     data = part(datasets.load("mnist"), options.rows or 1500)
     target = make_target(data.X_train, data.y_train, goal=0.1, improved=False, alpha=ALPHA)
     lattice = [(slice(None), (0.0, 1.0 / 255.0))]
-    valid, attacks, facts = FeatureSpace(0.0, 1.0, lattice=lattice), {}, []
-    for kind, attacker in (
-        ("two points", MinimumPoisoner(alpha=ALPHA, feasible_set=box(data))),
-        ("Algorithm 1", ModelTargetedPoisoner(alpha=ALPHA, feasible_set=box(data), tol=0.01)),
-        ("records", MinimumPoisoner(alpha=ALPHA, feasible_set=valid)),
-    ):
-        attacks[kind], seconds = timed(attacker.fit(data.X_train, data.y_train).attack, target)
-        facts.append(fact(kind, data, attacks[kind], seconds))
-        print(report.markdown(facts[-1:]), flush=True)
+    attacks, facts = three_ways(data, target, FeatureSpace(0.0, 1.0, lattice=lattice))
     recalls, everything = sanitised(data, attacks, None)
     name = f"MNIST 1-7, {len(data.y_train)} rows, label-flip target of error 10 %"
     return {f"{name}: the attacks": facts, f"{name}: recall": recalls, f"{name}: everything": everything}
