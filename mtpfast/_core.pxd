@@ -5,7 +5,9 @@ from libc.float cimport DBL_EPSILON as EPS
 from libc.math cimport INFINITY, exp, expm1, fabs, log, log1p, sqrt
 from libc.stdlib cimport realloc
 
-from mtpfast._simd cimport mtp_axpy, mtp_dot, mtp_dot2, mtp_sparse_dot2
+from mtpfast._simd cimport (
+    mtp_axpy, mtp_dot, mtp_dot2, mtp_single_axpy, mtp_single_dot, mtp_single_dot2, mtp_sparse_dot2,
+)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -110,13 +112,14 @@ ctypedef fused Loss:
 
 
 # ---------------------------------------------------------------------------------------------
-# Rows: clean or added, dense or CSR, behind three small functions
+# Rows: clean or added, dense (of doubles, or singles where `single` is not NULL) or CSR, behind three small functions
 # ---------------------------------------------------------------------------------------------
 
 cdef struct Rows:
     bint sparse
     Py_ssize_t d
     const double *data
+    const float *single
     const int *indices
     const int *indptr
 
@@ -129,6 +132,8 @@ cdef inline double row_dot(const Rows *rows, Py_ssize_t i, const double *v) noex
     """x_i . v"""
     cdef double s = 0.0
     cdef int j
+    if rows.single != NULL:
+        return mtp_single_dot(rows.single + i * rows.d, v, rows.d)
     if not rows.sparse:
         return mtp_dot(rows.data + i * rows.d, v, rows.d)
     for j in range(rows.indptr[i], rows.indptr[i + 1]):
@@ -141,7 +146,9 @@ cdef inline void row_dot2(
 ) noexcept nogil:
     """x_i . v and x_i . w in one read of the row"""
     cdef Py_ssize_t start
-    if not rows.sparse:
+    if rows.single != NULL:
+        mtp_single_dot2(rows.single + i * rows.d, v, w, rows.d, both)
+    elif not rows.sparse:
         mtp_dot2(rows.data + i * rows.d, v, w, rows.d, both)
     else:
         start = rows.indptr[i]
@@ -151,6 +158,9 @@ cdef inline void row_dot2(
 cdef inline void row_axpy(const Rows *rows, Py_ssize_t i, double t, double *v) noexcept nogil:
     """v += t x_i"""
     cdef int j
+    if rows.single != NULL:
+        mtp_single_axpy(rows.d, t, rows.single + i * rows.d, v)
+        return
     if not rows.sparse:
         mtp_axpy(rows.d, t, rows.data + i * rows.d, v)
         return

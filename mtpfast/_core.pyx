@@ -50,6 +50,7 @@ cdef Rows rows_of(X):
     rows.d, rows.sparse = X.shape[1], not isinstance(X, np.ndarray)
     data = X.data if rows.sparse else X.reshape(-1)
     rows.data = &data[0] if data.shape[0] else NULL
+    rows.single = NULL
     rows.indices = rows.indptr = NULL
     if rows.sparse:
         indices, indptr = X.indices, X.indptr
@@ -62,7 +63,7 @@ cdef void products(const Rows *rows, Py_ssize_t n, const double *v, double *out)
     cdef int d = <int>rows.d, m = <int>n, one = 1
     cdef double unit = 1.0, zero = 0.0
     cdef Py_ssize_t i
-    if not rows.sparse and d > 0:
+    if not rows.sparse and rows.single == NULL and d > 0:
         dgemv("T", &d, &m, &unit, <double *>rows.data, &d, <double *>v, &one, &zero, out, &one)
         return
     for i in range(n):

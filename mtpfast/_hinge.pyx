@@ -163,9 +163,9 @@ cdef class HingeSolver:
         free(self.crossings)
         free(self.looks)
 
-    def __init__(self, X, const double[::1] y, bint intercept, bint penalize_intercept, metric):
+    def __init__(self, X, const double[::1] y, bint intercept, bint penalize_intercept, metric, let_go=None):
         cdef Py_ssize_t i
-        self.rows = MarginRows(X, y, intercept)
+        self.rows = MarginRows(X, y, intercept, let_go)
         self.d = self.rows.d
         self.factor = MarginFactor(self.rows, isinstance(X, np.ndarray))
         self.metric = Metric(*metric)
@@ -184,7 +184,7 @@ cdef class HingeSolver:
             self._measure(i)
         self.short_clean = self.short_added = None
         self.has_short_clean = self.has_short_added = False
-        if not self.rows.clean.sparse and self.rows.n > 0 and self.d >= LONG:
+        if not self.rows.clean.sparse and self.rows.clean.single == NULL and self.rows.n > 0 and self.d >= LONG:
             self.has_short_clean = True
             self.short_clean = ShortRows(self.d)
             self.short_clean.reserve(self.rows.n)

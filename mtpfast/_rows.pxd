@@ -36,7 +36,10 @@ cdef class MarginRows:
     cdef readonly bint intercept
     cdef Row *row
     cdef Py_ssize_t capacity
-    cdef object row_owner, clean_owner, added_owner
+    cdef object row_owner, clean_owner, added_owner, let_go
+    cdef bint mapped
+    cdef Py_ssize_t window, n_windows
+    cdef int window_bits
     cdef double[::1] unit
 
     cdef reserve(self, Py_ssize_t n)
@@ -44,6 +47,7 @@ cdef class MarginRows:
     cdef void add(self, double y) noexcept nogil
     cdef void measure(self, Py_ssize_t i) noexcept nogil
     cdef void margins(self, const double *theta, double *out) noexcept nogil
+    cdef void enter(self, Py_ssize_t window) noexcept nogil
 
     cdef inline const Rows *block(self, Py_ssize_t i, Py_ssize_t *local) noexcept nogil:
         if i < self.n_clean:
@@ -52,10 +56,16 @@ cdef class MarginRows:
         local[0] = i - self.n_clean
         return &self.added
 
+    cdef inline void reads(self, Py_ssize_t i) noexcept nogil:
+        """Take note of a read: pages of a file do not stay"""
+        if self.mapped and i < self.n_clean and i >> self.window_bits != self.window:
+            self.enter(i >> self.window_bits)
+
     cdef inline double dot(self, Py_ssize_t i, const double *v) noexcept nogil:
         """a_i . v"""
         cdef Py_ssize_t p
         cdef const Rows *rows = self.block(i, &p)
+        self.reads(i)
         cdef double s = row_dot(rows, p, v)
         if self.intercept:
             s += v[self.d]
@@ -65,6 +75,7 @@ cdef class MarginRows:
         """a_i . v and a_i . w in one read of the row"""
         cdef Py_ssize_t p
         cdef const Rows *rows = self.block(i, &p)
+        self.reads(i)
         row_dot2(rows, p, v, w, both)
         if self.intercept:
             both[0] += v[self.d]
@@ -76,6 +87,7 @@ cdef class MarginRows:
         """v += t a_i"""
         cdef Py_ssize_t p
         cdef const Rows *rows = self.block(i, &p)
+        self.reads(i)
         t *= self.row[i].y
         row_axpy(rows, p, t, v)
         if self.intercept:
@@ -93,6 +105,8 @@ cdef class MarginRows:
         if rows.sparse:
             mtp_prefetch(rows.data + rows.indptr[p], (rows.indptr[p + 1] - rows.indptr[p]) * sizeof(double))
             mtp_prefetch(rows.indices + rows.indptr[p], (rows.indptr[p + 1] - rows.indptr[p]) * sizeof(int))
+        elif rows.single != NULL:
+            mtp_prefetch(rows.single + p * rows.d, rows.d * sizeof(float))
         else:
             mtp_prefetch(rows.data + p * rows.d, rows.d * sizeof(double))
 

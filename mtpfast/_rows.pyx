@@ -4,12 +4,16 @@ from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from mtpfast._core cimport DONE, EPS, grow, products, rows_of
+from mtpfast._core cimport DONE, EPS, Rows, grow, products, row_dot, rows_of
 from mtpfast._simd cimport mtp_dot
 
 import numpy as np
 
 LONG_ROW = LONG
+
+cdef enum:
+    WINDOW = 65536    # bytes of a file that one page fault brings in
+    WINDOWS = 8192    # are resident at once, or a few more: half a GiB
 
 
 def lengthened(a, Py_ssize_t n):
@@ -20,24 +24,44 @@ def lengthened(a, Py_ssize_t n):
     return out
 
 
+cdef Rows rows_or_singles_of(X):
+    """A dense array of doubles or singles, or CSR."""
+    cdef Rows rows
+    cdef const float[::1] data
+    if getattr(X, "dtype", None) != np.float32:
+        return rows_of(X)
+    rows = rows_of(np.empty((0, X.shape[1])))
+    data = X.reshape(-1)
+    if data.shape[0]:
+        rows.single = &data[0]
+    return rows
+
+
 cdef class MarginRows:
     """The rows a_i = y_i (x_i, 1), clean then added, and what is known of each (`Row`).
 
     Without an intercept the last entry of a_i is 0. A `Row` is one line of the cache. Invariants:
 
         n_clean <= n <= capacity;   row[i].norm = |a_i|   and   row[i].c >= 0   for i < n.
+
+    Clean rows may be a memory map of a file, with a function `let_go` of its pages: it is called after `WINDOWS` parts
+    of it, of 64 kB (what one page fault brings in), were entered, and no more than these are resident.
     """
 
     def __cinit__(self):
         self.row = NULL
 
-    def __init__(self, X, const double[::1] y, bint intercept):
+    def __init__(self, X, const double[::1] y, bint intercept, let_go=None):
         cdef Py_ssize_t i
         self.d, self.n_clean, self.n = X.shape[1], X.shape[0], 0
         if y.shape[0] != self.n_clean:
             raise ValueError("MarginRows: shapes disagree")
         self.intercept, self.capacity = intercept, 0
-        self.clean, self.clean_owner = rows_of(X), X
+        self.clean, self.clean_owner = rows_or_singles_of(X), X
+        self.let_go, self.mapped = let_go, let_go is not None
+        self.window, self.n_windows, self.window_bits = -1, 0, 0
+        while self.mapped and X.dtype.itemsize * self.d << (self.window_bits + 1) <= WINDOW:
+            self.window_bits += 1
         self.added, self.added_owner = self.clean, None
         self.reserve(self.n_clean)
         self.unit = np.zeros(self.d + 1)
@@ -77,11 +101,25 @@ cdef class MarginRows:
         """out[i] = a_i . theta for every row: one pass over the data."""
         cdef double b = theta[self.d] if self.intercept else 0.0
         cdef Py_ssize_t i
-        products(&self.clean, self.n_clean, theta, out)
+        if self.mapped:
+            for i in range(self.n_clean):
+                self.reads(i)
+                out[i] = row_dot(&self.clean, i, theta)
+        else:
+            products(&self.clean, self.n_clean, theta, out)
         if self.n > self.n_clean:
             products(&self.added, self.n - self.n_clean, theta, out + self.n_clean)
         for i in range(self.n):
             out[i] = self.row[i].y * (out[i] + b)
+
+    cdef void enter(self, Py_ssize_t window) noexcept nogil:
+        """Rows of another window of the file are about to be read."""
+        self.window = window
+        self.n_windows += 1
+        if self.n_windows == WINDOWS:
+            self.n_windows = 0
+            with gil:
+                self.let_go()
 
 
 cdef class ShortRows:

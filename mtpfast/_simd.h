@@ -40,7 +40,34 @@ static void mtp_dot2(const double *a, const double *b, const double *c, ptrdiff_
     s[1] = s1;
 }
 
-/* the same for a row of n entries a[i] in columns j[i] */
+/* the same loops for a row of singles, every entry of which is a double exactly */
+MTP_CLONES
+static double mtp_single_dot(const float *a, const double *b, ptrdiff_t n) {
+    double s = 0.0;
+    ptrdiff_t i;
+    #pragma omp simd reduction(+:s)
+    for (i = 0; i < n; i++) s += (double)a[i] * b[i];
+    return s;
+}
+
+MTP_CLONES
+static void mtp_single_dot2(const float *a, const double *b, const double *c, ptrdiff_t n, double *s) {
+    double s0 = 0.0, s1 = 0.0;
+    ptrdiff_t i;
+    #pragma omp simd reduction(+:s0, s1)
+    for (i = 0; i < n; i++) { s0 += (double)a[i] * b[i]; s1 += (double)a[i] * c[i]; }
+    s[0] = s0;
+    s[1] = s1;
+}
+
+MTP_CLONES
+static void mtp_single_axpy(ptrdiff_t n, double t, const float *x, double *y) {
+    ptrdiff_t i;
+    #pragma omp simd
+    for (i = 0; i < n; i++) y[i] += t * (double)x[i];
+}
+
+/* both products of a row of n entries a[i] in columns j[i] */
 MTP_CLONES
 static void mtp_sparse_dot2(const double *a, const int *j, const double *b, const double *c, ptrdiff_t n,
                             double *s) {

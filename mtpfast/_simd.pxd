@@ -3,6 +3,9 @@
 cdef extern from "_simd.h":
     double mtp_dot(const double *a, const double *b, Py_ssize_t n) noexcept nogil
     void mtp_dot2(const double *a, const double *b, const double *c, Py_ssize_t n, double *s) noexcept nogil
+    double mtp_single_dot(const float *a, const double *b, Py_ssize_t n) noexcept nogil
+    void mtp_single_dot2(const float *a, const double *b, const double *c, Py_ssize_t n, double *s) noexcept nogil
+    void mtp_single_axpy(Py_ssize_t n, double t, const float *x, double *y) noexcept nogil
     void mtp_sparse_dot2(
         const double *a, const int *j, const double *b, const double *c, Py_ssize_t n, double *s
     ) noexcept nogil

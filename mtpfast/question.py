@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from .arrays.checks import as_theta, check_labels, check_number, check_sample_weight, check_X
 from .arrays.in_parts import as_parts
 from .arrays.magnitude import check_magnitude
+from .arrays.maps import is_map_of_singles
 from .arrays.parts import RowParts, width
 from .losses.objective import Objective
 from .proofs.certificate import Certificate, certificate_for, prove
@@ -90,13 +91,29 @@ class Question:
 
 
 def read_question(
-    X, y, target, objective: Objective, feasible_set=None, sample_weight=None, margin_tol=None, *, in_blocks=False
+    X,
+    y,
+    target,
+    objective: Objective,
+    feasible_set=None,
+    sample_weight=None,
+    margin_tol=None,
+    *,
+    in_blocks=False,
+    by_rows=False,
 ) -> Question:
-    """The question in what users hand in. ``in_blocks``: X stays as it is if it is an array of numbers, or in parts."""
+    """The question in what users hand in.
+
+    ``in_blocks``: X stays as it is if it is an array of numbers, or in parts. ``by_rows``: if it is a memory map of
+    float32 rows.
+    """
     parts = as_parts(X, y, sample_weight) if in_blocks else None
     if parts is not None:
         return ask(parts, None, None, target, objective, feasible_set, margin_tol)
-    X = _rows(X) if in_blocks else check_X(X)
+    if by_rows and is_map_of_singles(X) and X.size:
+        check_magnitude(np.append(*extent(X)), "X")
+    else:
+        X = _rows(X) if in_blocks else check_X(X)
     n = X.shape[0]
     y = np.asarray(y) if in_blocks and np.size(y) > 10**6 else check_labels(y, n)
     if y.shape != (n,):

@@ -24,8 +24,8 @@ def refuse_parts(X, name: str):
     """Raise TypeError where rows come in parts and are wanted in memory."""
     if hasattr(X, "map_reduce"):
         raise TypeError(
-            f"{name} comes in parts, expected rows in memory: parts are read by minimum_poisoning, MinimumPoisoner and "
-            f"certificate.check"
+            f"{name} comes in parts, expected rows in memory (poison() with the hinge: or a memory map of float32): "
+            f"parts are read by minimum_poisoning, MinimumPoisoner with its certify, and the checks of what they prove"
         )
 
 

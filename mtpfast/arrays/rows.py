@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["merge", "row_groups", "slices", "stack"]
+from .maps import let_go
+
+__all__ = ["in_doubles", "merge", "row_groups", "scores", "slices", "stack"]
 
 
 #: A loss without a compiled kernel is evaluated so many rows at a time.
@@ -14,6 +16,22 @@ SLICE = 512
 
 def slices(start, stop, size):
     return (slice(i, min(i + size, stop)) for i in range(start, stop, size))
+
+
+def in_doubles(X):
+    """X with entries of float64; itself where they are."""
+    return X if X.dtype == np.float64 else X.astype(np.float64)
+
+
+def scores(X, w):
+    """``X w`` in float64. Rows of singles are never converted all at once."""
+    if X.dtype == np.float64:
+        return X @ w
+    parts = []
+    for rows in slices(0, X.shape[0], SLICE):
+        parts.append(in_doubles(X[rows]) @ w)
+        let_go(X)
+    return np.concatenate(parts)
 
 
 def stack(X, added):

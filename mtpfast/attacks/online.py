@@ -72,7 +72,9 @@ def poison(
     Parameters
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features)
-        Clean rows; a C-contiguous float64 array or a CSR matrix is used as it is.
+        Clean rows; a C-contiguous float64 array or a CSR matrix is used as it is. With the hinge, so is a memory map of
+        float32 (``np.load(file, mmap_mode="r")``): some 130 bytes a row are held, and a step fetches the rows whose
+        margin it may carry across 1.
     y : array-like of shape (n_samples,)
         -1 and +1.
     target : pair (coef, intercept), array (w, b), or fitted linear model
@@ -159,7 +161,8 @@ def poison(
     ('reached', True, True)
     """
     objective = make_objective(loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows)
-    question = read_question(X, y, target, objective, feasible_set, sample_weight, margin_tol)
+    by_rows = objective.loss.kinked  # its training reads few rows a step; for smooth losses X is converted
+    question = read_question(X, y, target, objective, feasible_set, sample_weight, margin_tol, by_rows=by_rows)
     d = question.X.shape[1]
     return run(
         question,

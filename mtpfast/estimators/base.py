@@ -65,6 +65,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         -------
         self
         """
+        refuse_parts(X, "X")
         objective = self._objective()
         codec = sample = preprocessing = frame = None
         if self.preprocessing is None:

@@ -9,6 +9,7 @@ from numbers import Real
 import numpy as np
 
 from mtpfast.arrays.magnitude import check_magnitude
+from mtpfast.arrays.rows import scores
 
 from .margin import HINGE, Loss, class_weights, get_loss, no_impostor
 
@@ -136,7 +137,7 @@ class Objective:
 
     def margins(self, theta, X, y) -> np.ndarray:
         """``y_i * (w . x_i + b)`` for every row of a dense or sparse X."""
-        return y * (X @ theta[:-1] + theta[-1])
+        return y * (scores(X, theta[:-1]) + theta[-1])
 
     def value(self, theta, X, y, sample_weight=None, total_weight=None) -> float:
         """The objective at theta; ``total_weight`` (default: the rows' own) is the N that sets ``k``."""

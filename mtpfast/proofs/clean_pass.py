@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.magnitude import LARGEST, check_magnitude
+from mtpfast.arrays.maps import let_go
 from mtpfast.arrays.parts import over
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.objective import Objective
@@ -86,6 +87,8 @@ def blocks(X, y, sample_weight=None):
         labels = np.asarray(y[start:stop], dtype=np.float64)
         weights = None if sample_weight is None else np.asarray(sample_weight[start:stop], dtype=np.float64)
         yield start, rows, labels, weights
+        if start // step % 64 == 63:
+            let_go(X)
 
 
 def _block_rows(X):

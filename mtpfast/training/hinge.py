@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import scipy.sparse as sp
 
 from mtpfast import _hinge
+from mtpfast.arrays.maps import is_map_of_singles, let_go, map_of
+from mtpfast.arrays.rows import in_doubles
 
 from .solver import Solver
 from .training_set import TrainingSet
@@ -15,6 +19,8 @@ __all__ = ["HingeSolver"]
 
 #: So many principal directions of the rows say how far theta has gone.
 DIRECTIONS = 8
+#: A first model of rows in a file is that of so many of them.
+SAMPLE = 100_000
 
 
 def metric_of(X, intercept):
@@ -24,7 +30,7 @@ def metric_of(X, intercept):
     principal directions, roughly, and its diagonal for what is at right angles to them.
     """
     n, d = X.shape
-    rows = X[:: max(1, n // 2000)]
+    rows = in_doubles(X[:: max(1, n // 2000)])
     m = rows.shape[0]
 
     def moments(V):
@@ -59,6 +65,7 @@ class HingeSolver(Solver):
             objective.fit_intercept,
             objective.penalize_intercept,
             metric_of(training.X, objective.fit_intercept),
+            None if map_of(training.X) is None else partial(let_go, training.X),
         )
         training.rows.reader = self.core.set_added
         self._told = np.zeros(0)  # the weights of the added rows, for :meth:`shift`
@@ -73,11 +80,32 @@ class HingeSolver(Solver):
         self._told = np.array(training.added_weight)
         if theta is None:
             theta, self.theta0 = self.theta0, None
+        if theta is None and is_map_of_singles(training.X):
+            theta = self._of_a_sample()
         if theta is None:
             self.n_iter += core.descend(1e-3, 100)
         core.start(theta)
         self.audit()
         self.warn_if_loose()
+
+    def _of_a_sample(self):
+        """The model of evenly spaced rows; None where that would be most of them."""
+        training, objective = self.training, self.training.objective
+        step = training.n_clean // SAMPLE
+        if step < 2:
+            return None
+        X, weight = in_doubles(training.X[::step]), training.weight[::step].copy()
+        y = np.ascontiguousarray(training.y[::step], dtype=np.float64)
+        metric = metric_of(X, objective.fit_intercept)
+        core = _hinge.HingeSolver(X, y, objective.fit_intercept, objective.penalize_intercept, metric)
+        for label in (-1.0, 1.0):
+            weight[y == label] *= training.weight[training.y == label].sum() / weight[y == label].sum()
+        core.set_weights(weight, training.k)
+        core.descend(1e-3, 100)
+        core.start()
+        theta = np.empty(training.n_features + 1)
+        core.theta(theta)
+        return theta
 
     def reweigh(self, theta):
         """The weights of the clean rows, and k, are others; without theta the rows on the margin stay there first."""

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.arrays.rows import SLICE, slices
+from mtpfast.arrays.maps import let_go
+from mtpfast.arrays.rows import SLICE, in_doubles, slices
 from mtpfast.losses.objective import Objective
 
 from .added_rows import AddedRows
@@ -111,5 +112,9 @@ def squares(X, axis):
 
 def _unit(X):
     """``1 / max |x|`` over the rows, 1 if all are zero: weights of this length move a margin by 1."""
-    largest = max(float(np.max(squares(X[rows], axis=1))) for rows in slices(0, X.shape[0], SLICE))
+    largest = 0.0
+    for i, rows in enumerate(slices(0, X.shape[0], SLICE)):
+        largest = max(largest, float(np.max(squares(in_doubles(X[rows]), axis=1))))
+        if i % 256 == 255:
+            let_go(X)
     return 1.0 / math.sqrt(largest) if largest > 0.0 else 1.0
