@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
@@ -45,7 +46,7 @@ _ROWS = {"accept_sparse": "csr", "dtype": np.float64, "order": "C"}
 class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
     """The clean victim, and what both attacks share: it is a linear classifier like any other."""
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Train the clean victim.
 
         Parameters
@@ -137,6 +138,14 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             validate_data(self, table, reset=False, skip_check_array=True)
         return check_array(to_matrix(self.preprocessing_.transform(table)), estimator=self, **_ROWS)
 
+    def _check_trained(self):
+        check_is_fitted(self)
+        if not hasattr(self, "coef_"):
+            raise NotFittedError(
+                "the victim of rows in parts was not trained, so that nothing is predicted or certified: smooth losses "
+                "are, up to 2,500 features"
+            )
+
     @property
     def _names(self):
         """Names of the features that the victim sees, or None."""
@@ -146,7 +155,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X):
         """``w . x + b`` under the clean victim: ndarray of shape (n_samples,)."""
-        check_is_fitted(self)
+        self._check_trained()
         return self._features(X) @ self.coef_[0] + self.intercept_[0]
 
     def predict(self, X):
@@ -160,7 +169,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         y_eval=None,
         *,
         budgets=SHARES,
-        attack=True,
+        attack=None,
         joint=None,
         branches=BRANCHES,
         rows=None,
@@ -178,8 +187,9 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             the *predictions* are what is protected.
         budgets : sequence of int or float
             Numbers of points, or shares of the clean rows, that summaries report.
-        attack : bool, default=True
-            Whether to look for attacks on every row as well.
+        attack : bool, optional
+            Whether to look for attacks on every row as well; by default where the clean rows are in memory. A victim
+            fitted to rows in parts is not retrained: True is refused then, and ``upper_bound`` stays unknown.
         joint : bool, optional
             Whether to bound what one attack does to all rows at once and to the clean rows, at the budgets
             (``certified_error``, ``certified_loss``); by default where there are 20 rows or more and the intercept is
@@ -207,8 +217,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         ValueError
             Where no bound can be proved, with the reason; for rows or labels that do not fit the victim.
         """
-        check_is_fitted(self)
-        refuse_parts(self._X, "the X of fit")
+        self._check_trained()
         X = self._features(X_eval)
         scores = X @ self.coef_[0] + self.intercept_[0]
         labels = self._classes.labels(scores) if y_eval is None else np.asarray(y_eval)
@@ -217,7 +226,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         chosen = np.arange(X.shape[0]) if rows is None else check_rows(rows, X.shape[0])
         budgets = tuple(k.item() if isinstance(k, np.generic) else k for k in budgets)
         for k in budgets:
-            count_of(k, len(self._signs))
+            count_of(k, self._X.shape[0])
         theta = np.append(self.coef_[0], self.intercept_)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
         guarantee = certify(

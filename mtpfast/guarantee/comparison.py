@@ -8,11 +8,15 @@ all cases at once, the least of them softened), and lines are added where the mi
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import minimize
 
+from mtpfast.arrays.parts import RowParts
+from mtpfast.losses.objective import Objective
+from mtpfast.proofs.clean_pass import blocks
 from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import can_branch, cases_of
 
@@ -46,6 +50,40 @@ def compared(bundle, branches=1) -> list[tuple]:
     return [(rows, [Shared(bundle, rows, ratios).run() for ratios in way]) for rows in groups for way in ways]
 
 
+@dataclass(frozen=True)
+class Smoothed:
+    """The clean loss at theta, the hinge's kink smoothed over ``width``, and its gradient."""
+
+    objective: Objective
+    theta: np.ndarray
+    width: float
+
+    def __call__(self, X, y, weights):
+        """Of rows with what they weigh, in the precision of X."""
+        loss, one, theta = self.objective.loss, self.objective.one, self.theta
+        margin = y * (X @ theta[:-1].astype(X.dtype) + one * theta[-1])
+        if loss.smooth:
+            value, slope = loss.value(margin), -loss.derivative(margin)
+        else:
+            slope = np.clip((1.0 - margin) / self.width + 0.5, 0.0, 1.0)
+            value = np.where(slope < 1.0, 0.5 * self.width * slope * slope, 1.0 - margin)
+        pull = weights * slope * y
+        return float(weights @ value), -np.append(pull.astype(X.dtype) @ X, one * pull.sum())
+
+    def of_part(self, X, y, sample_weight):
+        """Of one part, in blocks."""
+        value, gradient = 0.0, np.zeros(len(self.theta))
+        for _, rows, labels, own in blocks(X, y, sample_weight):
+            weights = self.objective.weights(labels, own)
+            more = self(rows, labels, np.ones(len(labels)) if weights is None else weights)
+            value, gradient = _added((value, gradient), more)
+        return value, gradient
+
+
+def _added(a, b):
+    return a[0] + b[0], a[1] + b[1]
+
+
 class Shared:
     """A comparison model, and the multipliers of the rows that share it."""
 
@@ -57,8 +95,9 @@ class Shared:
         self.bundle = _part(bundle, rows, self.search)
         self.theta = self.search.theta.copy()
         objective, y = self.search.objective, self.search.y
-        weights = objective.weights(y, self.search.sample_weight)
-        self.weights = np.ones(len(y)) if weights is None else weights
+        if y is not None:
+            weights = objective.weights(y, self.search.sample_weight)
+            self.weights = np.ones(len(y)) if weights is None else weights
 
     def run(self) -> Bundle:
         """The bundle of the rows, settled, at the model found."""
@@ -112,16 +151,10 @@ class Shared:
 
     def _loss(self, theta, width):
         """The clean loss, the hinge's kink smoothed, and its gradient."""
-        search, X = self.search, self.narrow
-        one = search.objective.one
-        margin = search.y * (X @ theta[:-1].astype(X.dtype) + one * theta[-1])
-        if search.objective.loss.smooth:
-            value, slope = search.objective.loss.value(margin), -search.objective.loss.derivative(margin)
-        else:
-            slope = np.clip((1.0 - margin) / width + 0.5, 0.0, 1.0)
-            value = np.where(slope < 1.0, 0.5 * width * slope * slope, 1.0 - margin)
-        pull = self.weights * slope * search.y
-        return float(self.weights @ value), -np.append(pull.astype(X.dtype) @ X, one * pull.sum())
+        search, asked = self.search, Smoothed(self.search.objective, theta, width)
+        if isinstance(search.X, RowParts):
+            return search.X.map_reduce(asked.of_part, _added)
+        return asked(self.narrow, search.y, self.weights)
 
     def moved(self, turn):
         """The model after L-BFGS over model and multipliers; then the numbers of points that they allow."""

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.rounding import UNIT
+from mtpfast.proofs.clean_pass import amount_of
 from mtpfast.proofs.joint import Joint
 from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import Pointwise, cases_of
@@ -72,7 +73,7 @@ def joint_of(search, proof: Pointwise, counts) -> Joint | None:
     made = Joint(counts, models, comparison, *joined, lam, pi, below, above, eta, e, *nothing)
     own = search.sample_weight, proof.margin_rows, proof.margin_slopes, np.unique(made.comparison)
     lines = lines_of(made.models, search.X, search.y, search.objective, *own)
-    amount = float(search.objective.amount(search.y, search.sample_weight))
+    amount = amount_of(search.X, search.y, search.objective, search.sample_weight)
     proved = made.proved(proof, proof.lower_bound, lines, amount)
     # A check elsewhere may add up in another order: what is claimed allows for that.
     slack = 1e-9 * (1.0 + np.abs(proved.score)), 1.0 + 1e-9

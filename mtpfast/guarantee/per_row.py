@@ -12,7 +12,9 @@ import scipy.sparse as sp
 from joblib import Parallel, delayed
 from scipy.optimize import lsq_linear
 
+from mtpfast.arrays.parts import RowParts
 from mtpfast.losses.objective import Objective
+from mtpfast.proofs.clean_pass import amount_of
 from mtpfast.proofs.hulls import hulls_of, planes_of
 from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import Pointwise, cases_of, refusal
@@ -46,7 +48,7 @@ def certify(
     *,
     sample_weight=None,
     budgets=SHARES,
-    attack=True,
+    attack=None,
     joint=None,
     branches=BRANCHES,
     n_jobs=None,
@@ -57,7 +59,7 @@ def certify(
     Parameters
     ----------
     X, y, sample_weight
-        The clean data, labels -1. and +1.
+        The clean data, labels -1. and +1.; or X in parts, which bring their labels and weights.
     theta : ndarray of shape (n_features + 1,)
         The clean victim.
     objective : Objective
@@ -68,8 +70,8 @@ def certify(
         What is protected: the label that each row should have, or the prediction.
     budgets : tuple of int or float
         What summaries report.
-    attack : bool
-        Whether to look for attacks that flip the rows.
+    attack : bool, optional
+        Whether to look for attacks that flip the rows; by default where the clean rows are in memory.
     joint : bool, optional
         Whether to bound what one attack does to all rows at once, at the budgets; by default where there are
         ``MANY`` rows or more.
@@ -98,13 +100,19 @@ def certify(
         raise ValueError(f"no guarantee can be proved: {reason}")
     if joint and objective.is_free:
         raise ValueError("joint must be False or None: no joint bound is known where the intercept is free")
+    in_parts = isinstance(X, RowParts)
+    if in_parts and attack:
+        raise ValueError("attack must be False or None: the victim of rows in parts is not retrained")
+    if in_parts and objective.loss.kinked:
+        raise ValueError("rows come in parts: the hinge's victim is not trained on them, so that no row is certified")
+    attack, n_clean = not in_parts if attack is None else attack, X.shape[0]
     n_rows, d = rows.shape
     hulls = hulls_of(feasible_set, d, objective)
     cases = cases_of(objective, hulls, theta)
     on_margin = _on_margin(X, y, theta, objective, sample_weight)
     first = lines_of(theta[None], X, y, objective, sample_weight, *on_margin)
     search = Search(X, y, objective, sample_weight, theta, hulls, cases, first)
-    amount = float(objective.amount(y, sample_weight))
+    amount = amount_of(X, y, objective, sample_weight)
     right = signs * (rows @ theta[:-1] + theta[-1]) > 0.0
     bound, upper = np.zeros(n_rows, dtype=np.int64), np.where(right, NEVER, 0)
     status = np.where(right, "interrupted", "wrong")
@@ -125,14 +133,14 @@ def certify(
         ])  # fmt: skip
         if not attack:
             return part, proof, []
-        flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * len(y))
+        flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * n_clean)
         bounds = zip(block, signs[part], proof.lower_bound.tolist(), strict=True)
         return part, proof, [flips(x, sign, low) for x, sign, low in bounds]
 
     begin, done, pieces = time.perf_counter(), 0, []
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
     try:
-        for part, proof, flips in _in_turn(work, parts, n_jobs):
+        for part, proof, flips in _in_turn(work, parts, None if in_parts else n_jobs):
             pieces.append((proof, np.arange(len(proof.part_row)), part))
             bound[part] = proof.lower_bound
             status[part] = "done"
@@ -154,7 +162,7 @@ def certify(
     together = None
     if len(right) >= MANY if joint is None else joint:
         with suppress(KeyboardInterrupt):
-            together = joint_of(search, proof, [count_of(budget, len(y)) for budget in budgets])
+            together = joint_of(search, proof, [count_of(budget, n_clean) for budget in budgets])
     flips = [flip for _, flip in found]
     points = np.vstack([np.empty((0, d)), *(flip.points for flip in flips)])
     return Guarantee(
@@ -168,7 +176,7 @@ def certify(
         attack_label=np.concatenate([np.empty(0), *(flip.labels for flip in flips)]),
         attack_count=np.concatenate([EMPTY, *(flip.counts for flip in flips)]).astype(np.int64),
         classes=np.array([-1.0, 1.0]),
-        n_clean=len(y),
+        n_clean=n_clean,
         budgets=tuple(budgets),
         proof=proof,
         joint=together,

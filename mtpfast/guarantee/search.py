@@ -13,6 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
+from mtpfast.arrays.parts import RowParts
+from mtpfast.proofs.clean_pass import amount_of
 from mtpfast.proofs.hulls import planes_of
 from mtpfast.proofs.lines import Lines, lines_of
 from mtpfast.proofs.pointwise import Case
@@ -146,13 +148,15 @@ class Search:
         self.theta, self.hulls, self.cases, self.first = theta, hulls, cases, first
         self.ratios = (0.0, 1.0)
         self.R = objective.R(len(theta) - 1)
-        self.k = objective.k(objective.amount(y, sample_weight))
+        self.k = objective.k(amount_of(X, y, objective, sample_weight))
         self.loss = float(first.loss[0])
         self.most = MOST * X.shape[0]
 
     @cached_property
     def narrow(self):
-        """X in single precision: what is only searched needs no more."""
+        """X in single precision: what is only searched needs no more. Rows in parts as they are."""
+        if isinstance(self.X, RowParts):
+            return self.X
         top = max(abs(self.X.max()), abs(self.X.min()))
         return self.X.astype(np.float32 if top < 1e30 else np.float64)
 

@@ -16,7 +16,6 @@ lie on the margin. All sums come with the bound of their rounding (see :mod:`mtp
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from mtpfast.arrays.parts import over, width
 from mtpfast.arrays.rounding import gamma
 from mtpfast.losses.objective import Objective
 from mtpfast.minimum.programs.highs import solve_lp
-from mtpfast.proofs.clean_pass import blocks, clean_gradient
+from mtpfast.proofs.clean_pass import amount_of, blocks, clean_gradient
 
 __all__ = ["Measured", "Training", "measure", "train"]
 
@@ -101,17 +100,9 @@ def train(X, objective: Objective) -> Measured | None:
     d = width(X)
     if objective.loss.kinked or objective.is_balanced or d > DENSE_HESSIAN or objective.loss.missing():
         return None
-    amount = X.map_reduce(_Amount(objective), operator.add)
+    amount = amount_of(X, None, objective)
     nothing = np.empty((0, d)), np.empty(0), np.empty(0)
     return _newton(Training(X, None, None, *nothing, objective, amount), np.zeros(d + 1))
-
-
-@dataclass(frozen=True)
-class _Amount:
-    objective: Objective
-
-    def __call__(self, X, y, sample_weight):
-        return self.objective.amount(y, sample_weight)
 
 
 def _prove(training: Training, theta, margin_tol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -11,7 +12,7 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.magnitude import LARGEST, check_magnitude
 from mtpfast.arrays.maps import let_go
-from mtpfast.arrays.parts import over
+from mtpfast.arrays.parts import RowParts, over
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.objective import Objective
 
@@ -200,9 +201,8 @@ class CleanPass:
         for _, rows, labels, own in blocks(X, y, sample_weight):
             if not np.all(np.abs(labels) == 1.0):
                 raise ValueError(f"y must hold -1 and +1 only, got {labels[np.abs(labels) != 1.0][0]:g}")
-            low, high = _extent(rows)
-            if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
-                raise _not_finite(low, high)
+            low, high = extent_of_block(rows)
+            check_finite(low, high)
             if max(float(np.max(high)), -float(np.min(low))) > LARGEST:
                 check_magnitude(np.append(low, high), "X")
             np.minimum(lower, low, out=lower)
@@ -326,9 +326,13 @@ def _bytes(rows):
     return rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes if sp.issparse(rows) else rows.nbytes
 
 
-def _not_finite(low, high):
-    column = int(np.argmin(np.isfinite(low) & np.isfinite(high)))
-    return ValueError(f"X must be finite, got NaN or infinity in column {column}")
+def check_finite(low, high):
+    """Raise where a column, from ``low`` to ``high``, holds NaN or infinity."""
+    finite = np.isfinite(low) & np.isfinite(high)
+    if np.all(finite):
+        return
+    column = int(np.argmin(finite))
+    raise ValueError(f"X must be finite, got NaN or infinity in column {column}")
 
 
 def extent(X):
@@ -338,10 +342,11 @@ def extent(X):
 
 def _extent_of(X, *_):
     n, d = X.shape
-    ends = [_extent(rows) for _, rows, _, _ in blocks(X, np.empty(n))] or [(np.full(d, np.inf), np.full(d, -np.inf))]
+    ends = [extent_of_block(rows) for _, rows, _, _ in blocks(X, np.empty(n))]
+    ends = ends or [(np.full(d, np.inf), np.full(d, -np.inf))]
     low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
-    if n and not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
-        raise _not_finite(low, high)
+    if n:
+        check_finite(low, high)
     return low, high
 
 
@@ -349,7 +354,22 @@ def _wider(a, b):
     return np.minimum(a[0], b[0]), np.maximum(a[1], b[1])
 
 
-def _extent(rows):
+def amount_of(X, y, objective: Objective, sample_weight=None) -> float:
+    """N of the clean rows, what k is a function of; of rows in parts by a pass."""
+    if isinstance(X, RowParts) and objective.count_rows:
+        return float(X.n_rows)
+    return float(over(X, y, sample_weight, _Amount(objective), operator.add))
+
+
+@dataclass(frozen=True)
+class _Amount:
+    objective: Objective
+
+    def __call__(self, _, y, sample_weight):
+        return self.objective.amount(y, sample_weight)
+
+
+def extent_of_block(rows):
     """Per-feature minimum and maximum of a block."""
     if sp.issparse(rows):
         return rows.min(axis=0).toarray().ravel(), rows.max(axis=0).toarray().ravel()

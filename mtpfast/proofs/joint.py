@@ -37,6 +37,7 @@ import scipy.sparse as sp
 from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.rounding import UNIT, gamma
 
+from .clean_pass import amount_of
 from .hulls import hulls_of, planes_of
 from .lines import lines_of
 from .pointwise import cases_of, least
@@ -151,8 +152,8 @@ class Joint:
         own = sample_weight, pointwise.margin_rows, pointwise.margin_slopes, np.unique(self.comparison)
         if not np.array_equal(self.models[0], pointwise.theta):
             raise ValueError("models must begin with theta")
-        lines = lines_of(self.models, X, np.asarray(y), objective, *own)
-        amount = float(X.shape[0]) if objective.count_rows else objective.amount(y, sample_weight)
+        lines = lines_of(self.models, X, None if y is None else np.asarray(y), objective, *own)
+        amount = amount_of(X, y, objective, sample_weight)
         proved = self.proved(pointwise, lower_bound, lines, amount)
         return bool(
             np.all(self.wrong >= proved.wrong)

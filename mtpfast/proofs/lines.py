@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
+from mtpfast.arrays.parts import RowParts
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.objective import Objective
 
-from .clean_pass import blocks
+from .clean_pass import blocks, check_finite, extent_of_block
 
-__all__ = ["Lines", "lines_of"]
+__all__ = ["Lines", "LinesPass", "lines_of"]
 
 
 #: So many lines at a time.
@@ -37,56 +38,125 @@ def lines_of(models, X, y, objective: Objective, sample_weight=None, rows=(), sl
     """The tangent of the clean loss at every model, in one pass; of those ``compared`` also the loss itself.
 
     ``rows``, ``slopes``: clean rows whose slope in the first line is given, as the hinge leaves it open on the margin.
+    X may be rows in parts (``y`` and ``sample_weight`` None). With ``rows`` they are read here, one after the other,
+    for a row has its number from those before it.
     """
-    loss, (n, d) = objective.loss, X.shape
-    one = objective.one
-    T = len(models)
-    c, p, pull, terms = np.zeros(T), np.zeros((T, d + 1)), np.zeros(T), np.zeros(T)
-    far = np.zeros(d + 1)
     compared = np.asarray(compared, dtype=np.intp)
-    total, doubt, weight = np.zeros(len(compared)), np.zeros(len(compared)), 0.0
-    given = np.full(n, np.nan)
-    given[np.asarray(rows, dtype=np.intp)] = slopes
-    W, b = np.ascontiguousarray(models[:, :-1].T), one * models[:, -1]
-    size_w, size_b = np.abs(W[:, compared]), np.abs(b[compared])
-    n_blocks = 0
-    for start, block, labels, own in blocks(X, y, sample_weight):
-        n_blocks += 1
-        weights = objective.weights(labels, own)
-        weights = np.ones(len(labels)) if weights is None else weights
-        for top in (block.max(axis=0), -block.min(axis=0)):
-            far[:-1] = np.maximum(far[:-1], top.toarray().ravel() if sp.issparse(top) else top)
-        size = abs(block) if len(compared) else None
-        weight += float(weights.sum())
-        own_part = compared // MODELS
-        open_ = given[start : start + len(labels)]
-        known = ~np.isnan(open_)
-        for few in range(0, T, MODELS):
-            part = slice(few, few + MODELS)
-            margin = np.asarray(block @ W[:, part])
-            margin += b[part]
-            margin *= labels[:, None]
-            s = -loss.derivative(margin)
-            here = np.flatnonzero(own_part == few // MODELS)
-            if len(here):
-                at = margin[:, compared[here] - few]
-                reach = gamma(d + 4) * (np.asarray(size @ size_w[:, here]) + size_b[here]) + 2 * UNIT * np.abs(at)
-                highest = loss.value(at - reach)
-                total[here] += weights @ highest
-                doubt[here] += weights @ (highest + 1.0)
-            if few == 0:
-                s[known, 0] = open_[known]
-            offset = loss.offset(s)
-            c[part] += weights @ offset
-            terms[part] += weights @ (np.abs(offset) + 2.0 * s)
-            s *= weights[:, None]
-            pull[part] += s.sum(axis=0)
-            s *= labels[:, None]
-            p[part, :-1] += np.asarray((block.T @ s).T)
-            p[part, -1] += one * s.sum(axis=0)
-    far[-1] = one
-    error = gamma(n + n_blocks + 8) * 1.01 * pull[:, None] * far
-    several = gamma(n + n_blocks + 40)
-    losses = np.full(T, np.inf)
-    losses[compared] = total + several * doubt
-    return Lines(c - several * terms, p, error, losses, n, weight * (1.0 - several))
+    asked = LinesPass(np.asarray(models), objective, compared)
+    if not isinstance(X, RowParts):
+        sums = asked(X, y, sample_weight, asked.given(rows, slopes, 0, X.shape[0]))
+    elif not len(rows):
+        sums = X.map_reduce(asked, asked.merge)
+    else:
+        start, sums = 0, None
+        for part in X.parts():
+            n = part.X.shape[0]
+            if n:
+                own = asked(*part, asked.given(rows, slopes, start, start + n))
+                sums = own if sums is None else asked.merge(sums, own)
+            start += n
+    return asked.finish(sums)
+
+
+class LinesSums(NamedTuple):
+    """What :class:`LinesPass` makes of some of the rows: sums over them, and how many blocks were added up.
+
+    ``pull``, ``terms``, ``doubt`` bound the rounding of ``p``, ``c`` and ``total``; ``far`` are the largest entries.
+    """
+
+    c: np.ndarray
+    p: np.ndarray
+    pull: np.ndarray
+    terms: np.ndarray
+    far: np.ndarray
+    total: np.ndarray
+    doubt: np.ndarray
+    weight: float
+    n_rows: int
+    n_blocks: int
+
+
+@dataclass(frozen=True, eq=False)
+class LinesPass:
+    """The lines at ``models``: sums of any part of the rows, merged in any grouping, and finished.
+
+    A sum of n terms in whatever order errs by ``gamma(n - 1)`` times the sum of their sizes at most: a merge is one
+    addition more, which ``finish`` counts as one block more.
+    """
+
+    models: np.ndarray
+    objective: Objective
+    compared: np.ndarray
+
+    @staticmethod
+    def given(rows, slopes, start, stop):
+        """Slopes of the rows from ``start`` to ``stop`` in the first line; NaN where they follow from the margin."""
+        rows, slopes = np.asarray(rows, dtype=np.intp), np.asarray(slopes, dtype=float)
+        here = (rows >= start) & (rows < stop)
+        given = np.full(stop - start, np.nan)
+        given[rows[here] - start] = slopes[here]
+        return given
+
+    def __call__(self, X, y, sample_weight=None, given=None) -> LinesSums:
+        models, objective, compared = self.models, self.objective, self.compared
+        loss, (n, d) = objective.loss, X.shape
+        one = objective.one
+        T = len(models)
+        c, p, pull, terms = np.zeros(T), np.zeros((T, d + 1)), np.zeros(T), np.zeros(T)
+        far = np.zeros(d + 1)
+        total, doubt, weight = np.zeros(len(compared)), np.zeros(len(compared)), 0.0
+        given = np.full(n, np.nan) if given is None else given
+        W, b = np.ascontiguousarray(models[:, :-1].T), one * models[:, -1]
+        size_w, size_b = np.abs(W[:, compared]), np.abs(b[compared])
+        n_blocks = 0
+        for start, block, labels, own in blocks(X, y, sample_weight):
+            n_blocks += 1
+            weights = objective.weights(labels, own)
+            weights = np.ones(len(labels)) if weights is None else weights
+            low, high = extent_of_block(block)
+            check_finite(low, high)
+            far[:-1] = np.maximum(far[:-1], np.maximum(-low, high))
+            size = abs(block) if len(compared) else None
+            weight += float(weights.sum())
+            own_part = compared // MODELS
+            open_ = given[start : start + len(labels)]
+            known = ~np.isnan(open_)
+            for few in range(0, T, MODELS):
+                part = slice(few, few + MODELS)
+                margin = np.asarray(block @ W[:, part])
+                margin += b[part]
+                margin *= labels[:, None]
+                s = -loss.derivative(margin)
+                here = np.flatnonzero(own_part == few // MODELS)
+                if len(here):
+                    at = margin[:, compared[here] - few]
+                    reach = gamma(d + 4) * (np.asarray(size @ size_w[:, here]) + size_b[here]) + 2 * UNIT * np.abs(at)
+                    highest = loss.value(at - reach)
+                    total[here] += weights @ highest
+                    doubt[here] += weights @ (highest + 1.0)
+                if few == 0:
+                    s[known, 0] = open_[known]
+                offset = loss.offset(s)
+                c[part] += weights @ offset
+                terms[part] += weights @ (np.abs(offset) + 2.0 * s)
+                s *= weights[:, None]
+                pull[part] += s.sum(axis=0)
+                s *= labels[:, None]
+                p[part, :-1] += np.asarray((block.T @ s).T)
+                p[part, -1] += one * s.sum(axis=0)
+        return LinesSums(c, p, pull, terms, far, total, doubt, weight, n, n_blocks)
+
+    def merge(self, a: LinesSums, b: LinesSums) -> LinesSums:
+        """The sums over the rows of both."""
+        added = {name: getattr(a, name) + getattr(b, name) for name in LinesSums._fields if name != "far"}
+        return LinesSums(**added | {"far": np.maximum(a.far, b.far), "n_blocks": a.n_blocks + b.n_blocks + 1})
+
+    def finish(self, sums: LinesSums) -> Lines:
+        """The lines, rounded the safe way."""
+        several = sums.n_rows + sums.n_blocks
+        far = np.append(sums.far[:-1], self.objective.one)
+        error = gamma(several + 8) * 1.01 * sums.pull[:, None] * far
+        losses = np.full(len(self.models), np.inf)
+        losses[self.compared] = sums.total + gamma(several + 40) * sums.doubt
+        c = sums.c - gamma(several + 40) * sums.terms
+        return Lines(c, sums.p, error, losses, sums.n_rows, sums.weight * (1.0 - gamma(several + 40)))

@@ -75,11 +75,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.frozen import freeze_arrays
+from mtpfast.arrays.in_parts import as_parts
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import Objective
 
-from .clean_pass import slope_above
+from .clean_pass import amount_of, slope_above
 from .hulls import Hull, hulls_of, planes_of
 from .lines import Lines, lines_of
 
@@ -292,19 +293,23 @@ class Pointwise:
             raise ValueError(refusal(self.objective))
 
     def check(self, X, y, sample_weight=None) -> PointwiseCheck:
-        """Prove every row again: one pass over the clean data, then (4) for every row and case.
+        """Prove every row again: one pass over the clean data, in memory or in parts, then (4) for every row and case.
 
         O(n_samples n_features n_models) for the pass, and O(n_features) for every row, case and line after it.
         """
-        X = X.tocsr() if sp.issparse(X) else np.asanyarray(X)
+        parts = as_parts(X, y, sample_weight)
+        if parts is not None:
+            X, y, sample_weight = parts, None, None
+        else:
+            X, y = X.tocsr() if sp.issparse(X) else np.asanyarray(X), np.asarray(y)
         self.validate(X.shape[0])
-        if X.ndim != 2 or X.shape[1] != len(self.theta) - 1:
+        if len(X.shape) != 2 or X.shape[1] != len(self.theta) - 1:
             raise ValueError(f"X has shape {X.shape}, expected (n_samples, {len(self.theta) - 1})")
-        if len(y) != X.shape[0]:
+        if parts is None and len(y) != X.shape[0]:
             raise ValueError(f"y has {len(y)} labels, X has {X.shape[0]} rows")
         own = sample_weight, self.margin_rows, self.margin_slopes, np.unique(self.comparison)
-        lines = lines_of(self.models, X, np.asarray(y), self.objective, *own)
-        amount = float(X.shape[0]) if self.objective.count_rows else self.objective.amount(y, sample_weight)
+        lines = lines_of(self.models, X, y, self.objective, *own)
+        amount = amount_of(X, y, self.objective, sample_weight)
         proved = self.proved(lines, amount)
         return PointwiseCheck(proved, bool(np.all(proved >= self.lower_bound)))
 

@@ -13,7 +13,9 @@ import numpy as np
 
 from mtpfast.arrays.checks import check_X
 from mtpfast.arrays.frozen import freeze_arrays
+from mtpfast.arrays.in_parts import as_parts
 from mtpfast.arrays.labels import Classes
+from mtpfast.preprocessing.digest import Matrix
 from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.joint import Joint
 from mtpfast.proofs.pointwise import Pointwise
@@ -247,13 +249,13 @@ class Guarantee:
 
     # -- proof --------------------------------------------------------------------------------------
 
-    def check(self, X, y, sample_weight=None) -> GuaranteeCheck:
+    def check(self, X, y=None, sample_weight=None) -> GuaranteeCheck:
         """Prove every lower bound again: plain NumPy, no solver, the clean data read once for all rows.
 
         Parameters
         ----------
-        X : array-like, sparse matrix or table of shape (n_clean, n_features)
-        y : array-like of shape (n_clean,)
+        X : array-like, sparse matrix or table of shape (n_clean, n_features); or rows in parts
+        y : array-like of shape (n_clean,); None for rows in parts
         sample_weight : array-like of shape (n_clean,), optional
             The clean data as they were given to ``fit``.
 
@@ -267,11 +269,17 @@ class Guarantee:
         ValueError
             If the certificates are none: of other shapes, with negative multipliers, or not finite.
         """
-        if self.preprocessing is not None:
-            X = self.preprocessing.transform(X)
-        X = check_X(X, n_features=self.proof.rows.shape[1])
-        signs = Classes(self.classes).signs(y, "y", X.shape[0])
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        parts = as_parts(X, y, sample_weight)
+        if parts is not None:
+            X, signs, weight = parts.with_classes(self.classes), None, None
+            X = X if self.preprocessing is None else X.transformed(Matrix(self.preprocessing))
+        else:
+            X = check_X(
+                X if self.preprocessing is None else self.preprocessing.transform(X),
+                n_features=self.proof.rows.shape[1],
+            )
+            signs = Classes(self.classes).signs(y, "y", X.shape[0])
+            weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
         proved = self.proof.check(X, signs, weight).lower_bound
         expected = np.where(np.asarray(self.labels) == self.classes[1], 1.0, -1.0)
         proved = np.where(expected == self.proof.signs, proved, 0)

@@ -1,5 +1,6 @@
 """Rows in parts: a bound does not depend on how rows are split, and a part that is not like the others is named."""
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -8,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from mtpfast import FeatureSpace, MinimumPoisoner, in_parts, minimum_poisoning
+from mtpfast import FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner, in_parts, minimum_poisoning
 from mtpfast.arrays.parts import RowParts
+from mtpfast.attacks.online import poison
 from mtpfast.losses.objective import make_objective
 from mtpfast.proofs.certificate import Certificate, prove
 from mtpfast.proofs.clean_pass import CleanPass, clean_gradient
 from mtpfast.proofs.goal import Goal
+from mtpfast.proofs.lines import lines_of
 from mtpfast.training.victim import refit
 
 LOSSES = ["hinge", "squared_hinge", "log_loss"]
@@ -345,10 +348,80 @@ def test_a_csv_part_with_a_head_alone_holds_no_rows(tmp_path):
 
 
 def test_what_wants_rows_in_memory_says_so_after_a_fit_on_parts():
-    """``certify`` and ``make_target`` of an attacker that has seen parts."""
+    """``make_target`` and attacks on rows of an attacker that has seen parts; Algorithm 1 on parts."""
     rng = np.random.default_rng(0)
     X, y = rng.random((20, 2)), np.repeat([-1, 1], 10)
-    attacker = MinimumPoisoner("log_loss", C=0.1).fit(in_parts(X, y, rows=7))
-    for use in (lambda: attacker.certify(X[:2]), attacker.make_target):
-        with pytest.raises(TypeError, match="the X of fit comes in parts"):
+    parts = in_parts(X, y, rows=7)
+    attacker = MinimumPoisoner("log_loss", C=0.1).fit(parts)
+    with pytest.raises(TypeError, match="the X of fit comes in parts"):
+        attacker.make_target()
+    with pytest.raises(ValueError, match="attack must be False or None: the victim of rows in parts"):
+        attacker.certify(X[:2], attack=True)
+    for use in (lambda: ModelTargetedPoisoner().fit(parts), lambda: poison(parts, None, ([1.0, 0.0], 0.0))):
+        with pytest.raises(TypeError, match=r"X comes in parts, .* or a memory map of float32"):
             use()
+    with pytest.warns(ConvergenceWarning, match="was not trained"):
+        attacker = MinimumPoisoner().fit(parts)
+    for use in (attacker.predict, attacker.certify):
+        with pytest.raises(NotFittedError, match="the victim of rows in parts was not trained"):
+            use(X[:2])
+
+
+def test_lines_do_not_depend_on_how_rows_are_split():
+    """``c``, ``p`` and ``loss`` of two ways to split differ by no more than both were rounded by: ``error`` for p; for
+    c and the loss, whose roundings are in them already, gamma(n) times the sum of the sizes of their terms."""
+    for seed in range(60):
+        X, y, weight, theta, objective, v = problem(seed)
+        if len(y) < 3:
+            continue
+        models = np.stack([theta, theta + v])
+        whole = lines_of(models, X, y, objective, weight, compared=(0, 1))
+        for rows in (1, 7, 1000):
+            split = lines_of(models, in_parts(X, y, weight, rows=rows), None, objective, compared=(0, 1))
+            assert np.all(np.abs(split.p - whole.p) <= split.error + whole.error)
+            size = 1e-12 * (1.0 + np.abs(whole.loss) + np.abs(whole.c))  # 30 rows: some 100 roundings of 1e-16
+            assert np.all(np.abs(split.c - whole.c) <= size)
+            assert np.all(np.abs(split.loss - whole.loss) <= size)
+            assert split.n_rows == whole.n_rows
+
+
+def test_guarantees_on_parts_are_proved_however_rows_are_split():
+    """What is certified on parts checks in memory, and the reverse; five points more do not.
+    (The two searches read sums of other precision and may end at other numbers.)"""
+    rng = np.random.default_rng(1)
+    X, weight = rng.random((60, 2)), rng.random(60)
+    y = np.where(X @ [1.0, -1.0] + 0.2 * rng.normal(size=60) > 0.0, "b", "a")
+    asked = {"loss": "log_loss", "alpha": 0.05, "class_weight": {"a": 2.0}, "feasible_set": FeatureSpace([0, 0], 1.0)}
+    parts = in_parts(X, y, weight, rows=25, classes=("a", "b"))
+    whole = MinimumPoisoner(**asked).fit(X, y, weight).certify(X[:2], attack=False)
+    split = MinimumPoisoner(**asked).fit(parts).certify(X[:2])
+    assert split.n_clean == 60
+    for guarantee in (whole, split):
+        assert guarantee.lower_bound.min() >= 1
+        assert guarantee.check(X, y, weight).ok
+        assert guarantee.check(parts).ok
+        above = dataclasses.replace(guarantee, lower_bound=guarantee.lower_bound + 5)
+        assert not above.check(parts).ok
+
+
+def test_a_guarantee_with_rows_on_the_margin_checks_on_parts():
+    """The hinge leaves slopes open there; a certificate gives them by the number of the row, whatever part it is in."""
+    rng = np.random.default_rng(2)
+    X = rng.random((60, 3))
+    y = np.where(X @ [1.0, -1.0, 0.5] + 0.1 * rng.normal(size=60) > 0.3, 1, -1)
+    attacker = MinimumPoisoner(C=0.5, feasible_set=FeatureSpace(np.zeros(3), 1.0)).fit(X, y)
+    guarantee = attacker.certify(X[:2], attack=False, joint=True, budgets=(2,))
+    assert len(guarantee.proof.margin_rows) > 0
+    for rows in (7, 60):
+        check = guarantee.check(in_parts(X, y, rows=rows))
+        assert check.ok
+        assert np.array_equal(check.lower_bound, guarantee.lower_bound)
+
+
+def test_lines_take_a_bad_row_by_name():
+    """A NaN in a part is named in the pass of the guarantees, too."""
+    X = np.random.default_rng(0).random((9, 2))
+    y, objective = np.tile([-1.0, 1.0, 1.0], 3), make_objective("log_loss", C=1.0)
+    X[7, 1] = np.nan
+    with pytest.raises(ValueError, match="rows 6 to 8: X must be finite, got NaN or infinity in column 1"):
+        lines_of(np.zeros((1, 3)), in_parts(X, y, rows=3), None, objective)
