@@ -12,8 +12,8 @@ import numpy as np
 LONG_ROW = LONG
 
 cdef enum:
-    WINDOW = 65536    # bytes of a file that one page fault brings in
-    WINDOWS = 8192    # are resident at once, or a few more: half a GiB
+    WINDOW = 65536    # bytes of a file: a page fault brings in this much, or some more
+    WINDOWS = 2048    # so many of them stay resident: 128 MB of a pass; of rows far apart, less than a GB
 
 
 def lengthened(a, Py_ssize_t n):
@@ -45,7 +45,7 @@ cdef class MarginRows:
         n_clean <= n <= capacity;   row[i].norm = |a_i|   and   row[i].c >= 0   for i < n.
 
     Clean rows may be a memory map of a file, with a function `let_go` of its pages: it is called after `WINDOWS` parts
-    of it, of 64 kB (what one page fault brings in), were entered, and no more than these are resident.
+    of it were entered, and no more than these are resident.
     """
 
     def __cinit__(self):

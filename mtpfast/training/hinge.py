@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from mtpfast import _hinge
 from mtpfast.arrays.maps import is_map_of_singles, let_go, map_of
-from mtpfast.arrays.rows import in_doubles
+from mtpfast.arrays.rows import every
 
 from .solver import Solver
 from .training_set import TrainingSet
@@ -30,7 +30,7 @@ def metric_of(X, intercept):
     principal directions, roughly, and its diagonal for what is at right angles to them.
     """
     n, d = X.shape
-    rows = in_doubles(X[:: max(1, n // 2000)])
+    rows = every(X, max(1, n // 2000))
     m = rows.shape[0]
 
     def moments(V):
@@ -94,7 +94,7 @@ class HingeSolver(Solver):
         step = training.n_clean // SAMPLE
         if step < 2:
             return None
-        X, weight = in_doubles(training.X[::step]), training.weight[::step].copy()
+        X, weight = every(training.X, step), training.weight[::step].copy()
         y = np.ascontiguousarray(training.y[::step], dtype=np.float64)
         metric = metric_of(X, objective.fit_intercept)
         core = _hinge.HingeSolver(X, y, objective.fit_intercept, objective.penalize_intercept, metric)
