@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from .arrays.checks import check_count, check_sample_weight, check_X
 from .arrays.labels import Classes
 from .arrays.rows import merge, stack
+from .arrays.sweeps import sweep
 from .attacks.baselines.names import BASELINES
 from .attacks.damage import damage_curve
 from .attacks.damage_question import points_of_budget
@@ -96,7 +97,8 @@ def compare(
         Runs of every method that draws something, with ``random_state``, ``random_state + 1``, ...
     random_state : int
     n_jobs : int, optional
-        Processes, as joblib counts them; None: one.
+        Workers, a task for every method and seed: joblib's, whose ``parallel_config`` chooses a backend (loky, dask,
+        ray).
     judge_tol : float
         scikit-learn's ``tol`` for the judge.
     verbose : int
@@ -209,12 +211,9 @@ def _seeds_of(method, seeds):
 
 
 def _run(jobs, case, n_jobs, verbose, callback):
-    from joblib import Parallel, delayed
-
     done = []
-    calls = (delayed(_job)(*job, case) for job in jobs)
     try:
-        for job, rows in zip(jobs, Parallel(n_jobs=n_jobs, return_as="generator")(calls), strict=True):
+        for job, rows in zip(jobs, sweep(_job, jobs, case, n_jobs), strict=True):
             done.append(rows)
             if verbose:
                 sys.stderr.write(f"compare: {job[0]}, seed {job[2]} ({len(done)} of {len(jobs)})\n")

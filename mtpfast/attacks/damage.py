@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.arrays.checks import check_count, check_number
+from mtpfast.arrays.sweeps import sweep
 from mtpfast.losses.objective import make_objective
 from mtpfast.results.damage import Damage
 from mtpfast.results.result import PoisoningResult
@@ -70,23 +71,56 @@ def damage(X, y, *, budget=0.03, start: PoisoningResult | None = None, **options
     return runs(search, [points_of_budget(budget, search.question.X.shape[0])], start)[0]
 
 
-def damage_curve(X, y, *, budgets, start: PoisoningResult | None = None, **options) -> list[PoisoningResult]:
-    """:func:`damage` at every budget, each from its neighbour below: never worse at a larger budget.
+def damage_curve(
+    X, y, *, budgets, start: PoisoningResult | None = None, n_jobs=None, **options
+) -> list[PoisoningResult]:
+    """:func:`damage` at every budget, never worse at a larger one, in the order given.
 
-    The smallest budget is searched from scratch, the others go on for the steps of one start, and end with the
-    points of the smaller budget where these do more. In the order given.
+    The smallest budget is searched from scratch, the others go on from their neighbour below for the steps of one
+    start. With ``n_jobs``, each is searched from scratch (or ``start``) as a task of its own. Where the points of a
+    smaller budget do more, these are kept.
     """
     search = _search(X, y, options)
-    return curve_of(search, budgets, start)
+    return curve_of(search, budgets, start, n_jobs)
 
 
-def curve_of(search, budgets, start=None) -> list[PoisoningResult]:
+def curve_of(search, budgets, start=None, n_jobs=None) -> list[PoisoningResult]:
     """The results of a search at these budgets, in their order."""
     n = search.question.X.shape[0]
     budgets = list(budgets) if isinstance(budgets, Iterable) and not isinstance(budgets, str) else [budgets]
     sizes = [points_of_budget(budget, n) for budget in budgets]
-    found = dict(zip(sorted(set(sizes)), runs(search, sorted(set(sizes)), start), strict=True))
+    rising = sorted(set(sizes))
+    results = runs(search, rising, start) if n_jobs is None else _apart(search, rising, start, n_jobs)
+    found = dict(zip(rising, results, strict=True))
     return [found[size] for size in sizes]
+
+
+def _apart(search, budgets, start, n_jobs) -> list[PoisoningResult]:
+    """Every budget, rising, as a task of its own; what is left when the callback ends them keeps the points so far."""
+    limits = search.limits | {"callback": None, "verbose": 0}
+    tasks = sweep(_task, [(budget,) for budget in budgets], (search.question, limits, start), n_jobs)
+    results = []
+    try:
+        for result in tasks:
+            best = results[-1] if results else None
+            if best is not None and best.damage.after["aimed"] > result.damage.after["aimed"]:
+                result = finish(search, budgets[len(results)], with_model(search.question, search.adopt(best)))
+            results.append(result)
+            if search.told(len(results), len(budgets), result):
+                break
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        search.interrupted()
+    tasks.close()
+    for budget in budgets[len(results) :]:
+        results.append(finish(search, budget, with_model(search.question, search.adopt(results[-1]))))
+    return results
+
+
+def _task(budget, shared):
+    question, limits, start = shared
+    return runs(search_for(question, **limits), [budget], start)[0]
 
 
 VICTIM = ("loss", "alpha", "C", "fit_intercept", "penalize_intercept", "class_weight", "count_rows")

@@ -82,7 +82,7 @@ class Search:
 
     def __init__(self, question, n_starts, max_iter, random_state, callback=None, time_limit=None, verbose=0):
         self.question, self.n_starts, self.max_iter = question, n_starts, max_iter
-        self.rng = np.random.default_rng(random_state)
+        self.random_state, self.rng = random_state, np.random.default_rng(random_state)
         self.callback, self.verbose, self.time_limit = callback, verbose, time_limit
         self.status, self.message, self.n_iter = "budget", "", 0
         self.end = None if time_limit is None else time.monotonic() + time_limit
@@ -106,6 +106,23 @@ class Search:
         self.best, self.best_value, self.budget = None, -math.inf, 0
         self.growth = GROWTH
         self.goal = None  # a run ends as soon as the metric reaches it
+
+    @property
+    def limits(self):
+        """What another search of the same question is made of."""
+        names = ("n_starts", "max_iter", "random_state", "callback", "time_limit", "verbose")
+        return {name: getattr(self, name) for name in names}
+
+    def told(self, n_done, n, result) -> bool:
+        """Tell how far a sweep is; whether the callback ends it."""
+        value = result.damage.after["aimed"]
+        if self.verbose:
+            sys.stderr.write(f"budget {n_done} of {n}: {result.damage.metric} {value:.4g}\n")
+        state = {"n_done": n_done, "n": n, "n_points": result.n_points, "value": value}
+        if self.callback is None or not self.callback(state):
+            return False
+        self.message = f"stopped by the callback after {n_done} of {n} budgets"
+        return True
 
     def interrupted(self):
         """The user has ended the search."""

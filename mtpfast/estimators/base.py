@@ -201,7 +201,8 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         rows : array-like of int, optional
             Only these rows.
         n_jobs : int, optional
-            Threads.
+            joblib's: threads, or the backend that ``joblib.parallel_config`` chooses (loky, dask, ray); a task for up
+            to 64 rows. The numbers are the same for any of them.
         verbose : int, default=0
             1: a line to the standard error as batches are done.
         callback : callable, optional

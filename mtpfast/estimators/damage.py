@@ -163,16 +163,23 @@ class DamagePoisoner(Poisoner):
         return self._in_user_terms(runs(search, [budget], self._resumed(resume))[0])
 
     def curve(
-        self, budgets, X_eval=None, y_eval=None, mask=None, *, eval_sets=None, resume=None, callback=None
+        self, budgets, X_eval=None, y_eval=None, mask=None, *, eval_sets=None, resume=None, n_jobs=None, callback=None
     ) -> list[PoisoningResult]:
         """The most damage found at every budget; never worse at a larger one.
 
         Parameters
         ----------
         budgets : sequence of int or float
-            Instead of the parameter ``budget``; each is searched from its neighbour below.
-        X_eval, y_eval, mask, eval_sets, resume, callback
+            Instead of the parameter ``budget``.
+        X_eval, y_eval, mask, eval_sets, resume
             As in :meth:`attack`.
+        n_jobs : int, optional
+            None: one budget after the other, each from its neighbour below, for half the steps of a start. A number:
+            joblib's, a task for every budget, which is searched from scratch; the backend is that of
+            ``joblib.parallel_config`` (loky, threading, dask, ray), and the results are the same for any backend and
+            number.
+        callback : callable, optional
+            As in :meth:`attack`. With ``n_jobs`` told after every budget (``n_done``, ``n``, ``n_points``, ``value``).
 
         Returns
         -------
@@ -180,7 +187,7 @@ class DamagePoisoner(Poisoner):
             In the order of the budgets. Where nothing better was found, the points of the smaller budget.
         """
         search = self._search(X_eval, y_eval, mask, eval_sets, callback)
-        return [self._in_user_terms(result) for result in curve_of(search, budgets, self._resumed(resume))]
+        return [self._in_user_terms(result) for result in curve_of(search, budgets, self._resumed(resume), n_jobs)]
 
     def cheapest(
         self, goal, X_eval=None, y_eval=None, mask=None, *, prove=100, eval_sets=None, resume=None, callback=None

@@ -6,13 +6,14 @@ import dataclasses
 import sys
 import time
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from joblib import Parallel, delayed
 from scipy.optimize import lsq_linear
 
 from mtpfast.arrays.parts import RowParts
+from mtpfast.arrays.sweeps import sweep
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.clean_pass import amount_of
 from mtpfast.proofs.hulls import hulls_of, planes_of
@@ -79,7 +80,7 @@ def certify(
         Parts of the ratios of the labels, each with a comparison model of its own, where a proof by parts is known (the
         hinge, and boxes of both labels). The time grows with it.
     n_jobs : int, optional
-        Threads.
+        joblib's: threads, or what ``joblib.parallel_config`` chooses.
     progress : callable, optional
         Told ``(number of rows done, number of rows, seconds)`` after every batch. A KeyboardInterrupt keeps what is
         done.
@@ -120,27 +121,14 @@ def certify(
     todo = np.flatnonzero(right)
     todo = todo[np.lexsort((np.abs(rows @ theta[:-1] + theta[-1])[todo], signs[todo]))]  # rows alike share models
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
-    one = objective.one
-
-    def work(part):
-        block = rows[part].toarray() if sp.issparse(rows) else rows[part]
-        a = signs[part, None] * np.column_stack([block, np.full(len(part), one)])
-        bundle = search.run(a)
-        proof = _proof(bundle, block, signs[part], feasible_set, on_margin, amount)
-        proof = _best(proof, [
-            (own, [_proof(shared, block[own], signs[part][own], feasible_set, on_margin, amount) for shared in bundles])
-            for own, bundles in compared(bundle, branches)
-        ])  # fmt: skip
-        if not attack:
-            return part, proof, []
-        flips = Flips(X, y, objective, sample_weight, theta, feasible_set, MOST * n_clean)
-        bounds = zip(block, signs[part], proof.lower_bound.tolist(), strict=True)
-        return part, proof, [flips(x, sign, low) for x, sign, low in bounds]
-
     begin, done, pieces = time.perf_counter(), 0, []
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
+    batches = _Batches(search, rows, signs, feasible_set, on_margin, amount, branches, attack)
+    tasks = [(part,) for part in parts]
+    # a pass over rows in parts is its engine's to share out
+    found_of = map(batches, parts) if in_parts else sweep(_batch, tasks, batches, n_jobs, prefer="threads")
     try:
-        for part, proof, flips in _in_turn(work, parts, None if in_parts else n_jobs):
+        for part, (proof, flips) in zip(parts, found_of, strict=True):
             pieces.append((proof, np.arange(len(proof.part_row)), part))
             bound[part] = proof.lower_bound
             status[part] = "done"
@@ -183,11 +171,40 @@ def certify(
     )
 
 
-def _in_turn(work, parts, n_jobs):
-    """The results of ``work`` on all parts, in their order, by so many threads."""
-    if n_jobs in (None, 1):
-        return map(work, parts)
-    return Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(delayed(work)(part) for part in parts)
+class _Batches(NamedTuple):
+    """Proves, and attacks, some of the rows at a time."""
+
+    search: Search
+    rows: object
+    signs: np.ndarray
+    feasible_set: object
+    on_margin: tuple
+    amount: float
+    branches: int
+    attack: bool
+
+    def __call__(self, part):
+        """The proof of the rows numbered so, and the attacks found on them."""
+        search, rows, more = self.search, self.rows, (self.feasible_set, self.on_margin, self.amount)
+        block = rows[part].toarray() if sp.issparse(rows) else rows[part]
+        signs = self.signs[part]
+        a = signs[:, None] * np.column_stack([block, np.full(len(part), search.objective.one)])
+        bundle = search.run(a)
+        proof = _proof(bundle, block, signs, *more)
+        proof = _best(proof, [
+            (own, [_proof(shared, block[own], signs[own], *more) for shared in bundles])
+            for own, bundles in compared(bundle, self.branches)
+        ])  # fmt: skip
+        if not self.attack:
+            return proof, []
+        data = search.X, search.y, search.objective, search.sample_weight, search.theta
+        flips = Flips(*data, self.feasible_set, MOST * search.X.shape[0])
+        bounds = zip(block, signs, proof.lower_bound.tolist(), strict=True)
+        return proof, [flips(x, sign, low) for x, sign, low in bounds]
+
+
+def _batch(part, batches: _Batches):
+    return batches(part)
 
 
 def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:

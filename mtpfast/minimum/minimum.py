@@ -21,9 +21,9 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from mtpfast.arrays.checks import check_count, check_flag, check_number
+from mtpfast.arrays.sweeps import sweep
 from mtpfast.losses.objective import make_objective
 from mtpfast.oracle.search import find_point
 from mtpfast.proofs.goal import NEAR, is_same
@@ -181,8 +181,12 @@ def tradeoff(
     found = exact_minimum(problem, integer)
     if len(tols) == 1 or callback is not None:
         return [_near(problem, found, tol, max_points, curve, integer, sharper, callback) for tol in tols]
-    tasks = (delayed(_near)(problem, found, tol, max_points, curve, integer, sharper) for tol in tols)
-    return list(Parallel(n_jobs=n_jobs)(tasks))
+    return list(sweep(_task, [(tol,) for tol in tols], (problem, found, max_points, curve, integer, sharper), n_jobs))
+
+
+def _task(tol, shared):
+    problem, found, *options = shared
+    return _near(problem, found, tol, *options)
 
 
 def _near(problem: Problem, exact: Found, tol, max_points, curve, integer, sharper, callback=None) -> PoisoningResult:

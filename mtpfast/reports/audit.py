@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtpfast import DamagePoisoner, MinimumPoisoner
+from mtpfast.arrays.sweeps import sweep
 
 from .checkpoint import Checkpoint, key_of
 from .checks import chosen, evaluate, tree_of
@@ -101,7 +102,9 @@ def audit(
         audit is asked for again: killed and started again, it ends with the same report (but for its times). No
         pickled object is written or read. Another table, pipeline or question is refused.
     n_jobs : int, optional
-        Threads for the guarantees of the rows; the report is the same for any number of them.
+        Workers for the label flips and for the guarantees of the rows (those are threads, where
+        ``joblib.parallel_config`` chooses no backend); the report is the same for any of them. Searches for damage go
+        on from each other, and run here.
 
     Returns
     -------
@@ -308,15 +311,15 @@ class _Audit:
         counts = sorted({found.result.n_points for found in self.found} - {0})
         if self.fewest is not None:
             counts = sorted({*counts, self.fewest.result.n_points})
-        other = np.where(q.train.y == q.classes[0], q.classes[1], q.classes[0])
-        for i, k in enumerate(counts):
-            best = None
-            for way, rows in flips_of(q, k, scores, self.random_state).items():
-                parts.check(f"{k:,} of them", i / len(counts))
-                after = refitted(q, *appended(q, _rows_of(q.X, rows), other[rows]))
-                if best is None or after.train.value > best[1].train.value:
-                    best = way, after
-            self.flips[k] = best
+        ways = [(k, way, rows) for k in counts for way, rows in flips_of(q, k, scores, self.random_state).items()]
+        best = {}
+        found = zip(ways, sweep(_flipped, [(rows,) for _, _, rows in ways], q, self.n_jobs), strict=True)
+        for i, ((k, way, _), after) in enumerate(found):
+            if k not in best or after.train.value > best[k][1].train.value:
+                best[k] = way, after
+            if way == ways[-1][1]:  # of all ways that there are for so many
+                self.flips[k] = best[k]
+            parts.check(f"{k:,} of them", (i + 1) / len(ways))
         return True
 
     def _guarantee(self, part):
@@ -409,6 +412,12 @@ class _Audit:
             return self.fewest
         done = [found for found in self.found if found.result.n_points]
         return done[-1] if done else None
+
+
+def _flipped(rows, q):
+    """The pipeline refitted with copies of these rows that carry the other label."""
+    other = np.where(q.train.y == q.classes[0], q.classes[1], q.classes[0])
+    return refitted(q, *appended(q, _rows_of(q.X, rows), other[rows]))
 
 
 class BadPipeline(ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from mtpfast.arrays.checks import check_count, check_flag, check_number, check_s
 from mtpfast.arrays.frames import column_names, is_frame
 from mtpfast.arrays.labels import Classes
 from mtpfast.arrays.rows import stack
+from mtpfast.arrays.sweeps import sweep
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import Objective, make_objective
 from mtpfast.preprocessing.steps import to_matrix
@@ -138,6 +140,7 @@ def make_target(
     preprocessing=None,
     feasible_set=None,
     random_state=0,
+    n_jobs: int | None = None,
     callback=None,
     verbose: int = 0,
 ) -> TargetModel:
@@ -188,9 +191,14 @@ def make_target(
         Of ``method="damage"``: where its points may lie.
     random_state : int, numpy Generator or None, default=0
         Of ``method="damage"``.
+    n_jobs : int, optional
+        None: one model after the other, each training started from the one before. A number: joblib's, a task for every
+        quantile, started from the clean model; the backend is that of ``joblib.parallel_config`` (loky, threading,
+        dask, ray), the models are the same for any backend and number, and those of None to ``tol``. Not with
+        ``improved``, whose tapes build on each other.
     callback : callable, optional
-        Told after every model a dict (``n_done``, ``n``, ``error``, ``best``); returning True ends the search there. Of
-        the tapes; "damage" has :class:`DamagePoisoner` for that.
+        Told after every model (with ``n_jobs``, every quantile) a dict (``n_done``, ``n``, ``error``, ``best``);
+        returning True ends the search there. Of the tapes; "damage" has :class:`DamagePoisoner` for that.
     verbose : int, default=0
         1: a line a second to the standard error.
     preprocessing : fitted transformer, optional
@@ -271,6 +279,8 @@ def make_target(
     repeats = _tape(repeats, "repeats", REPEATS_SUBPOPULATION if subpopulation else REPEATS, check_count)
     goal = check_number(goal, "goal")
     improved, tol = check_flag(improved, "improved"), check_number(tol, "tol", strict=True)
+    if improved and n_jobs is not None:
+        raise ValueError(f"n_jobs must be None with improved=True, whose tapes build on each other, got {n_jobs!r}")
     if goal > 1:
         raise ValueError(f"goal must lie in [0, 1], got {goal:g}")
     if method == "damage":
@@ -278,7 +288,6 @@ def make_target(
         return _by_damage(*rows, classes.values, goal, feasible_set, random_state)
 
     clean = refit(X, signs, objective, sample_weight=weight, tol=tol).theta
-    clean_weight = np.ones(X.shape[0]) if weight is None else weight
     margin = objective.margins(clean, X_rows, y_rows)
     if not improved:  # rows that no quantile reaches need not be carried along
         reach = _below(margin, max(quantiles))
@@ -288,37 +297,17 @@ def make_target(
     X_all = stack(X, X_rows)
     y_all = np.concatenate([signs, -y_rows])
 
-    trained, first, candidates = None, clean, []
-    told = Told(len(quantiles) * len(repeats), goal, candidates, callback, verbose)
-    with told:
-        for q, (i, r) in told.all_of(product(quantiles, enumerate(repeats))):
-            flipped = _below(margin, q, margin_rows)
-            copies = np.concatenate([np.zeros(len(signs)), r * flipped])
-            weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
-            # A weight of r stands for r rows of weight 1 here.
-            totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
-            victim = objective.settled(totals)
-            amount = objective.amount(signs, weight)
-            amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
-            if trained is None:
-                trained = Victim(X_all, y_all, victim, weight_all, amount, theta0=clean, tol=tol)
-            else:  # a few more rows of small weight move a model less than the fall of large weights to small ones
-                trained.reweigh(victim, weight_all, amount, theta0=first if i == 0 and not improved else None)
-            theta = trained.theta
-            first = theta if i == 0 else first
-            candidates.append(
-                TargetCandidate(
-                    quantile=float(q),
-                    repeats=int(r),
-                    error=float(np.mean(_predict(theta, X_goal) != y_goal)),
-                    n_flips=int(r) * int(flipped.sum()),
-                    clean_objective=objective.value(theta, X, signs, weight),
-                    coef_=theta[None, :-1].copy(),
-                    intercept_=theta[-1:].copy(),
-                )
-            )
-            if improved:
-                margin = margin_rows = objective.margins(theta, X_rows, y_rows)
+    tapes = _Tapes(
+        X, signs, weight, objective, X_all, y_all, X_rows, y_rows, X_goal, y_goal, clean, margin, margin_rows,
+        repeats, improved, tol,
+    )  # fmt: skip
+    candidates = []
+    if n_jobs is None:
+        groups = ([candidate] for candidate in tapes.candidates(quantiles))
+    else:
+        groups = sweep(_task, [(q,) for q in quantiles], tapes, n_jobs)
+    with Told(len(quantiles) * len(repeats), goal, candidates, callback, verbose) as told:
+        told.collect(groups)
 
     good = [candidate for candidate in candidates if candidate.error >= goal]
     if not good:
@@ -341,6 +330,64 @@ def make_target(
         candidates=tuple(candidates),
         objective=objective,
     )
+
+
+class _Tapes(NamedTuple):
+    """What every pair of the tapes is trained on, and measured by."""
+
+    X: Any
+    signs: np.ndarray
+    weight: np.ndarray | None
+    objective: Objective
+    X_all: Any
+    y_all: np.ndarray
+    X_rows: Any
+    y_rows: np.ndarray
+    X_goal: Any
+    y_goal: np.ndarray
+    clean: np.ndarray
+    margin: np.ndarray
+    margin_rows: np.ndarray
+    repeats: list
+    improved: bool
+    tol: float
+
+    def candidates(self, quantiles):
+        """The model of every pair, each training started from the one before."""
+        signs, weight, objective, y_all = self.signs, self.weight, self.objective, self.y_all
+        margin, margin_rows = self.margin, self.margin_rows
+        clean_weight = np.ones(len(signs)) if weight is None else weight
+        trained, first = None, self.clean
+        for q, (i, r) in product(quantiles, enumerate(self.repeats)):
+            flipped = _below(margin, q, margin_rows)
+            copies = np.concatenate([np.zeros(len(signs)), r * flipped])
+            weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
+            # A weight of r stands for r rows of weight 1 here.
+            totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
+            victim = objective.settled(totals)
+            amount = objective.amount(signs, weight)
+            amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
+            if trained is None:
+                trained = Victim(self.X_all, y_all, victim, weight_all, amount, theta0=self.clean, tol=self.tol)
+            else:  # a few more rows of small weight move a model less than the fall of large weights to small ones
+                trained.reweigh(victim, weight_all, amount, theta0=first if i == 0 and not self.improved else None)
+            theta = trained.theta
+            first = theta if i == 0 else first
+            yield TargetCandidate(
+                quantile=float(q),
+                repeats=int(r),
+                error=float(np.mean(_predict(theta, self.X_goal) != self.y_goal)),
+                n_flips=int(r) * int(flipped.sum()),
+                clean_objective=objective.value(theta, self.X, signs, weight),
+                coef_=theta[None, :-1].copy(),
+                intercept_=theta[-1:].copy(),
+            )
+            if self.improved:
+                margin = margin_rows = objective.margins(theta, self.X_rows, self.y_rows)
+
+
+def _task(q, tapes: _Tapes):
+    return list(tapes.candidates([q]))
 
 
 def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_set, random_state):

@@ -27,10 +27,10 @@ class Told:
         self.n, self.goal, self.candidates = n, goal, candidates
         self.callback, self.verbose, self.last = callback, verbose, time.monotonic()
 
-    def all_of(self, tapes):
-        """The tapes, one after the other, until they or the user end."""
-        for tape in tapes:
-            yield tape
+    def collect(self, groups):
+        """Take in the models, some at a time, until they or the user end."""
+        for group in groups:
+            self.candidates.extend(group)
             if self._ends():
                 return
 
