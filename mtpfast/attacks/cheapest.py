@@ -15,15 +15,18 @@ __all__ = ["cheapest_of"]
 
 FIRST = 0.005  # the share of the clean rows that is tried first
 FINE = 0.01  # how near, relative, the budgets come on which the search ends
+NEARLY = 1 / 16  # by how much, relative, the budget of a start that falls short is raised first
 
 
 def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most=None) -> PoisoningResult:
     """The fewest points found whose metric on the rows aimed at is at least ``goal``.
 
     Budgets are doubled until the goal is met, from half a percent of the rows on, each searched from scratch; then
-    halved in between, each going on from the nearest one that met it. A search ends as soon as it meets the goal. Then
-    the exact minimum of the model so found, and of its cheapest multiple, which makes the same decisions: whichever is
-    less. Where a budget does not do from scratch, the rows aimed at with their labels turned are one start more.
+    halved in between, each going on from the nearest one that met it. A start that falls short is searched at its own
+    budget, and then at budgets a little above, the steps doubled, each going on from the nearest. A search ends as soon
+    as it meets the goal. Then the exact minimum of the model so found, and of its cheapest multiple, which makes the
+    same decisions: whichever is less. Where a budget does not do from scratch, the rows aimed at with their labels
+    turned are one start more.
     ``most``: the largest budget that is tried, by default as many points as there are clean rows.
 
     Raises
@@ -44,11 +47,20 @@ def cheapest_of(search: Search, goal, start: PoisoningResult | None = None, most
     low, high = 0, None
     if best is not None and best.value >= goal:
         high = int(sum(best.counts))
-    nearest = best
+    nearest, own = best, 0 if best is None else int(sum(best.counts))
+    step = max(1, round(NEARLY * own))
     try:
         while high is None:  # until the goal is met
-            budget = min(most, 2 * low if low else max(1, round(FIRST * n)))
-            found = _at(search, budget, nearest if best is not None else None)
+            if not own:
+                budget = 2 * low if low else max(1, round(FIRST * n))
+            elif not low:
+                budget = own
+            else:
+                budget, step = low + step, 2 * step
+            budget = min(most, budget)
+            found = _at(search, budget, nearest if own else None)
+            if own and budget == most and not (found is not None and found.value >= goal):
+                found = _at(search, budget, None)  # there may be a way that does not lead from the start
             if found is not None and (nearest is None or found.value > nearest.value):
                 nearest = found
             if found is not None and found.value >= goal:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from mtpfast import DamagePoisoner, MinimumPoisoner
+from mtpfast.arrays.checks import check_count
 from mtpfast.arrays.sweeps import sweep
 
 from .checkpoint import Checkpoint, key_of
 from .checks import chosen, evaluate, tree_of
+from .guaranteed import guarantee_of, looked_at
 from .measured import appended, flips_of, measured, refitted
 from .parts import OutOfTime, Parts, Progress
-from .question import METRICS, read_question
+from .question import METRICS, read_question, take
 from .report import AuditReport
 from .tables import one_line
 from .tree import Found, Tree
@@ -52,6 +54,7 @@ def audit(
     callback=None,
     checkpoint=None,
     n_jobs=None,
+    prove=1000,
 ) -> AuditReport:
     r"""What inserted records can do to a pipeline: found, measured in the pipeline itself, and guaranteed.
 
@@ -105,6 +108,10 @@ def audit(
         Workers for the label flips and for the guarantees of the rows (those are threads, where
         ``joblib.parallel_config`` chooses no backend); the report is the same for any of them. Searches for damage go
         on from each other, and run here.
+    prove : bool or int, default=1000
+        Of how many rows aimed at to ask for a guarantee, those with the largest margins first. 64 of them tell whether
+        the others can add anything: where none takes two records, or more than the smallest budget, they are left out.
+        True: all rows; False: none. Rows left out count as wrong in what is proved, and the report says how many.
 
     Returns
     -------
@@ -145,11 +152,12 @@ def audit(
     question = read_question(
         pipeline, X, y, X_test, y_test, goal=goal, where=where, rules=rules, budgets=budgets, metric=metric
     )
+    prove = prove if isinstance(prove, bool) else check_count(prove, "prove", low=0)
     limits = {"n_starts": n_starts, "max_iter": max_iter, "random_state": random_state}
-    kept = Checkpoint(checkpoint, None if checkpoint is None else key_of(question, sanitizers, limits))
+    kept = Checkpoint(checkpoint, None if checkpoint is None else key_of(question, sanitizers, limits, prove))
     parts = Parts(dict(SHARES), time_limit, Progress(verbose), callback)
     try:
-        return _Audit(question, parts, sanitizers, limits, kept, n_jobs).run()
+        return _Audit(question, parts, sanitizers, limits, kept, prove, n_jobs).run()
     finally:
         parts.progress.close()
 
@@ -157,9 +165,9 @@ def audit(
 class _Audit:
     """The parts, and what one hands to the next."""
 
-    def __init__(self, question, parts, sanitizers, limits, kept, n_jobs):
+    def __init__(self, question, parts, sanitizers, limits, kept, prove, n_jobs):
         self.q, self.parts, self.sanitizers, self.limits, self.kept = question, parts, sanitizers, limits, kept
-        self.random_state, self.n_jobs = limits["random_state"], n_jobs
+        self.random_state, self.prove, self.n_jobs = limits["random_state"], prove, n_jobs
         self.found: list[Found] = []
         self.fewest = self.guarantee = self.minimum = self.defences = None
         self.flips: dict = {}
@@ -264,7 +272,8 @@ class _Audit:
         best = min(met, key=lambda found: found.result.n_points) if met else None
         if best is not None:
             self.fewest = Found(None, best.result.n_points, best.result, best.after)
-        resume = best.result if best else None
+        near = [found.result for found in self.found if found.result.n_points]
+        resume = best.result if best else near[-1] if near else None
         short, enough = None, None  # goals of the search with which the pipeline falls short, and does not
         for turn in range(AGAIN):
             asked = {"goal": aim, "resume": resume, "prove": False}  # what is proved is a part of its own
@@ -323,13 +332,11 @@ class _Audit:
         return True
 
     def _guarantee(self, part):
-        """Lower bounds for the rows aimed at, those that the clean model is surest of first."""
+        """Lower bounds for the rows aimed at."""
         q, parts, ended = self.q, self.parts, {}
-        which = np.flatnonzero(q.counted)
-        rows = _rows_of(q.measured.X, which)
-        labels = np.asarray(q.measured.y)[which]
-        scores = np.abs(self.attacker.decision_function(rows))
-        order = np.argsort(-scores, kind="stable")
+        if not self.prove:
+            part.status, self.told["not proved"] = "not asked", "it was not asked for"
+            return None
 
         def watch(n_done, n_rows, seconds):
             try:
@@ -338,23 +345,21 @@ class _Audit:
                 ended["by"] = stop
                 raise KeyboardInterrupt from None
 
+        def certified():
+            guarantee = guarantee_of(q, self.attacker, self.prove, watch, self.n_jobs)
+            if "by" in ended or np.any(guarantee.status == "interrupted"):
+                part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
+            return guarantee
+
         try:
-            budgets = [count for _, count in q.budgets]
-            asked = {"budgets": budgets, "attack": False, "rows": order, "callback": watch, "n_jobs": self.n_jobs}
-            guarantee = self._kept("guarantee", part, lambda: self._certified(part, ended, rows, labels, asked))
+            guarantee = self._kept("guarantee", part, certified)
         except ValueError as error:
             self.told["not proved"] = part.message = one_line(error).removeprefix("no guarantee can be proved: ")
             part.status = "not proved"
             return None
-        if np.any(guarantee.status == "interrupted"):
-            done = int(np.sum(guarantee.status != "interrupted"))
-            part.message = f"{done:,} of {len(which):,} rows; nothing is claimed of the others"
-        return guarantee
-
-    def _certified(self, part, ended, rows, labels, asked):
-        guarantee = self.attacker.certify(rows, labels, **asked)
-        if np.any(guarantee.status == "interrupted"):
-            part.status = "not finished" if isinstance(ended.get("by"), OutOfTime) else "interrupted"
+        done, n = looked_at(guarantee), int(q.counted.sum())
+        if done < n:
+            part.message = f"{done:,} of {n:,} rows; nothing is claimed of the others"
         return guarantee
 
     def _minimum(self, part):
@@ -417,12 +422,8 @@ class _Audit:
 def _flipped(rows, q):
     """The pipeline refitted with copies of these rows that carry the other label."""
     other = np.where(q.train.y == q.classes[0], q.classes[1], q.classes[0])
-    return refitted(q, *appended(q, _rows_of(q.X, rows), other[rows]))
+    return refitted(q, *appended(q, take(q.X, rows), other[rows]))
 
 
 class BadPipeline(ValueError):
     """A user's pipeline does not fit its own table."""
-
-
-def _rows_of(X, rows):
-    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]

@@ -78,7 +78,7 @@ class Checkpoint:
             write(file)
 
 
-def key_of(question, sanitizers, limits) -> dict:
+def key_of(question, sanitizers, limits, prove) -> dict:
     """What the pieces of an audit depend on, by name."""
     q = question
     kinds = sanitizers if sanitizers is None or isinstance(sanitizers, str) else [repr(type(s)) for s in sanitizers]
@@ -93,6 +93,7 @@ def key_of(question, sanitizers, limits) -> dict:
         "rules": repr(q.rules),
         "sanitizers": kinds,
         "limits": limits,
+        "prove": prove,
     }
     return {name: json.loads(json.dumps(value, default=str)) for name, value in parts.items()}
 

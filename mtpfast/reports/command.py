@@ -45,6 +45,9 @@ def add_commands(commands) -> None:
     first.add_argument("--random-state", type=int, default=0)
     first.add_argument("--out", default="audit", metavar="FOLDER", help="where the files go (default: %(default)s)")
     first.add_argument("--jobs", type=int, default=1, help="threads for the guarantees (default: %(default)s)")
+    first.add_argument(
+        "--prove", default="1000", metavar="ROWS", help="of how many rows to ask for a guarantee: a number, all or none"
+    )
     first.add_argument("--checkpoint", metavar="FOLDER", help="where it keeps what is done, to go on from after a kill")
     first.add_argument("--sarif", action="store_true", help="also write report.sarif")
     first.add_argument("--fail-if-reached", action="store_true", help="exit with 1 if the goal was met")
@@ -102,7 +105,7 @@ def _audit(args, out, err):
             pipeline, X, y, X_test, y_test, goal=goal, where=args.where, rules=_read_rules(args.rules), budgets=budgets,
             sanitizers=None if args.sanitizers == "none" else args.sanitizers, metric=args.metric,
             time_limit=args.time_limit, random_state=args.random_state, verbose=0 if args.quiet else 1,
-            checkpoint=args.checkpoint, n_jobs=args.jobs,
+            checkpoint=args.checkpoint, n_jobs=args.jobs, prove=_read_prove(args.prove),
         )  # fmt: skip
         _write(report, folder.path, args, [*X.columns, args.label])
     say(repr(report))
@@ -250,6 +253,13 @@ def _read_budgets(text):
     except ValueError:
         raise BadInput(f"--budgets must be numbers separated by commas, got {text!r}") from None
     return [int(number) if number >= 1 and number == int(number) else number for number in numbers]
+
+
+def _read_prove(text):
+    known = {"all": True, "none": False}
+    if text not in known and not text.isdecimal():
+        raise BadInput(f"--prove must be a number of rows, all or none, got {text!r}")
+    return known[text] if text in known else int(text)
 
 
 def _read_rules(text):

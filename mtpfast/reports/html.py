@@ -190,6 +190,10 @@ def _defences(tree):
     return f"<h2>Which checks would see them</h2>\n{_table(head, rows)}\n<p class='note'>{note}</p>{failed}"
 
 
+def _count(bound):
+    return "that no number flips them" if bound >= 2**53 else f"{bound:,.0f}"
+
+
 def _number(value):
     return float("nan") if value is None else value
 
@@ -201,10 +205,18 @@ def _proof(tree):
         lines.append(f"Not proved: how many records any attack needs at least. {proof['reason']}.")
     else:
         seen = f"{proof['rows_looked_at']:,} of the {proof['rows']:,} rows aimed at"
-        lines.append(
-            f"For {seen} a number of insertions is proved that fewer cannot flip, whatever is inserted within the "
-            f"ranges and levels of the clean table; its median is {proof['median_bound']:,.0f}."
-        )
+        if proof["largest_bound"] is not None:
+            lines.append(
+                f"For {seen}, those of the largest margins, a number of insertions is proved that fewer cannot flip, "
+                f"whatever is inserted within the ranges and levels of the clean table; its median is "
+                f"{_count(proof['median_bound'])}, the largest {_count(proof['largest_bound'])}."
+            )
+        if proof["rows_looked_at"] < proof["rows"]:
+            lines.append(
+                "The other rows were not looked at: nothing is claimed of them, and they count as wrong in what is "
+                "proved here. (Where the first rows take one record each, or too few for the smallest budget, the "
+                "others add nothing; prove=True looks at all.)"
+            )
         if question["goal"] is not None:
             least = proof["fewer_than"]
             said = (

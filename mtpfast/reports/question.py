@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .tables import missing_columns, one_line
 
-__all__ = ["METRICS", "Measure", "Question", "read_question", "select"]
+__all__ = ["METRICS", "Measure", "Question", "read_question", "select", "take"]
 
 
 METRICS = {
@@ -110,7 +110,7 @@ class Question:
         which = np.flatnonzero(counted)
         if not len(which):
             return Measure(float("nan"), 0)
-        predicted = np.asarray(fitted.predict(_take(rows.X, which)))
+        predicted = np.asarray(fitted.predict(take(rows.X, which)))
         strange = ~np.isin(predicted, np.unique(np.asarray(rows.y)))
         if np.all(strange):
             raise ValueError(
@@ -261,5 +261,6 @@ def _query(where, X, y, labels):
     return chosen
 
 
-def _take(X, rows):
+def take(X, rows):
+    """These rows of a frame or an array."""
     return X.iloc[rows] if hasattr(X, "iloc") else X[rows]

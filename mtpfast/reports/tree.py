@@ -13,9 +13,10 @@ import numpy as np
 
 from mtpfast import __version__
 
+from .guaranteed import fewer_than, looked_at, share_proved
 from .question import METRICS, Measure
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "Found", "Tree", "fewer_than", "percent", "plain"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "Found", "Tree", "percent", "plain"]
 
 
 SCHEMA, SCHEMA_VERSION = "mtpfast-audit", 1
@@ -35,20 +36,6 @@ class Found:
 def percent(share: float) -> str:
     """A share in words: 12.3 %."""
     return "not known" if share is None or math.isnan(share) else f"{100.0 * share:.1f} %"
-
-
-def fewer_than(bounds, goal: float) -> int:
-    """The least number of records that the bounds do not exclude: fewer bring no share of ``goal`` of the rows wrong.
-
-    ``bounds[i]`` records at least flip row i, so that k records have at most ``#{i: bounds[i] <= k}`` rows wrong.
-    """
-    n = len(bounds)
-    need = max(1, math.ceil(goal * n))
-    while need > 1 and (need - 1) / n >= goal:
-        need -= 1
-    while need / n < goal:
-        need += 1
-    return int(np.sort(np.asarray(bounds))[need - 1])
 
 
 def plain(value):
@@ -86,6 +73,7 @@ class Tree:
 
     def __init__(self, audit):
         self.audit, self.q = audit, audit.q
+        self.n_counted = int(audit.q.counted.sum())
 
     def grown(self) -> dict:
         audit = self.audit
@@ -161,7 +149,7 @@ class Tree:
             "attack": self.measures(found.after),
             "modelled_training": result.damage.found,
             "flips": None if flips is None else {"way": flips[0], **self.measures(flips[1])},
-            "certified": guarantee.certified_error(found.budget) if done else None,
+            "certified": share_proved(guarantee, self.n_counted, found.budget) if done else None,
             "status": result.status,
         }
 
@@ -171,17 +159,19 @@ class Tree:
         if guarantee is None:
             reason = audit.told.get("not proved", "the part did not come to its end")
             return {"proved": False, "reason": reason, "fewer_than": None}
-        done = int(np.sum(guarantee.status != "interrupted"))
-        least = None if q.goal is None else fewer_than(guarantee.lower_bound, q.goal)
+        n = self.n_counted
+        least = None if q.goal is None else fewer_than(guarantee.lower_bound, q.goal, n)
         never = least is not None and least >= 2**62
+        bounds = np.minimum(guarantee.lower_bound[guarantee.status != "interrupted"], 2**53)
         return {
             "proved": True,
             "reason": "",
             "fewer_than": None if never else least,
             "no_number": never,
-            "rows": len(guarantee.status),
-            "rows_looked_at": done,
-            "median_bound": float(np.median(np.minimum(guarantee.lower_bound, 2**53))),
+            "rows": n,
+            "rows_looked_at": looked_at(guarantee),
+            "median_bound": float(np.median(bounds)) if len(bounds) else None,
+            "largest_bound": int(bounds.max()) if len(bounds) else None,
         }
 
     def minimum(self):
@@ -259,6 +249,7 @@ class Tree:
             "time_limit": audit.parts.time_limit,
             "shares_of_time": audit.parts.shares,
             "search": {"n_starts": audit.attacker.n_starts, "max_iter": audit.attacker.max_iter},
+            "prove": audit.prove,
         }
 
     def fingerprints(self):
@@ -301,7 +292,9 @@ class Tree:
                 return "proved: no number of records can"
             if proof["fewer_than"] >= 2:
                 return f"proved: fewer than {proof['fewer_than']:,} cannot"
-            return "proved: nothing of how many it takes (the bound is one record)"
+            return "proved: nothing of how many it takes"
+        if shown["certified"] >= 1.0:
+            return "proved: nothing of what so many cannot do"
         return f"proved: so many cannot raise it above {percent(shown['certified'])}"
 
 

@@ -347,20 +347,21 @@ class SmoothSolver(Solver):
         intercept = training.objective.fit_intercept
         self.age = self.extra = self.recent = 0
         H = np.asfortranarray(np.diag(self.ridge)) if self.direct else self.ridge.copy()
-        # in slices that a cache holds, so that no copy of X is made
-        size = max(256, 2**14 // (d + 1))
+        # in slices that a cache holds, so that no copy of X is made; of few columns, sparse rows are dear to slice
+        size = max(256, (2**16 if training.sparse else 2**14) // (d + 1))
         full = np.empty((size, d + 1)) if self.direct else None
         for X, y, weight in self._rows():
             for rows in slices(0, len(y), size):
-                h = self._curvature(at.theta, X[rows], y[rows], weight[rows])
+                block = X[rows]
+                h = self._curvature(at.theta, block, y[rows], weight[rows])
                 root = np.sqrt(h)[:, None]
                 if self.direct:
                     scaled = full[: len(h)]
-                    np.multiply(X[rows].toarray() if sp.issparse(X) else X[rows], root, out=scaled[:, :d])
+                    np.multiply(block.toarray() if sp.issparse(X) else block, root, out=scaled[:, :d])
                     scaled[:, d:] = root if intercept else 0.0
                     H = dsyrk(1.0, scaled.T, beta=1.0, c=H, overwrite_c=True)
                 else:
-                    H[:d] += squares(X[rows].multiply(root) if sp.issparse(X) else X[rows] * root, axis=0)
+                    H[:d] += squares(block.multiply(root) if sp.issparse(X) else block * root, axis=0)
                     H[d] += h.sum() if intercept else 0.0
         if not self.direct:
             H[H <= 0.0] = 1.0

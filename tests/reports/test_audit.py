@@ -16,9 +16,9 @@ from sklearn.svm import LinearSVC
 
 from mtpfast import audit
 from mtpfast.defences import RepeatedRows
+from mtpfast.reports.guaranteed import fewer_than
 from mtpfast.reports.question import read_budgets
 from mtpfast.reports.tables import usual_pipeline
-from mtpfast.reports.tree import fewer_than
 
 QUICK = {"n_starts": 1, "max_iter": 30, "verbose": 0, "sanitizers": None}
 WHERE = "age < 40 and work != 'state'"
