@@ -27,6 +27,7 @@ __all__ = ["compared"]
 
 ALIKE, PER_READ = 8, 150_000  # rows that share a model: so many, or one for so many entries of X
 BOTH = 500_000  # entries of X: where a read costs no more, parts and the whole are both tried
+NARROWER = 1.7  # parts are of equal width in this root of the distance from one half
 ROUNDS, STEPS = 3, 20  # of new lines, and of L-BFGS between them
 WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
 ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
@@ -41,11 +42,12 @@ def compared(bundle, branches=1) -> list[tuple]:
     search = bundle.search
     size = search.X.shape[0] * search.X.shape[1]
     n_parts = branches if can_branch(search.objective, search.hulls) else 1
-    ends = [part / n_parts for part in range(n_parts + 1)]
+    ends = ends_of_parts(n_parts)
     ways = [[(0.0, 1.0)], list(pairwise(ends))][0 if n_parts > 1 and size <= BOTH else 1 :]
     ratio = np.array([case.ratio for case in search.cases])[np.argmin(bundle.m, axis=1)]
     order = np.lexsort((bundle.m.min(axis=1), ratio))
     n_alike = int(np.clip(size / PER_READ, ALIKE, max(ALIKE, len(order))))
+    n_alike = max(1, 2 * n_alike // max(2, n_parts))  # who asks for more parts than two has time
     groups = np.array_split(order, max(1, round(len(order) / n_alike))) if len(order) else []
     return [(rows, [Shared(bundle, rows, ratios).run() for ratios in way]) for rows in groups for way in ways]
 
@@ -82,6 +84,12 @@ class Smoothed:
 
 def _added(a, b):
     return a[0] + b[0], a[1] + b[1]
+
+
+def ends_of_parts(n_parts) -> list:
+    """The ends of so many parts of the ratios, narrower where both labels pull alike: the attacks that bind do so."""
+    at = np.linspace(-1.0, 1.0, n_parts + 1)
+    return (0.5 + 0.5 * np.sign(at) * np.abs(at) ** NARROWER).tolist()
 
 
 class Shared:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from mtpfast.arrays.rounding import UNIT
 from mtpfast.proofs.clean_pass import amount_of
-from mtpfast.proofs.joint import Joint
+from mtpfast.proofs.joint import SIDES, Joint, roles_of
 from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import Pointwise, cases_of
 
@@ -22,6 +22,7 @@ __all__ = ["joint_of"]
 
 NEAREST, OWN = 3, 3  # rows whose counts are nearest to a number of points, and lines of each
 HEATS = (1e-3, 1e-4)  # temperatures, as shares of the number of points
+ASIDE, LOW = 0.5, 4.0  # from the victim's free intercept: where the first lines that enclose it touch
 FAR = 1e4  # from the victim, in its norms: where lines may touch
 LINES = 2  # new lines for each of errors and loss
 TRIALS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.8, 2.5)  # of the tau that were best were all quadratic
@@ -41,7 +42,7 @@ def joint_of(search, proof: Pointwise, counts) -> Joint | None:
     """Joint bounds at these numbers of points; None where there are none."""
     counts = np.unique(np.asarray(counts, dtype=np.int64))
     counts = counts[counts > 0]
-    if search.objective.is_free or not len(counts) or not proof.rows.shape[0]:
+    if not len(counts) or not proof.rows.shape[0]:
         return None
     block = proof.rows.toarray() if sp.issparse(proof.rows) else proof.rows
     a = proof.signs[:, None] * np.column_stack([block, np.full(len(block), search.objective.one)])
@@ -50,8 +51,8 @@ def joint_of(search, proof: Pointwise, counts) -> Joint | None:
         level.run()
     J, P, n_models = len(search.cases), proof.pi.shape[2], 1
     models, weights, comparison = [search.theta[None]], [], []
-    shape = len(counts), J, len(a)
-    lam, pi, eta = np.zeros((*shape[:2], 3)), np.zeros((*shape[:2], 3, P)), np.zeros(shape[:2])
+    shape, roles = (len(counts), J, len(a)), roles_of(search.objective)
+    lam, pi, eta = np.zeros((*shape[:2], roles)), np.zeros((*shape[:2], roles, P)), np.zeros(shape[:2])
     below, above, e = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for b, level in enumerate(levels):
         own = np.append(0, n_models + np.arange(len(level.models) - 1))  # the first line is the clean victim's
@@ -62,7 +63,7 @@ def joint_of(search, proof: Pointwise, counts) -> Joint | None:
         for j in range(J):
             for role, found in enumerate(level.roles[j]):
                 used = np.flatnonzero(found.mu)
-                weights.append((np.full(len(used), (b * J + j) * 3 + role), own[used], found.mu[used]))
+                weights.append((np.full(len(used), (b * J + j) * roles + role), own[used], found.mu[used]))
                 lam[b, j, role], pi[b, j, role, : len(found.pi)] = found.lam, found.pi
             eta[b, j] = level.roles[j][1].tau
     joined = [np.concatenate(part) for part in zip(*weights, strict=True)]
@@ -96,6 +97,7 @@ class Level:
         models, compared = self._chosen(proof, count)
         self._read(models, compared)
         self.right, self.robust = a @ search.theta > 0.0, len(models)
+        self.is_free, self.interval = search.objective.is_free, None
         self._compare(self.models[compared], float(self.loss))
 
     def _compare(self, theta, loss):
@@ -143,7 +145,9 @@ class Level:
         P = self.proof.pi.shape[2]
         pi = np.zeros((len(a), P)) if pi is None else np.tile(pi, (len(a), 1))
         m = np.full(len(a), self.m)
-        return Soft(self.search, self.cases[j], a, m, np.zeros(len(a)), pi)
+        soft = Soft(self.search, self.cases[j], a, m, np.zeros(len(a)), pi)
+        soft.interval = self.interval
+        return soft
 
     def _maximised(self, j, a, offset=0.0, price=0.0, start: Role | None = None):
         """``V(tau a) - tau offset - price sum(mu)`` at its largest: the multipliers, V, and the minimiser."""
@@ -168,13 +172,20 @@ class Level:
 
     def _at(self, j, a, role: Role, tau, heat=None):
         soft, K = self._soft(j, a, role.pi if len(role.pi) else None), len(a)
-        mixed = np.full(K, role.mu @ self.c), np.tile(role.mu @ self.p, (K, 1))
+        T = len(role.mu)  # lines may have been added since
+        mixed = np.full(K, role.mu @ self.c[:T]), np.tile(role.mu @ self.p[:T], (K, 1))
         return soft.at(*mixed, tau, np.full(K, role.lam), heat)
 
     def run(self):
         nothing, J = np.zeros(self.a.shape[1]), len(self.cases)
         before = self.search.theta, self.search.loss
-        self._compare(*self._robust())
+        robust = self._robust()
+        enclosed = self._enclosed() if self.is_free else [()] * J
+        if self.is_free and not np.all(np.isfinite(self.interval)):
+            self.below = self.above = self.e = np.zeros((J, len(self.a)))
+            self.roles = [[self._none()] * roles_of(self.search.objective)] * J
+            return
+        self._compare(*robust)
         loss = self._losses()
         self._compare(*before)
         scores = [self._maximised(j, nothing)[:2] for j in range(J)]
@@ -185,10 +196,53 @@ class Level:
         first = None
         for j in range(J):
             self.e[j], errors[j] = self._errors(j, high[j], first)
-        widened = [(scores[j][0], errors[j], loss[j]) for j in range(J)]
+        widened = [(scores[j][0], errors[j], loss[j], *enclosed[j]) for j in range(J)]
         T = len(self.c)
         self.roles = [[role._replace(mu=np.append(role.mu, np.zeros(T - len(role.mu)))) for role in roles]
                       for roles in widened]  # fmt: skip
+
+    def _enclosed(self):
+        """Multipliers that enclose a free intercept, of every case from below and from above; sets the interval."""
+        J, e, nothing = len(self.cases), np.zeros(self.a.shape[1]), np.zeros(self.a.shape[1])
+        e[-1], middle = 1.0, self.search.theta[-1]
+        for step in (-LOW, -ASIDE, ASIDE, LOW):
+            self._add(self.search.theta + step * e)
+        found, bound = [[None] * len(SIDES) for _ in range(J)], np.full((J, len(SIDES)), -np.inf)
+        for number, (_, side) in enumerate(SIDES):
+            last, worst = None, range(J)
+            for turn in range(LINES + 1):
+                means = {}
+                for j in worst:
+                    last = found[j][number] or last
+                    for trial in range(3):
+                        known = np.isfinite(bound[j, number])
+                        held = bound[j, number] if known else side * middle - LOW * 8.0**trial
+                        self.interval = side * held, side * held
+                        role, _, means[j] = self._maximised(j, nothing, start=last)
+                        here = self._intercept(j, side * e, role)
+                        if here > bound[j, number]:
+                            last = role._replace(tau=1.0)
+                            found[j][number], bound[j, number] = last, here
+                        elif known:
+                            break
+                lowest = bound[:, number].min()
+                if turn == LINES or not np.isfinite(lowest):
+                    break
+                self._add(self._near(means[min(means, key=lambda j: bound[j, number])]))
+                worst = np.flatnonzero(bound[:, number] <= lowest + 0.1 * abs(lowest - side * middle))
+        self.interval = float(bound[:, 0].min()), float(-bound[:, 1].min())
+        return [[role or self._none() for role in roles] for roles in found]
+
+    def _intercept(self, j, a, role):
+        """The bound of ``a . theta``, a plus or minus the intercept's unit vector."""
+        self.interval = None
+        soft = self._at(j, a[None], role, np.zeros(1))
+        tau, value = float(soft.tau[0]), float(soft.value[0])
+        return value / tau if tau > 0.0 else -np.inf
+
+    def _none(self):
+        """Multipliers that prove nothing."""
+        return Role(np.append(1.0, np.zeros(len(self.c) - 1)), 0.0, 0.0, np.zeros(0))
 
     def _robust(self):
         """A comparison model for the clean loss, and its loss: its line is added."""
@@ -265,5 +319,5 @@ class Level:
                 self._add(self._near(mean))
                 e = np.where(may & (self.a @ mean > 0.0), room, 0.5 * e)
         if best[2] is None or best[0] <= 0.0:
-            return np.zeros(len(high)), Role(np.append(1.0, np.zeros(len(self.c) - 1)), 0.0, 0.0, np.zeros(0))
+            return np.zeros(len(high)), self._none()
         return best[1], best[2]

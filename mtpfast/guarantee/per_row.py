@@ -88,8 +88,7 @@ def certify(
     Raises
     ------
     ValueError
-        Where no bound can be proved: another loss than the built-in ones, balanced class weights; ``joint=True`` where
-        the intercept is free.
+        Where no bound can be proved: another loss than the built-in ones, balanced class weights.
 
     Notes
     -----
@@ -99,8 +98,6 @@ def certify(
     reason = refusal(objective)
     if reason:
         raise ValueError(f"no guarantee can be proved: {reason}")
-    if joint and objective.is_free:
-        raise ValueError("joint must be False or None: no joint bound is known where the intercept is free")
     in_parts = isinstance(X, RowParts)
     if in_parts and attack:
         raise ValueError("attack must be False or None: the victim of rows in parts is not retrained")

@@ -41,7 +41,7 @@ class Soft:
         some = len(self.hull.limits) if case.weight > 0.0 else 0
         self.planes, self.limits = self.hull.planes[:some], self.hull.limits[:some]
         self.k = np.repeat((search.k + case.k_unit * m)[:, None], a.shape[1], axis=1)
-        self.is_free, self.centre = search.objective.is_free, centre
+        self.is_free, self.centre, self.interval = search.objective.is_free, centre, None
         if self.is_free:
             self.k[:, -1] *= WEAK
         self.M = (m * case.weight)[:, None]
@@ -52,20 +52,24 @@ class Soft:
     def at(self, c, p, tau, lam, heat=None):
         """Set ``value``, ``off`` and ``on`` (the minimisers theta of both ends) and ``share`` (of the upper end).
 
-        The half-space is ``a . theta <= offset``.
+        The half-space is ``a . theta <= offset``. A free intercept is at either end of ``interval``; where there is
+        none near ``centre``, or without heat left out by the multiplier ``tau`` that this takes.
         """
         rest = (1.0 - lam)[:, None]
-        exact = self.is_free and heat is None
-        if exact:  # the multiplier that leaves the intercept out
+        exact = self.is_free and heat is None and self.interval is None
+        if exact:
             tau = self.a[:, -1] * (p[:, -1] + self.push_on[:, -1] * rest[:, 0])
         q = tau[:, None] * self.a - p - self.k * (self.R * self.theta)
         ends = []
         tilt = self.pi[:, : len(self.limits)] @ self.planes
-        for push, z in ((self.push_off, self.hull.lower), (self.push_on, self.hull.upper)):
+        for end, push, z in ((0, self.push_off, self.hull.lower), (1, self.push_on, self.hull.upper)):
             theta = (push * rest - q) / (2.0 * self.k)
             value = push * self.theta + tilt * z - self.k * theta * theta
             if exact:
                 theta[:, -1], value[:, -1] = 0.0, push[:, -1] * self.theta[-1]
+            elif self.interval is not None:
+                value[:, -1] = push[:, -1] * self.theta[-1] - 2.0 * self.k[:, -1] * theta[:, -1] * self.interval[end]
+                theta[:, -1] = self.interval[end]
             elif self.is_free:
                 value[:, -1] -= 2.0 * self.k[:, -1] * theta[:, -1] * self.centre
                 theta[:, -1] += self.centre
@@ -78,7 +82,7 @@ class Soft:
             least, self.share = _softened(self.hull, low, high, heat)
         self.value = c - self.loss - self.M[:, 0] * lam * self.kappa + least
         self.value -= self.pi[:, : len(self.limits)] @ self.limits
-        self.value -= tau * self.offset
+        self.tau, self.value = tau, self.value - tau * self.offset
         if exact:
             self.value = np.where(tau >= 0.0, self.value, np.minimum(self.value, 0.0) - self.loss * np.abs(tau) - 1e-9)
         return self
@@ -390,17 +394,17 @@ class Bundle:
             along = self.a[rows, -1] * case.hull.lower[-1] * (1.0 - lam) * case.weight
             room = self.a[rows, -1] * mixed[1][:, -1] / np.where(along < 0.0, -along, 1.0)
             most = np.where(along < 0.0, np.clip(room * (1.0 - 1e-9), 0.0, most), most)
-        m = np.minimum(m, most)
+        m, going = np.minimum(m, most), np.arange(len(rows))
         for _ in range(60):
-            soft = self._soft(rows, j, m).at(*mixed, tau, lam)
-            falls = soft.growth(lam)
+            at, own = m[going], lam[going]
+            soft = self._soft(rows[going], j, at).at(mixed[0][going], mixed[1][going], tau[going], own)
+            falls = soft.growth(own)
             down = falls < 0.0
-            near = down & (soft.value > -tiny) & (soft.value < 1e-4 * np.abs(falls) * np.maximum(m, 1e-3))
-            to = np.where(down, m - soft.value / np.where(down, falls, -1.0), most)
-            to = np.clip(to, 0.0, most)
-            if np.all(near | (to == m)):
+            near = down & (soft.value > -tiny) & (soft.value < 1e-4 * np.abs(falls) * np.maximum(at, 1e-3))
+            to = np.where(down, at - soft.value / np.where(down, falls, -1.0), most[going])
+            m[going] = np.where(near, at, np.clip(to, 0.0, most[going]))
+            if not len(going := going[m[going] != at]):
                 break
-            m = np.where(near, m, to)
         m *= 1.0 - 1e-9
         proved = self._soft(rows, j, m).at(*mixed, tau, lam).value > -tiny
         none = self._soft(rows, j, 0.0 * m).at(*mixed, tau, lam).value > 0.0
@@ -436,6 +440,7 @@ def newton(soft, c, p, a, mu, tau, lam, heat):
         gradient[:, T + 2 :] = soft.z @ soft.planes.T - soft.limits + heat[:, None] / pi
         # Both ends bend by 1 / 2k; the choice between them by the spread of what they add: move, of B and of the rest.
         bend, move = 1.0 / (2.0 * soft.k), soft.on - soft.off
+        bend[:, -1] *= soft.interval is None  # an end of an interval does not bend
         spread = (soft.share if grouped else soft.share * (1.0 - soft.share)) / heat[:, None]
         rest = np.concatenate([(soft.push_on * soft.on - soft.push_off * soft.off)[:, None], planes], axis=1)
         H = np.empty((K, T + 2 + P, T + 2 + P))

@@ -24,6 +24,15 @@ no more than ``N - V(eta T) / eta`` are wrong, ``T = sum e_i a_i``. Rows whose o
 
 and rows of the clean data that weigh more than ``L / phi(0)`` together are not all wrong. With no lines, the hinge and
 ``lam = 1`` this is the bound of Steinhardt, Koh and Liang (2017) at the comparison model, the penalty counted.
+
+**A free intercept** b is in (4) only as ``g b``, ``g = t_b - P`` with ``P = p_b + M l (1 - lam)``. With ``t = 0`` and
+without that term (4) is a number A with ``P b >= A`` on S: ``b >= A / P`` where P is positive, ``b <= A / P`` where it
+is negative, so that multipliers of either kind enclose b. The intervals of all cases together hold the intercept of
+every model within reach. In all other proofs the term is its minimum over their union, at one of its ends: any
+multipliers prove something, and the best ones have ``g = 0``. P can be of either sign in the cases of the hinge, where
+lam knows no end, and of the squared hinge, where the slopes of lines do not. In the first interval of slopes of the log
+loss it is of the sign of l as soon as M outweighs the clean rows of label -l: then b has no end on S, and nothing is
+proved.
 """
 
 from __future__ import annotations
@@ -40,13 +49,19 @@ from mtpfast.arrays.rounding import UNIT, gamma
 from .clean_pass import amount_of
 from .hulls import hulls_of, planes_of
 from .lines import lines_of
-from .pointwise import cases_of, least
+from .pointwise import cases_of, intercept_end, least
 
-__all__ = ["Joint", "JointBounds", "ROLES"]
+__all__ = ["Joint", "JointBounds", "ROLES", "roles_of"]
 
 
-#: What the three proofs of a case are for.
-ROLES = ("scores", "errors", "loss")
+#: What the proofs of a case are for; the last two where the intercept is free, to enclose it.
+ROLES = ("scores", "errors", "loss", "intercept from below", "intercept from above")
+SIDES = ((3, 1.0), (4, -1.0))
+
+
+def roles_of(objective) -> int:
+    """So many proofs has a case."""
+    return len(ROLES) if objective.is_free else 3
 
 
 class JointBounds(NamedTuple):
@@ -71,9 +86,9 @@ class Joint:
     comparison : ndarray of int, shape (n_counts, 2)
         The numbers of the comparison models, of scores and errors and of the loss.
     weight_of, weight_model, weight : ndarray of shape (n_weights,)
-        The mixtures of lines, of the proof numbered ((number of the count) * (number of cases) + case) * 3 + role.
-    lam : ndarray of shape (n_counts, n_cases, 3)
-    pi : ndarray of shape (n_counts, n_cases, 3, n_planes)
+        The mixtures of lines, of the proof numbered ((number of the count) * n_cases + case) * n_roles + role.
+    lam : ndarray of shape (n_counts, n_cases, n_roles)
+    pi : ndarray of shape (n_counts, n_cases, n_roles, n_planes)
     below, above : ndarray of shape (n_counts, n_cases, n_rows)
         ``tau`` of the bounds of the scores.
     eta : ndarray of shape (n_counts, n_cases)
@@ -114,10 +129,11 @@ class Joint:
         objective = pointwise.objective
         hulls = hulls_of(pointwise.feasible_set, d, objective)
         B, J, P = len(self.counts), len(cases_of(objective, hulls, np.zeros(d + 1))), planes_of(hulls)
+        roles = roles_of(objective)
         shapes = {
-            "counts": (B,), "models": (max(1, len(self.models)), d + 1), "comparison": (B, 2), "lam": (B, J, 3),
-            "pi": (B, J, 3, P), "below": (B, J, n), "above": (B, J, n), "eta": (B, J), "e": (B, J, n), "wrong": (B,),
-            "score": (B, n), "loss": (B,), "error": (B,), "weight_of": self.weight.shape,
+            "counts": (B,), "models": (max(1, len(self.models)), d + 1), "comparison": (B, 2), "lam": (B, J, roles),
+            "pi": (B, J, roles, P), "below": (B, J, n), "above": (B, J, n), "eta": (B, J), "e": (B, J, n),
+            "wrong": (B,), "score": (B, n), "loss": (B,), "error": (B,), "weight_of": self.weight.shape,
             "weight_model": self.weight.shape,
         }  # fmt: skip
         for name, shape in shapes.items():
@@ -132,15 +148,13 @@ class Joint:
         if np.any(np.diff(self.counts) <= 0):
             raise ValueError("counts must grow")
         ends = {
-            "weight_of": (self.weight_of, 3 * B * J),
+            "weight_of": (self.weight_of, roles * B * J),
             "weight_model": (self.weight_model, len(self.models)),
             "comparison": (self.comparison, len(self.models)),
         }
         for name, (values, end) in ends.items():
             if values.dtype.kind not in "iu" or (values.size and not 0 <= values.min() <= values.max() < end):
                 raise ValueError(f"{name} must hold whole numbers from 0 to {end - 1}")
-        if objective.is_free:
-            raise ValueError("no joint bound is known where the intercept is free")
 
     def check(self, pointwise, lower_bound, X, y, sample_weight=None) -> bool:
         """Whether all that is claimed is proved: one pass over the clean data, then (4) for every count and case.
@@ -166,19 +180,26 @@ class Joint:
         """What the multipliers prove, rounded the safe way."""
         objective = pointwise.objective
         n, d = pointwise.rows.shape
-        B, J = self.eta.shape
+        (B, J), roles = self.eta.shape, roles_of(objective)
         hulls = hulls_of(pointwise.feasible_set, d, objective)
-        mixed = sp.csr_matrix((self.weight, (self.weight_of, self.weight_model)), shape=(3 * B * J, len(self.models)))
+        shape = roles * B * J, len(self.models)
+        mixed = sp.csr_matrix((self.weight, (self.weight_of, self.weight_model)), shape=shape)
         block = pointwise.rows.toarray() if sp.issparse(pointwise.rows) else pointwise.rows
         a = pointwise.signs[:, None] * np.column_stack([block, np.full(n, objective.one)])
         wrong, score, loss = np.zeros(B, dtype=np.int64), np.full((B, n), np.inf), np.zeros(B)
         for b in range(B):
-            alone = np.asarray(lower_bound) <= self.counts[b]
+            alone, intercept = np.asarray(lower_bound) <= self.counts[b], None
             for part, number in enumerate(self.comparison[b]):
                 theta, top = self.models[number], lines.loss[number]
-                for j, case in enumerate(cases_of(objective, hulls, theta)):
-                    place, m = (case, theta, top), float(self.counts[b])
-                    proof = Proof(self, objective, lines, amount, place, m, mixed, b, j)
+                proofs = [
+                    Proof(self, objective, lines, amount, (case, theta, top), float(self.counts[b]), mixed, b, j)
+                    for j, case in enumerate(cases_of(objective, hulls, theta))
+                ]
+                if part == 0 and objective.is_free:
+                    ends = np.array([proof.intercept_ends() for proof in proofs])
+                    intercept = float(ends[:, 0].min()), float(ends[:, 1].max())
+                for proof in proofs:
+                    proof.intercept = intercept
                     if part == 1:
                         loss[b] = max(loss[b], proof.loss())
                         continue
@@ -191,17 +212,27 @@ class Joint:
 
 
 class Proof:
-    """The three proofs of one count and one case."""
+    """The proofs of one count and one case. ``intercept``: the interval of a free one, once it is known."""
 
     def __init__(self, joint, objective, lines, amount, place, m, mixed, b, j):
         self.joint, self.place, self.m, self.b, self.j = joint, (objective, lines, amount, *place), m, b, j
-        self.mixed = mixed[(b * joint.eta.shape[1] + j) * 3 + np.arange(3)]
+        roles = roles_of(objective)
+        self.mixed, self.intercept = mixed[(b * joint.eta.shape[1] + j) * roles + np.arange(roles)], None
 
     def least(self, role, a, a_error, tau):
         """V(tau a), rounded down."""
+        if self.intercept is not None and not np.all(np.isfinite(self.intercept)):
+            return np.full(len(a), -np.inf)
         K, lam, pi = len(a), self.joint.lam[self.b, self.j, role], self.joint.pi[self.b, self.j, role]
-        mixed = self.mixed[np.full(K, role)]
-        return least(*self.place, np.full(K, self.m), a, a_error, mixed, tau, np.full(K, lam), np.tile(pi, (K, 1)))
+        mixed, alike = self.mixed[np.full(K, role)], (np.full(K, lam), np.tile(pi, (K, 1)))
+        return least(*self.place, np.full(K, self.m), a, a_error, mixed, tau, *alike, self.intercept)
+
+    def intercept_ends(self):
+        """The interval of a free intercept on S."""
+        lam, pi = self.joint.lam[self.b, self.j], self.joint.pi[self.b, self.j]
+        return [
+            intercept_end(*self.place, self.m, self.mixed[[role]], lam[role], pi[role], side) for role, side in SIDES
+        ]
 
     def scores(self, a):
         """Bounds of every score from below and above."""

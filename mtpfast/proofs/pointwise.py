@@ -90,6 +90,7 @@ __all__ = [
     "PointwiseCheck",
     "can_branch",
     "cases_of",
+    "intercept_end",
     "least",
     "refusal",
 ]
@@ -354,12 +355,13 @@ class Pointwise:
         return covered
 
 
-def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau, lam, pi):
+def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau, lam, pi, intercept=None):
     """(4), rounded down, for K directions ``a`` (K, d + 1), known to ``a_error``, and numbers of points ``m``.
 
     That is a number which ``Q_m`` less the right side of (1) plus ``tau a . theta`` exceeds everywhere, in this case:
     no model that m points of the case induce has a smaller ``tau a . theta``. ``theta``, ``loss``: the comparison model
     and the clean loss there, rounded up. ``mixed``: sparse (K, number of lines). ``-inf`` where nothing is proved.
+    ``intercept``: the two ends between which a free intercept is known to be; tau is the given one then.
     """
     hull = case.hull
     k = (objective.k(amount) + m * case.k_unit)[:, None]
@@ -367,19 +369,15 @@ def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau
     M = (m * case.weight * (1.0 + 4 * UNIT))[:, None]
     tau = tau[:, None]
     lam = lam[:, None] if case.has_margin else np.zeros((len(a), 1))
-    total = np.asarray(mixed.sum(axis=1)).ravel()
-    mixed = sp.diags(np.minimum(1.0, (1.0 - gamma(mixed.shape[1] + 8)) / np.maximum(total, 1e-300))) @ mixed
+    mixed = _lowered(mixed)
     size_c, size_p = mixed @ np.abs(lines.c), mixed @ np.abs(lines.p)
     c, p = mixed @ lines.c, mixed @ lines.p
     several = gamma(mixed.shape[1] + 8)
     penalty = k * objective.R(len(theta) - 1) * theta
-    push_b = M * hull.lower[-1] * (1.0 - lam)
     doubt_b = np.zeros((len(a), 1))
-    if objective.is_free:
-        size_b = size_p[:, -1:] + np.abs(push_b)
-        width_b = M * (hull.upper[-1] - hull.lower[-1]) * np.abs(1.0 - lam)
-        doubt_b = (mixed @ lines.error[:, -1:] + (several + 16 * UNIT) * size_b + width_b) * (1.0 + 8 * UNIT)
-        tau = a[:, -1:] * (p[:, -1:] + push_b)
+    if objective.is_free and intercept is None:
+        pull_b, doubt_b = _pull_of_intercept(lines, hull, M, lam, mixed)
+        tau = a[:, -1:] * pull_b
     q = tau * a - p - penalty
     q_error = mixed @ lines.error + several * size_p + (8 * UNIT + k_error) * np.abs(penalty)
     q_error += 8 * UNIT * (np.abs(tau * a) + np.abs(p) + np.abs(q)) + doubt_b * np.abs(a) * (1.0 + 8 * UNIT)
@@ -395,12 +393,52 @@ def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau
         square = r_high * r_high / (4.0 * k) * (1.0 + 16 * UNIT + k_error)
         if objective.is_free:
             square[:, -1] = 0.0
+            if intercept is not None:  # r b over the interval, r known to what r_high adds
+                low, high = intercept
+                square[:, -1] = np.maximum(-r[:, -1] * low, -r[:, -1] * high)
+                square[:, -1] += (r_high[:, -1] - np.abs(r[:, -1])) * max(abs(low), abs(high)) * (1.0 + 8 * UNIT)
         line = push * theta + tilt * x
         ends.append(line - square)
-        most = np.maximum(most, np.abs(push * theta) + size_tilt * np.abs(x) + square)
+        most = np.maximum(most, np.abs(push * theta) + size_tilt * np.abs(x) + np.abs(square))
     lowest, _ = hull.least(*ends)
     kinked = (M * lam)[:, 0] * (case.kappa if case.has_margin else 0.0)
     value = c - loss - kinked - limit + lowest
     size = size_limit + size_c + abs(loss) + np.abs(kinked) + 3.0 * np.sum(most, axis=1)
     value = value - (several + gamma(2 * len(theta) + len(hull.limits) + 32)) * size
     return np.where((tau - doubt_b)[:, 0] >= 0.0, value, -np.inf)
+
+
+def intercept_end(objective, lines, amount, case, theta, loss, m, mixed, lam, pi, side):
+    """A bound of a free intercept b in a case's level set, rounded outward: from below (side 1.), or above (-1.).
+
+    There ``P b`` is at least (4) at ``tau = 0`` without the intercept's term, ``P = p_b + M l (1 - lam)``: a bound from
+    below where ``P > 0``, from above where ``P < 0``; infinite elsewhere.
+    """
+    a = np.zeros((1, len(theta)))
+    a[0, -1] = side
+    at = np.array([m]), a, 0.0, mixed, np.zeros(1), np.array([lam]), pi[None]
+    value = float(least(objective, lines, amount, case, theta, loss, *at)[0])
+    M = np.array([[m * case.weight * (1.0 + 4 * UNIT)]])
+    lam = np.array([[lam if case.has_margin else 0.0]])
+    pull, doubt = (float(part[0, 0]) for part in _pull_of_intercept(lines, case.hull, M, lam, _lowered(mixed)))
+    size = abs(pull)
+    if not np.isfinite(value) or not size > doubt:
+        return -side * np.inf
+    end = value / (size - doubt if value < 0.0 else size + doubt)
+    return side * (end - 8 * UNIT * abs(end))
+
+
+def _lowered(mixed):
+    """The mixtures, those of a total above 1 brought down to it."""
+    total = np.asarray(mixed.sum(axis=1)).ravel()
+    return sp.diags(np.minimum(1.0, (1.0 - gamma(mixed.shape[1] + 8)) / np.maximum(total, 1e-300))) @ mixed
+
+
+def _pull_of_intercept(lines, hull, M, lam, mixed):
+    """``p_b + M l (1 - lam)``, what a free intercept is pulled by, and how far that may be off: (K, 1) each."""
+    p, push = mixed @ lines.p[:, -1:], M * hull.lower[-1] * (1.0 - lam)
+    size = mixed @ np.abs(lines.p[:, -1:]) + np.abs(push)
+    width = M * (hull.upper[-1] - hull.lower[-1]) * np.abs(1.0 - lam)
+    several = gamma(mixed.shape[1] + 8)
+    doubt = (mixed @ lines.error[:, -1:] + (several + 16 * UNIT) * size + width) * (1.0 + 8 * UNIT)
+    return p + push, doubt

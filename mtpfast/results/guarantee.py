@@ -169,8 +169,9 @@ class Guarantee:
         LossBound or dict
             Without groups: the mean loss of the **clean rows** (by weight), and the share of them that is wrong. With
             groups: of every group the largest mean loss of its **rows of X_eval**, from the least score that each can
-            have. It is that of the least budget that is at least k; infinite (and the share 1) beyond the largest, and
-            where no joint bounds were asked for or none are known (a free intercept).
+            have. It is that of the least budget that is at least k; infinite (and the share 1) beyond the largest,
+            where no joint bounds were asked for, and where a free intercept has no end: log loss, and points that
+            outweigh the clean rows of a label.
         """
         b = None if self.joint is None else self.joint.at(self.count_of(k))
         if self.joint is None:

@@ -15,6 +15,8 @@ VICTIMS = {
     "hinge absent": {"alpha": 0.1, "fit_intercept": False},
     "hinge weighted": {"alpha": 0.1, "class_weight": {-1: 1.5, 1: 0.7}},
     "log loss": {"loss": "log_loss", "alpha": 0.1},
+    "hinge free": {"alpha": 0.1, "penalize_intercept": False},
+    "log loss free": {"loss": "log_loss", "C": 0.05, "penalize_intercept": False, "class_weight": {-1: 0.8, 1: 1.2}},
 }
 
 
@@ -158,15 +160,37 @@ def test_saved_and_loaded_it_bounds_the_same(made):
     assert loaded.check(X, y).ok
 
 
-def test_a_free_intercept_has_no_joint_bound(made):
-    """Asked for, it is refused by name; by default the rows have their own bounds alone."""
+def test_a_free_intercept_is_enclosed_by_the_slopes_on_either_side(made):
+    """A case's multipliers bound the intercept on the side where they pull it: tight for no points, where it is the
+    victim's own to within what the level set of Q leaves, and of no use on the other side."""
     X, y, _, guarantee = made
     victim = ModelTargetedPoisoner(alpha=0.1, penalize_intercept=False, feasible_set=FeatureSpace(0, 1)).fit(X, y)
-    with pytest.raises(ValueError, match="no joint bound is known where the intercept is free"):
-        victim.certify(guarantee.proof.rows[:3], joint=True)
-    free = victim.certify(guarantee.proof.rows, attack=False)  # so many that they have one elsewhere
-    assert free.joint is None
-    assert free.certified_loss(1) == (np.inf, 1.0)
+    free = victim.certify(guarantee.proof.rows, guarantee.labels, attack=False, budgets=(2, 5))  # joint by default
+    assert free.check(X, y).ok
+    assert np.all(np.isfinite(free.joint.loss))
+    assert np.any(free.joint.wrong < len(free.labels))
+    joint = free.joint
+    swapped = np.array([0, 1, 2, 4, 3])  # the bound from above as the one from below
+    n_roles, place = 5, joint.weight_of
+    edits = {
+        "lam": {"lam": joint.lam[..., swapped]},
+        "weight": {"weight": joint.weight * np.where(place % n_roles >= 3, 0.5, 1.0)},
+        "place": {"weight_of": place // n_roles * n_roles + swapped[place % n_roles]},
+    }
+    for edit in edits.values():
+        edited = dataclasses.replace(free, joint=dataclasses.replace(joint, **edit))
+        assert not edited.check(X, y).ok
+
+
+@pytest.mark.parametrize("loss, has_ends", [("hinge", True), ("log_loss", False)])
+def test_points_that_outweigh_a_label_leave_a_free_intercept_without_an_end(loss, has_ends):
+    """Of the log loss, points of slopes up to 0.4 of the largest, whatever their margin, may outweigh the clean rows of
+    the other label: nothing bounds the intercept then; of the hinge margins above 1 pull no more."""
+    _, X, y, rows, _ = planted(1)
+    few = np.append(np.flatnonzero(y > 0)[:30], np.flatnonzero(y < 0)[:3])
+    victim = ModelTargetedPoisoner(loss, C=0.1, penalize_intercept=False, feasible_set=FeatureSpace(0, 1))
+    joint = victim.fit(X[few], y[few]).certify(rows[:1], attack=False, joint=True, budgets=[40]).joint
+    assert np.isfinite(joint.loss[0]) == has_ends
 
 
 def test_a_proof_of_weak_regularisation_can_be_checked():

@@ -236,6 +236,21 @@ def test_an_attacker_held_to_one_half_of_the_ratios_of_the_labels_needs_more_poi
     assert np.all(victim.certify(proof.rows, attack=False).lower_bound >= whole.lower_bound)
 
 
+def test_more_parts_cover_all_ratios(halves):
+    """Parts join from 0 to 1, alike for both labels, and are narrower in the middle, where attacks that bind are."""
+    for n_parts in (1, 2, 3, 4, 7):
+        ends = np.array(comparison.ends_of_parts(n_parts))
+        assert (ends[0], ends[-1], len(ends)) == (0.0, 1.0, n_parts + 1)
+        assert np.all(np.diff(ends) > 0.0)
+        np.testing.assert_allclose(ends + ends[::-1], 1.0, atol=1e-15)  # rounding
+        assert n_parts < 3 or np.argmin(np.diff(ends)) in (n_parts // 2, n_parts // 2 - 1)
+    X, y, victim, guarantee = halves
+    more = victim.certify(guarantee.proof.rows, attack=False, branches=4)
+    assert more.check(X, y).ok
+    assert set(more.proof.ratios[:, 0]) - {0.0} == set(comparison.ends_of_parts(4)[1:-1])
+    assert more.lower_bound.sum() >= guarantee.lower_bound.sum()
+
+
 @pytest.mark.parametrize("loss, groups", [("hinge", [[0, 1]]), ("squared_hinge", [])])
 def test_where_no_proof_by_parts_is_known_there_is_one_for_all_ratios(made, loss, groups):
     X, y, _ = made
