@@ -3,6 +3,7 @@
     python benchmarks/guarantee_soundness.py --minutes 20     # ends then; the table goes to results/
     python benchmarks/guarantee_soundness.py --log sweep.jsonl --first 100000   # goes on where the log ends
     python benchmarks/guarantee_soundness.py --log a.jsonl b.jsonl --minutes 0  # the table of several logs
+    python benchmarks/guarantee_soundness.py --intercept free                   # of the problems that have such a one
 
 Problem ``seed`` (``numpy.random.default_rng(seed)``): 15 to 80 clean rows in 1 to 5 features, a loss, alpha or C, the
 intercept penalised, free or absent, class weights now and then, a space (box, box per label, one label, one-hot or
@@ -16,7 +17,9 @@ at-most-one groups, whole numbers, a pool), six rows to protect. For a row whose
 * ``maximiser``: the points at which the certificate itself is nearly broken, with the clean victim as the comparison
   model and with those that proved more for either half of the ratios of the labels, alone and mixed with others.
 
-Seventy attacks a row, those that are the same left out.
+Seventy attacks a row, those that are the same left out. At numbers of points of COUNTS the joint bounds are attacked
+too (``joint``): mixtures of vertices of both labels, and of one. What every attack, of any kind, does to all rows, to
+their scores and to the clean rows' loss and error is held against the joint bound of the least number that is as large.
 
 The judge trains clean rows plus attack to a proved duality gap of 1e-10; every hundredth attack is retrained by
 scikit-learn as well, where it has such a victim. A flip is a score on the wrong side by more than 1e-7.
@@ -47,6 +50,7 @@ from mtpfast.training.victim import refit
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 SPACES = ("box", "box per label", "one label", "records", "whole numbers", "pool")
+COUNTS = (2, 6, 20)  # of points, of joint bounds
 SHARES = (0.97, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4)  # of a strong point, mixed with another
 INTERCEPTS = {"penalised": {}, "free": {"penalize_intercept": False}, "absent": {"fit_intercept": False}}
 
@@ -142,6 +146,34 @@ def attacks(rng, space, objective, train, row, sign, m, pushes):
         theta = trained(*train[:2], objective, points, labels, counts).theta
 
 
+def joint_attacks(rng, space, d, m):
+    """(name, points, labels, counts) of attacks with m points on whatever the joint bounds are of."""
+    for turn in range(12):
+        parts = [(label, points_of(rng, space, d, label, 3)) for label in ((1.0, -1.0), (1.0,), (-1.0,))[turn % 3]]
+        points = np.vstack([own for _, own in parts])
+        if len(points):
+            labels = np.concatenate([np.full(len(own), label) for label, own in parts])
+            yield "joint", points, labels, dealt(rng.dirichlet(np.full(len(points), 0.3)), m)
+
+
+def beyond(joint, m, proof, X, y, model):
+    """The joint bounds of m points that this model exceeds."""
+    b = joint.at(m)
+    if b is None:
+        return []
+    objective = proof.objective
+    score = proof.signs * (proof.rows @ model.theta[:-1] + model.theta[-1])
+    margin = objective.margins(model.theta, X, y)
+    weight = np.ones(len(y)) if objective.class_weight is None else objective.weights(y)
+    loss = float(weight @ objective.loss.value(margin)) / weight.sum()
+    return [name for name, exceeds in (
+        ("wrong", np.count_nonzero(score < -1e-7) > joint.wrong[b]),
+        ("score", np.any(score < joint.score[b] - 1e-6)),
+        ("loss", loss > joint.loss[b] + 1e-7),
+        ("error", float(weight @ (margin < -1e-7)) / weight.sum() > joint.error[b] + 1e-12),
+    ) if exceeds]  # fmt: skip
+
+
 def trained(X, y, objective, points, labels, counts):
     weight = np.append(np.ones(len(y)), counts)
     amount = objective.amount(y) + float(np.dot([objective.per_point(label) for label in labels], counts))
@@ -196,9 +228,24 @@ def judged(seed, caught):
     fit = refit(X, y, objective, tol=1e-10)
     signs = np.where(rows @ fit.theta[:-1] + fit.theta[-1] > 0, 1.0, -1.0)
     caught.bundles = []
-    guarantee = per_row.certify(X, y, fit.theta, objective, space, rows, signs, attack=False)
+    guarantee = per_row.certify(
+        X, y, fit.theta, objective, space, rows, signs, attack=False, joint=True, budgets=COUNTS, branches=2 + seed % 3
+    )
     assert guarantee.check(X, y).ok
     tried, flipped, opinions, apart = Counter(), [], 0, 0.0
+    joint, of_joint = guarantee.joint, Counter(no_bound=int(np.sum(~np.isfinite(guarantee.joint.loss))))
+
+    def held(name, m, points, labels, counts):
+        """The model of an attack; what it exceeds of the joint bounds is noted."""
+        model = trained(X, y, objective, points, labels, counts)
+        tried[name] += 1
+        of_joint["held against"] += joint.at(m) is not None
+        flipped.extend((seed, names, m, name, what) for what in beyond(joint, m, guarantee.proof, X, y, model))
+        return model
+
+    for m in COUNTS:
+        for name, points, labels, counts in joint_attacks(rng, space, X.shape[1], m):
+            held(name, m, points, labels, counts)
     for row, sign, bound in zip(rows, signs, guarantee.lower_bound, strict=True):
         pushes = [] if space.is_finite else caught.of(sign * np.append(row, objective.one))
         m = int(bound) - 1
@@ -214,8 +261,7 @@ def judged(seed, caught):
             if key in seen:
                 continue
             seen.add(key)
-            model = trained(X, y, objective, points, labels, counts)
-            tried[name] += 1
+            model = held(name, m, points, labels, counts)
             score = sign * float(row @ model.theta[:-1] + model.theta[-1])
             if score < -1e-7:
                 flipped.append((seed, names, m, name, score))
@@ -227,14 +273,15 @@ def judged(seed, caught):
                     if sign * float(row @ theta[:-1] + theta[-1]) < -1e-4:
                         flipped.append((seed, names, m, "second opinion", score))
     return {"seed": seed, "names": names, "tried": tried, "bounds": guarantee.lower_bound.tolist(), "flipped": flipped,
-            "opinions": opinions, "apart": apart}  # fmt: skip
+            "opinions": opinions, "apart": apart, "joint": of_joint}  # fmt: skip
 
 
 def table(problems):
     """The lines of the report."""
-    tried, groups = Counter(), Counter()
+    tried, groups, joint = Counter(), Counter(), Counter()
     for problem in problems:
         tried.update(problem["tried"])
+        joint.update(problem.get("joint", {}))
         for part, value in zip(("loss", "penalty", "intercept", "space", "weights"), problem["names"], strict=True):
             groups[part, value] += sum(problem["tried"].values())
     sizes = np.concatenate([problem["bounds"] for problem in problems])
@@ -252,6 +299,8 @@ def table(problems):
         f"Bounds: median {np.median(sizes):g}, largest {max(sizes)}, at least 2 on {np.mean(sizes > 1):.0%} of rows. "
         f"{opinions:,} attacks were retrained by scikit-learn as well: its models are at most {apart:.1g} away.",
         "",
+        f"Held against the joint bounds: {joint['held against']:,} (no finite bound: {joint['no_bound']}).",
+        "",
         "| attack | tried |",
         "| --- | --- |",
         *(f"| {name} | {count:,} |" for name, count in sorted(tried.items())),
@@ -267,6 +316,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--intercept", choices=INTERCEPTS)
     parser.add_argument("--log", type=Path, nargs="+", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "guarantee_soundness.md")
     args = parser.parse_args()
@@ -275,6 +325,9 @@ def main():
     problems = [json.loads(line) for path in logs for line in path.read_text(encoding="utf-8").splitlines()]
     seed = max([args.first - 1, *(problem["seed"] for problem in problems)]) + 1
     while time.monotonic() < end:
+        if args.intercept not in (None, draw(seed)[-1][2]):
+            seed += 1
+            continue
         problems.append(judged(seed, caught))
         if args.log:
             with open(args.log[0], "a", encoding="utf-8") as file:
