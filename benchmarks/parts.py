@@ -3,10 +3,11 @@
     python benchmarks/parts.py                                   # 2 million x 57 float32: 0.5 GB twice, on disk
     python benchmarks/parts.py --rows 20000000 --folder /var/tmp
     python benchmarks/parts.py --part split --problems 2000      # the law on random problems
-    python benchmarks/parts.py --part kill                       # a worker process killed in the middle of a pass
+    python benchmarks/parts.py --part kill                       # workers killed in passes, sweeps, audits
+    python benchmarks/parts.py --part attack --rows 20000000     # Algorithm 1 on a memory map
 
 Parts: ``memmap`` (one process, a memory map), ``dask`` (two worker processes, a folder of Parquet files), both with the
-minimum for hinge and log loss; ``split``; ``kill``. The plain read is the sum of all entries, by NumPy a block at a
+minimum for hinge and log loss; ``attack``; ``split``; ``kill``. The plain read is the sum of all entries, by NumPy a block at a
 time or by ``dask.array.sum``. CPU seconds are those of the process that reads, or of all workers. Peak memory of a
 worker is above what it holds after its imports.
 """
@@ -17,6 +18,7 @@ import environment
 
 # isort: split
 import argparse
+import contextlib
 import os
 import resource
 import signal
@@ -29,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import report
 
-from mtpfast import FeatureSpace, in_parts, minimum_poisoning
+from mtpfast import DamagePoisoner, FeatureSpace, audit, in_parts, make_target, minimum_poisoning, poison
 from mtpfast.losses.objective import make_objective
 from mtpfast.proofs.clean_pass import CleanPass, blocks, clean_gradient
 from mtpfast.training.victim import refit
@@ -110,6 +112,62 @@ def memmap(folder, n, tables):
         row = row_of("memory map", loss, n, read, passed, whole, result, None)
         tables.append(row | {"read as float64, CPU s": converted, "resident MiB with the map": before})
         print(report.markdown([tables[-1]]))
+
+
+class _Watched:
+    """The hinge's compiled solvers, counted, and what a callback of Algorithm 1 reads off the last of them."""
+
+    def __init__(self):
+        from mtpfast.training import hinge
+
+        self.cores, self.marks = [], []
+        made = hinge.HingeSolver.__init__
+
+        def noted(solver, *arguments):
+            made(solver, *arguments)
+            self.cores.append(solver.core)
+
+        hinge.HingeSolver.__init__ = noted
+
+    def __call__(self, _):
+        core = self.cores[-1]
+        self.marks.append((time.process_time(), core.n_close, _resident()["VmRSS"]))
+
+
+def _resident():
+    """MiB of this process: VmHWM (the most so far), VmRSS, and of it RssAnon and RssFile."""
+    with open("/proc/self/status") as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return {name: int(lines[name].split()[0]) / 1024 for name in ("VmHWM", "VmRSS", "RssAnon", "RssFile")}
+
+
+def attack(folder, n, tables, n_points=600):
+    """Algorithm 1 with the hinge, from a memory map: what a step costs and reads, and what stays resident."""
+    X, y = (np.load(folder / f"{name}.npy", mmap_mode="r")[:n] for name in "Xy")
+    theta, watched = target_for(folder, "hinge", n), _Watched()
+    began = time.process_time()
+    result = poison(X, y, theta, tol=0.0, max_points=n_points, callback=watched, **ASKED)
+    seconds, close, resident = np.array(watched.marks).T
+    steps, read = np.diff(seconds), np.diff(close) / n
+    memory = _resident()
+    tables.append(
+        {
+            "rows": n,
+            "first model, CPU s": seconds[0] - began,
+            "steps": len(steps),
+            "step, CPU ms": 1000 * np.median(steps),
+            "mean": 1000 * steps.mean(),
+            "most (an audit)": 1000 * steps.max(),
+            "share of rows read a step": f"{np.median(read):.2e}",
+            "largest gap": f"{np.nanmax(result.history['gap']):.1e}",
+            "lower bound": result.lower_bound,
+            "all, CPU s": time.process_time() - began,
+            "peak resident MiB": memory["VmHWM"],
+            "resident in steps, MiB": resident.max(),
+            "of it own, not the file's": memory["RssAnon"],
+        }
+    )
+    print(report.markdown(tables))
 
 
 def _worker_state():
@@ -246,29 +304,146 @@ def kill(tables):
     print(report.markdown(tables))
 
 
+def kill_sweeps(tables):
+    """A worker is killed, by its process id, in the middle of a curve and of tapes: Dask replaces it, loky does not."""
+    from distributed import Client, LocalCluster
+    from joblib import parallel_config
+    from joblib.externals.loky import get_reusable_executor
+
+    rng = np.random.default_rng(0)
+    X = rng.random((4000, 20))
+    y = np.where(X @ rng.normal(size=20) + rng.normal(size=4000) > 0.0, 1, -1)
+    space = FeatureSpace(np.zeros(20), 1.0)
+    attacker = DamagePoisoner(alpha=ALPHA, feasible_set=space, n_starts=2, max_iter=60).fit(X, y)
+    budgets = [10, 20, 40, 80, 160, 320]
+    tapes = {"quantiles": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "repeats": [1, 2, 3, 5, 8, 12, 20], "goal": 0.0}
+    sweeps = {
+        "curve": lambda **more: [(r.n_points, r.theta.tolist()) for r in attacker.curve(budgets, n_jobs=2, **more)],
+        "tapes": lambda **more: [
+            (c.n_flips, c.coef_.tolist()) for c in make_target(X, y, n_jobs=2, **tapes, **more).candidates
+        ],
+    }
+    expected = {}
+    with parallel_config(backend="sequential"):
+        for name, run in sweeps.items():
+            expected[name] = run()
+
+    def outcome_of(name, pids, count):
+        """The sweep, a worker killed after each of so many tasks."""
+        killed, seen = [], []
+
+        def kill_one(state):
+            seen.append(state["n_done"])
+            if len(killed) < count:
+                alive = pids()
+                if alive:
+                    os.kill(alive[0], signal.SIGKILL)
+                    killed.append(alive[0])
+
+        try:
+            outcome = "same result" if sweeps[name](callback=kill_one) == expected[name] else "OTHER RESULT"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
+        return f"{outcome} ({len(killed)} killed, {len(seen)} tasks counted)"
+
+    for name in sweeps:
+        for count in (1, 3):
+            with (
+                LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
+                Client(cluster),
+                parallel_config(backend="dask"),
+            ):
+                outcome = outcome_of(name, lambda: [w.pid for w in cluster.workers.values() if w.pid], count)
+            tables.append({"sweep": name, "backend": "dask", "workers killed": count, "outcome": outcome})
+        with parallel_config(backend="loky"):
+            outcome = outcome_of(name, lambda: list(get_reusable_executor(max_workers=2)._processes), 1)
+        tables.append({"sweep": name, "backend": "loky", "workers killed": 1, "outcome": outcome})
+        print(report.markdown(tables))
+
+
+def kill_audit(tables):
+    """Every worker is killed as soon as it starts, while an audit refits label flips; then the audit is asked again."""
+    from dask import config
+    from distributed import Client, LocalCluster
+    from joblib import parallel_config
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    X = rng.random((600, 6))
+    y = np.where(X @ rng.normal(size=6) + rng.normal(size=600) > 0.0, 1, 0)
+    asked = {"budgets": [6, 12], "n_starts": 1, "max_iter": 20, "verbose": 0, "sanitizers": None}
+
+    def said(found):
+        tree = {name: part for name, part in found.tree.items() if name not in ("seconds", "date", "created")}
+        return repr([tree | {"parts": [{**part, "seconds": 0.0} for part in tree["parts"]]}])
+
+    def flips_of(found):
+        part = next(part for part in found.tree["parts"] if part["name"] == "label flips")
+        return f"{part['status']}: {part['message']}".removesuffix(": ")[:160]
+
+    whole = audit(LogisticRegression(), X, y, **asked)
+    with tempfile.TemporaryDirectory() as folder, config.set({"distributed.scheduler.allowed-failures": 2}):
+        for times in ("again and again", "never"):
+            with (
+                LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
+                Client(cluster),
+                parallel_config(backend="dask"),
+            ):
+                stop, running = threading.Event(), threading.Event()
+
+                def killer(cluster=cluster, stop=stop, running=running):
+                    running.wait()
+                    while not stop.wait(0.02):
+                        busy = {w.address for w in list(cluster.scheduler.workers.values()) if w.processing}
+                        for pid in [n.pid for n in cluster.workers.values() if n.pid and n.worker_address in busy]:
+                            with contextlib.suppress(ProcessLookupError):
+                                os.kill(pid, signal.SIGKILL)
+
+                def watch(state, running=running, kills=times != "never"):
+                    running.set() if kills and state["part"] == "label flips" else running.clear()
+
+                threading.Thread(target=killer, daemon=True).start()
+                found = audit(
+                    LogisticRegression(), X, y, checkpoint=Path(folder) / "kept", n_jobs=2, callback=watch, **asked
+                )
+                stop.set(), running.set()
+            tables.append(
+                {
+                    "audit, worker killed": times,
+                    "label flips": flips_of(found),
+                    "the report is that of a run without kills": said(found) == said(whole),
+                }
+            )
+    print(report.markdown(tables))
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--part", choices=("memmap", "dask", "split", "kill"), action="append")
+    parser.add_argument("--part", choices=("memmap", "dask", "attack", "split", "kill"), action="append")
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--folder", help="where the rows are written, and kept; a temporary folder by default")
     parser.add_argument("--problems", type=int, default=2000)
     parser.add_argument("--out", help="folder of the results")
     arguments = parser.parse_args()
-    parts = arguments.part or ["memmap", "dask", "split", "kill"]
+    parts = arguments.part or ["memmap", "dask", "attack", "split", "kill"]
     tables = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(arguments.folder or temporary)
-        if {"memmap", "dask"} & set(parts):
+        if {"memmap", "dask", "attack"} & set(parts):
             write_rows(folder, arguments.rows)
         engines = tables["One pass, and the minimum"] = []
         if "memmap" in parts:
             memmap(folder, arguments.rows, engines)
         if "dask" in parts:
             dask(folder, arguments.rows, engines)
+        if "attack" in parts:
+            attack(folder, arguments.rows, tables.setdefault("Algorithm 1, hinge, from a memory map", []))
         if "split" in parts:
             split(arguments.problems, tables.setdefault("The same rows, split in six ways", []))
         if "kill" in parts:
             kill(tables.setdefault("A worker killed", []))
+            kill_sweeps(tables.setdefault("A worker killed in a sweep", []))
+            kill_audit(tables.setdefault("Workers killed in an audit", []))
     tables = {title: rows for title, rows in tables.items() if rows}
     report.write("parts", " ".join(["python benchmarks/parts.py", *sys.argv[1:]]), tables, folder=arguments.out)
 

@@ -5,26 +5,56 @@ from __future__ import annotations
 import warnings
 
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 
 __all__ = ["sweep"]
 
 
-class Shared:
-    """What all tasks of a sweep read: sent once.
-
-    Dask scatters an argument that ``sys.getsizeof`` finds large, and it looks no further than that; loky and Dask know
-    an argument again that is the same object. Arrays of a MB or more go to loky's workers as one memory map.
-    """
+class _Held:
+    """What all tasks read, where it is a value: loky's workers get its arrays of a MB or more as memory maps."""
 
     def __init__(self, value):
         self.value = value
 
-    def __sizeof__(self):
-        return 2**20
+    def get(self):
+        return self.value
+
+
+class _InRay:
+    """What all tasks read, in Ray's object store."""
+
+    def __init__(self, value):
+        import ray
+
+        self.reference = ray.put(value)
+
+    def get(self):
+        import ray
+
+        return ray.get(self.reference)
+
+
+def _itself(held):
+    return held
+
+
+def _sent(value):
+    """What all tasks read, sent once, as an argument of a task.
+
+    Of Dask it is the result of a task: where the worker that holds it dies it is computed, that is sent, again. (What
+    joblib scatters by itself is lost with its worker, and all tasks with it.)
+    """
+    backend, _ = get_active_backend()
+    client = getattr(backend, "client", None)
+    if client is not None:
+        with warnings.catch_warnings():  # that it is large
+            warnings.simplefilter("ignore", UserWarning)
+            return client.submit(_itself, _Held(value), pure=False)
+    return (_InRay if type(backend).__module__.startswith("ray.") else _Held)(value)
 
 
 def _one(function, task, shared):
-    return function(*task, shared.value)
+    return function(*task, shared.get())
 
 
 def sweep(function, tasks, shared, n_jobs=None, prefer=None):
@@ -48,7 +78,7 @@ def sweep(function, tasks, shared, n_jobs=None, prefer=None):
     Results are yielded as they come, so that a caller can count them; where the backend cannot (Ray's) all come at the
     end. A worker that dies is replaced by Dask and Ray; loky raises TerminatedWorkerError.
     """
-    common = Shared(shared)
+    common = _sent(shared)
     calls = (delayed(_one)(function, task, common) for task in tasks)
     try:
         parallel = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")
