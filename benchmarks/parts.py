@@ -7,9 +7,9 @@
     python benchmarks/parts.py --part attack --rows 20000000     # Algorithm 1 on a memory map
 
 Parts: ``memmap`` (one process, a memory map), ``dask`` (two worker processes, a folder of Parquet files), both with the
-minimum for hinge and log loss; ``attack``; ``split``; ``kill``. The plain read is the sum of all entries, by NumPy a block at a
-time or by ``dask.array.sum``. CPU seconds are those of the process that reads, or of all workers. Peak memory of a
-worker is above what it holds after its imports.
+minimum for hinge and log loss; ``attack``; ``split``; ``kill``. The plain read is the sum of all entries, by NumPy a
+block at a time or by ``dask.array.sum``. CPU seconds are those of the process that reads, or of all workers. Peak
+memory of a worker is above what it holds after its imports.
 """
 
 from __future__ import annotations

@@ -74,11 +74,12 @@ class Layout:
 
     def part(self, piece: Piece) -> tuple[Part, tuple]:
         """The part in what an engine hands over, and its columns: (name, dtype) each."""
-        X, y, weight = piece.X, piece.y, piece.weight
+        X, y, weight, name = piece.X, piece.y, piece.weight, "y"
         if _is_table(X):
             get, names = _reader(X)
             self._check_names(names)
-            y = get(self.label) if self.label is not None else y
+            if self.label is not None:
+                y, name = get(self.label), f"column {self.label!r}"
             weight = get(self.weight) if self.weight is not None else weight
             features = self.columns or tuple(n for n in names if n not in (self.label, self.weight))
             X, columns = self._matrix(X, get, features)
@@ -97,7 +98,7 @@ class Layout:
         n = X.shape[0]
         if y is None:
             raise ValueError("y is missing: name the column of labels, or pass labels")
-        return Part(X.tocsr() if sp.issparse(X) else X, self._signs(y, n), _weights(weight, n)), columns
+        return Part(X.tocsr() if sp.issparse(X) else X, self._signs(y, n, name), _weights(weight, n)), columns
 
     def _check_names(self, names):
         wanted = [*(self.columns or ()), *(c for c in (self.label, self.weight) if c is not None)]
@@ -127,10 +128,9 @@ class Layout:
         X = self.transform.transform(records)
         return X.tocsr() if sp.issparse(X) else np.asarray(X, dtype=np.float64)
 
-    def _signs(self, y, n):
+    def _signs(self, y, n, name):
         y = np.asarray(y)
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-        name = f"column {self.label!r}" if self.label is not None else "y"
         if y.shape != (n,):
             raise ValueError(f"{name} has shape {y.shape}, X has {n} rows")
         if self.classes is None:
@@ -176,11 +176,12 @@ def _reader(table):
 
 @dataclass(frozen=True)
 class Task:
-    """``function`` of the rows of each piece, joined: what an engine calls."""
+    """``function`` of the rows of each piece, joined: what an engine calls. ``width``: features that each must have."""
 
     layout: Layout
     function: Callable
     join: Join
+    width: int | None = None
 
     def __call__(self, pieces) -> Reduced:
         return reduce(self.join, map(self.one, pieces), Reduced())
@@ -190,6 +191,8 @@ class Task:
             part, columns = self.layout.part(piece)
             if part.X.shape[0] == 0:
                 return Reduced()
+            if self.width not in (None, part.X.shape[1]):
+                raise ValueError(f"there are {part.X.shape[1]} columns, in the first part {self.width}")
             return Reduced(self.function(*part), columns, piece.name)
         except (ValueError, TypeError) as error:
             raise self.layout.blame(piece, error) from None

@@ -77,7 +77,8 @@ class RowParts:
             the function refuses, naming the part.
         """
         join = Join(merge, self.layout.strict)
-        found = self._reduced(Task(self.layout, function, join), join)
+        width = vars(self).get("n_features")  # where it was asked for
+        found = self._reduced(Task(self.layout, function, join, width), join)
         if found.columns is None:
             raise ValueError("X must have one row at least, got parts without any")
         return found.value
