@@ -4,7 +4,8 @@
     python examples/larger_than_memory.py --rows 20000 --workers 2
     python examples/larger_than_memory.py --scheduler tcp://10.0.0.7:8786   # a cluster that runs already
 
-Writes a folder of files of its own, asks the same question of each, and ends with an error where two answers differ.
+Writes a folder of files of its own, asks the same question of each, runs a sweep here and on the cluster, and ends with
+an error where two answers differ.
 """
 
 import argparse
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import parallel_config
 
-from mtpfast import FeatureSpace, in_parts, minimum_poisoning
+from mtpfast import FeatureSpace, in_parts, make_target, minimum_poisoning
 
 PARTS = 8
 
@@ -56,12 +58,20 @@ def main():
         with Client(cluster):
             rows = in_parts(dd.read_parquet(files), "label")
             results["dask"] = minimum_poisoning(rows, None, target, **asked)
+            sweeps = {}
+            for backend in ("sequential", "dask"):
+                with parallel_config(backend=backend):
+                    sweeps[backend] = make_target(X, y, quantiles=[0.1, 0.3], repeats=[1, 5], C=0.01, n_jobs=2)
         if not arguments.scheduler:
             cluster.close(timeout=60)
     for name, result in results.items():
         print(f"{name:20} {result.status:10} {result.n_points} points, {result.certificate.value:.9g} proved necessary")
     if len({(result.n_points, result.lower_bound) for result in results.values()}) > 1:
         raise SystemExit("the answers differ")
+    one, other = ([c.coef_.tolist() for c in sweep.candidates] for sweep in sweeps.values())
+    print(f"{'a sweep of targets':20} {sweeps['dask'].n_flips} flips, error {sweeps['dask'].error:.3f}")
+    if one != other:
+        raise SystemExit("the targets differ")
 
 
 if __name__ == "__main__":

@@ -251,6 +251,21 @@ def test_a_part_that_is_not_like_the_others_is_named(change, message, tmp_path):
         minimum_poisoning(in_parts(tmp_path / "*.parquet", "y"), None, theta, alpha=0.01)
 
 
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+@pytest.mark.parametrize("width", [2, 4])
+def test_arrays_of_another_width_are_named(kind, width, tmp_path):
+    """Before anything is multiplied by them."""
+    X, y, theta = planted("hinge")
+    for i, rows in enumerate((X[:90], np.resize(X[90:], (60, width)))):
+        if kind == "npy":
+            np.save(tmp_path / f"X{i}.npy", rows)
+        else:
+            np.savez(tmp_path / f"X{i}.npz", X=rows, y=y[:90] if i == 0 else y[90:])
+    parts = in_parts(tmp_path / f"*.{kind}", y if kind == "npy" else "y")
+    with pytest.raises(ValueError, match=rf"X1\.{kind}, rows from 0: there are {width} columns, in the first part 3"):
+        minimum_poisoning(parts, None, theta, alpha=0.01, feasible_set=FeatureSpace(np.zeros(3), 1.0), margin_tol=1e-6)
+
+
 def test_arrays_name_the_part_too():
     X, y, theta = planted("hinge")
     X[77, 1] = np.nan
