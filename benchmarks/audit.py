@@ -83,7 +83,7 @@ def run(name, victim, data):
         train, holdout = (pd.read_csv(place / f"{part}.csv") for part in ("train", "holdout"))
         command = ["audit", str(place / "train.csv"), "--label", label, "--test", str(place / "holdout.csv")]
         command += ["--where", where, "--goal", f"error={GOAL}", "--out", str(place / "out"), "--quiet"]
-        command += ["--jobs", "2", *options]
+        command += options  # the default call: one worker
         command += ["--drop", drop] if drop else []
         cpu, wall = time.process_time(), time.perf_counter()
         status = mtpfast(command)
@@ -108,16 +108,18 @@ def run(name, victim, data):
             if by_hand != (told["measured"]["value"], told["everyone"]["value"]):
                 different.append((which, by_hand, told["measured"]["value"], told["everyone"]["value"]))
     line = {"set": name, "victim": victim, "cpu_seconds": cpu, "wall_seconds": wall, "compared": compared,
-            "different": different, "report": tree}  # fmt: skip
+            "different": different, "commit": environment.describe()["commit"], "report": tree}  # fmt: skip
     return line, html
 
 
 def markdown(lines):
     """The table of results."""
-    head = ("set", "victim", "aimed at", "CPU s", "clean", "0.5 %", "1 %", "3 %", "10 %", "flips 10 %", "goal 50 %",
-            "proved", "by hand")  # fmt: skip
-    text = ["# Audits", "", "From `python benchmarks/audit.py`; budgets in shares of the training rows; error on the",
-            "rows aimed at, in the holdout, of the pipeline refitted.", "",
+    head = ("set", "victim", "aimed at", "CPU s", "wall s", "clean", "0.5 %", "1 %", "3 %", "10 %", "flips 10 %",
+            "goal 50 %", "proved", "by hand")  # fmt: skip
+    commits = ", ".join(dict.fromkeys(line["commit"] for line in lines))
+    text = ["# Audits", "", "From `python benchmarks/audit.py`: the default call of the command, one worker, one thread,",
+            f"at commit {commits}. Budgets in shares of the training rows; error on the rows aimed at, in the",
+            "holdout, of the pipeline refitted. Wall seconds of a machine with other work, CPU seconds of all parts.", "",
             f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]  # fmt: skip
     for line in lines:
         tree = line["report"]
@@ -125,12 +127,16 @@ def markdown(lines):
         value = {b: f"{100 * p['attack']['measured']['value']:.1f} %" for b, p in at.items()}
         flips = at[0.1]["flips"] if 0.1 in at else None
         proof = tree["proof"]
-        proved = f"{proof['fewer_than']:,} at least" if proof["proved"] else f"not proved: {proof['reason'][:24]}..."
+        proved = f"not proved: {proof['reason'][:24]}..."
+        if proof["proved"]:
+            least = proof["fewer_than"]
+            looked = f"({proof['rows_looked_at']:,} of {proof['rows']:,} rows)"
+            proved = f"{'no number' if least is None else f'{least:,} at least' if least > 1 else 'nothing'} {looked}"
         equal = "all equal" if not line["different"] else f"{len(line['different'])} differ"
         clean = f"{100 * tree['clean']['measured']['value']:.1f} %"
         goal = f"{tree['fewest']['records']:,}" if tree["fewest"] else "not found"
         cells = [line["set"], line["victim"], f"`{tree['question']['where']}`", f"{line['cpu_seconds']:.0f}",
-                 clean, *(value.get(b, "-") for b in (0.005, 0.01, 0.03, 0.1)),
+                 f"{line['wall_seconds']:.0f}", clean, *(value.get(b, "-") for b in (0.005, 0.01, 0.03, 0.1)),
                  f"{100 * flips['measured']['value']:.1f} %" if flips else "-", goal, proved,
                  f"{line['compared']} numbers, {equal}"]  # fmt: skip
         text.append("| " + " | ".join(cells) + " |")
