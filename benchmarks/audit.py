@@ -117,9 +117,10 @@ def markdown(lines):
     head = ("set", "victim", "aimed at", "CPU s", "wall s", "clean", "0.5 %", "1 %", "3 %", "10 %", "flips 10 %",
             "goal 50 %", "proved", "by hand")  # fmt: skip
     commits = ", ".join(dict.fromkeys(line["commit"] for line in lines))
-    text = ["# Audits", "", "From `python benchmarks/audit.py`: the default call of the command, one worker, one thread,",
-            f"at commit {commits}. Budgets in shares of the training rows; error on the rows aimed at, in the",
-            "holdout, of the pipeline refitted. Wall seconds of a machine with other work, CPU seconds of all parts.", "",
+    text = ["# Audits", "", "From `python benchmarks/audit.py`: the default call of the command, one worker, one",
+            f"thread, at commit {commits}. Budgets in shares of the training rows; error on the rows aimed at, in the",
+            "holdout, of the pipeline refitted. Wall seconds of a machine with other work, CPU seconds of all parts.",
+            "",
             f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]  # fmt: skip
     for line in lines:
         tree = line["report"]

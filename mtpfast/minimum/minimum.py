@@ -195,7 +195,7 @@ def _near(problem: Problem, exact: Found, tol, max_points, curve, integer, sharp
     if tol > 0.0:
         found = within_ball(problem, exact, tol, max_points, callback)
     elif max_points is not None and exact.n_points > max_points:
-        found = closest_model(problem, exact, max_points)
+        found = closest_model(problem, exact, max_points, callback)
     result = _result(problem, found, tol, max_points, curve)
     hinge = problem.objective.loss.kinked
     short = tol == 0.0 and result.status in ("stalled", "unverified")

@@ -23,6 +23,9 @@ from .whole import record_sums, records
 __all__ = ["ball_direction", "closest_model", "descend", "improve", "relaxed_points", "within_ball"]
 
 
+INTERRUPTED = "interrupted; the best points found so far are kept"
+
+
 def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
     """The best bound found for every model within ``tol``."""
     theta = problem.theta
@@ -118,7 +121,7 @@ def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) 
         kept = search.best or search.nearest
         if kept is None:
             raise
-        return replace(_take(found, kept, "interrupted; the best points found so far are kept"), interrupted=True)
+        return replace(_take(found, kept, INTERRUPTED), interrupted=True)
     best = search.best
     if best is None:
         return _take(found, search.nearest, f"nearest model found, for l2 distance {tol:g}")
@@ -237,17 +240,22 @@ def _fit_is_near(problem: Problem, tol) -> bool:
     return fit is not None and float(np.linalg.norm(fit.theta - problem.theta)) <= tol
 
 
-def closest_model(problem: Problem, exact: Found, max_points) -> Found:
+def closest_model(problem: Problem, exact: Found, max_points, callback=None) -> Found:
     """The nearest model found with at most ``max_points`` points; the bound is that of the exact target."""
     if not problem.retrain:
         return replace(exact, message=f"{exact.message}; X is too large for the search with {max_points} points")
     reach = float(np.linalg.norm(retrain_victim(problem, [], [], []).theta - problem.theta))
-    search = _Search(problem, 0.0, max_points)
-    for radius in reach * np.geomspace(0.3, 1e-3, 10):
-        search.descend(_relaxed(problem, radius))
-    for start in (*_parts(exact), []):
-        search.descend(start)
-    return _take(replace(exact), search.nearest, f"the nearest model found with at most {max_points} points")
+    search = _Search(problem, 0.0, max_points, callback)
+    try:
+        for radius in reach * np.geomspace(0.3, 1e-3, 10):
+            search.descend(_relaxed(problem, radius))
+        for start in (*_parts(exact), []):
+            search.descend(start)
+    except KeyboardInterrupt:
+        if search.nearest is None:
+            raise
+        return replace(_take(exact, search.nearest, INTERRUPTED), interrupted=True)
+    return _take(exact, search.nearest, f"the nearest model found with at most {max_points} points")
 
 
 def ball_direction(clean_at, goal: Goal, starts):

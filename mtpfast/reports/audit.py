@@ -30,7 +30,8 @@ SHARES = {
     "exact minimum": 0.05,
     "defences": 0.1,
 }
-AGAIN = 4  # times that the goal is raised where the refitted pipeline falls short of it
+AGAIN = 5  # times that the goal is raised where the refitted pipeline falls short of it
+CLOSE = 0.005  # goals nearer to each other are not told apart
 
 
 def audit(
@@ -272,29 +273,35 @@ class _Audit:
         best = min(met, key=lambda found: found.result.n_points) if met else None
         if best is not None:
             self.fewest = Found(None, best.result.n_points, best.result, best.after)
-        near = [found.result for found in self.found if found.result.n_points]
-        resume = best.result if best else near[-1] if near else None
-        short, enough = None, None  # goals of the search with which the pipeline falls short, and does not
+        by, short, enough = CLOSE / 2, None, None  # short, enough: goals of the search that are too low, and that do
+        near = [found for found in self.found if found.result.n_points]
+        last = best or (near[-1] if near else None)
+        if last is not None and last is not best and last.after.train.value >= aim:  # the training rows are there
+            short, by = last.after.train.value, max(2 * by, aim - last.after.measured.value)
+            aim = min(1.0, short + by)
+        resume = None if last is None else last.result
         for turn in range(AGAIN):
             asked = {"goal": aim, "resume": resume, "prove": False}  # what is proved is a part of its own
             result, message = self._cheapest(part, f"fewest_{turn}", asked)
-            if result is None:
+            if result is None:  # more than can be found on the training rows
                 part.message = message
                 if self.parts.left() == 0.0:
                     part.status = "not finished"
-                break
-            after = self._measured(result)
-            if after.measured.value >= q.goal:
+                    break
                 enough = aim
-                if self.fewest is None or result.n_points < self.fewest.result.n_points:
-                    self.fewest = Found(None, result.n_points, result, after)
             else:
-                short, resume = aim, result
-            if part.status != "done" or short is None or (enough is not None and enough - short < 0.005):
+                after = self._measured(result)
+                if after.measured.value >= q.goal:
+                    enough = aim
+                    if self.fewest is None or result.n_points < self.fewest.result.n_points:
+                        self.fewest = Found(None, result.n_points, result, after)
+                else:
+                    short, resume, by = aim, result, max(2 * by, q.goal - after.measured.value)
+            if part.status != "done" or short is None or short == 1.0:
                 break
-            aim = (
-                min(1.0, short + max(0.005, q.goal - after.measured.value)) if enough is None else (short + enough) / 2
-            )
+            if enough is not None and enough - short < CLOSE:
+                break
+            aim = min(1.0, short + by) if enough is None else (short + enough) / 2
         if self.fewest is not None:  # at a budget that holds them, too, they are what was found
             for i, found in enumerate(self.found):
                 if self.fewest.result.n_points <= found.budget and found.after.measured.value < q.goal:

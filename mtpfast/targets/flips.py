@@ -170,8 +170,8 @@ def make_target(
         on.
     quantiles : sequence of float in (0, 1], optional
     repeats : sequence of int, optional
-        The tapes. By default those of the paper: ``QUANTILES`` and ``REPEATS``, or, with a mask,
-        ``QUANTILES_SUBPOPULATION`` and ``REPEATS_SUBPOPULATION``.
+        The tapes, of ``method="label_flip"``. By default those of the paper: ``QUANTILES`` and ``REPEATS``, or, with a
+        mask, ``QUANTILES_SUBPOPULATION`` and ``REPEATS_SUBPOPULATION``.
     goal : float in [0, 1], default=0.10
         Least error of the target on the evaluation rows.
     mask : array-like of bool, shape (n_flip,), optional
@@ -198,7 +198,7 @@ def make_target(
         ``improved``, whose tapes build on each other.
     callback : callable, optional
         Told after every model (with ``n_jobs``, every quantile) a dict (``n_done``, ``n``, ``error``, ``best``);
-        returning True ends the search there. Of the tapes; "damage" has :class:`DamagePoisoner` for that.
+        returning True ends the search there. With ``method="damage"`` what :meth:`DamagePoisoner.cheapest` tells.
     verbose : int, default=0
         1: a line a second to the standard error.
     preprocessing : fitted transformer, optional
@@ -272,6 +272,9 @@ def make_target(
         X_goal, y_goal = X_rows, y_rows
     else:
         X_goal, y_goal = _rows(X_eval, y_eval, "X_eval", "y_eval", X.shape[1], classes, names)
+    of_tapes = {"quantiles": quantiles, "repeats": repeats, "improved": improved or None, "n_jobs": n_jobs}
+    if method == "damage" and (given := [name for name, value in of_tapes.items() if value is not None]):
+        raise ValueError(f"{given[0]} is of method='label_flip': a search for damage flips no row")
     subpopulation = mask is not None
     quantiles = _tape(quantiles, "quantiles", QUANTILES_SUBPOPULATION if subpopulation else QUANTILES, check_number)
     if any(not 0 < q <= 1 for q in quantiles):
@@ -285,7 +288,8 @@ def make_target(
         raise ValueError(f"goal must lie in [0, 1], got {goal:g}")
     if method == "damage":
         rows = X, signs, objective, weight, X_goal, y_goal
-        return _by_damage(*rows, classes.values, goal, feasible_set, random_state)
+        limits = {"random_state": random_state, "callback": callback, "verbose": verbose}
+        return _by_damage(*rows, classes.values, goal, feasible_set, limits)
 
     clean = refit(X, signs, objective, sample_weight=weight, tol=tol).theta
     margin = objective.margins(clean, X_rows, y_rows)
@@ -390,7 +394,7 @@ def _task(q, tapes: _Tapes):
     return list(tapes.candidates([q]))
 
 
-def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_set, random_state):
+def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_set, limits):
     """The model of the fewest points found with that error."""
     from mtpfast.attacks.cheapest import cheapest_of
     from mtpfast.attacks.damage import LIMITS, search_for
@@ -399,12 +403,18 @@ def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_
     rows = {} if X_goal is X and weight is None else {"X_eval": X_goal, "y_eval": y_goal}
     space = None if feasible_set is None else feasible_set.bind(None, classes)
     question = read_damage_question(X, y, objective, space, weight, **rows)
-    found = cheapest_of(search_for(question, **LIMITS | {"random_state": random_state}), goal)
+    search = search_for(question, **LIMITS | limits)
+    found = cheapest_of(search, goal)
     theta = found.theta
+    error = float(np.mean(_predict(theta, X_goal) != y_goal))
+    if search.message and error < goal:  # it was stopped
+        if search.status == "interrupted":
+            raise KeyboardInterrupt
+        raise ValueError(f"goal={goal:g} is not met so far, the largest error is {error:.4f}: {search.message}")
     return TargetModel(
         coef_=theta[None, :-1].copy(),
         intercept_=theta[-1:].copy(),
-        error=float(np.mean(_predict(theta, X_goal) != y_goal)),
+        error=error,
         n_flips=found.n_points,
         quantile=0.0,
         repeats=0,
