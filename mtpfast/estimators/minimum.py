@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import warnings
 from collections.abc import Mapping
 
@@ -61,6 +62,8 @@ class MinimumPoisoner(Poisoner):
         As in :class:`ModelTargetedPoisoner`.
     target : TargetModel or (coef, intercept), optional
         What :meth:`attack` aims at where it is given none, and :meth:`fit_resample` always.
+    verbose : int, default=0
+        1: a line to the standard error after every search, within a tolerance or ``max_points``.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class MinimumPoisoner(Poisoner):
         preprocessing=None,
         target=None,
         rules=None,
+        verbose=0,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -119,6 +123,7 @@ class MinimumPoisoner(Poisoner):
         self.preprocessing = preprocessing
         self.target = target
         self.rules = rules
+        self.verbose = verbose
 
     def fit(self, X, y=None, sample_weight=None):
         """Train the clean victim; rows in parts (:func:`mtpfast.in_parts`) are read by passes.
@@ -195,9 +200,9 @@ class MinimumPoisoner(Poisoner):
         target : TargetModel, fitted linear classifier, or (coef, intercept)
             As in :meth:`ModelTargetedPoisoner.attack`.
         callback : callable, optional
-            Within a tolerance, told after every search a dict of the best so far (``n_points``, ``distance``; None
-            before there is one); returning True ends it as Ctrl-C does: what was found is kept, and what is proved
-            stands.
+            Within a tolerance or ``max_points``, told after every search a dict of the best so far (``n_points``,
+            ``distance``; None before there is one); returning True ends it as Ctrl-C does: what was found is kept, and
+            what is proved stands.
 
         Returns
         -------
@@ -237,6 +242,20 @@ class MinimumPoisoner(Poisoner):
             rescale=self.rescale,
             sharper=self._kink_width(target) is None,
             n_jobs=n_jobs,
-            callback=callback,
+            callback=_told(callback, self.verbose) if n_jobs is None else callback,
         )
         return [self._in_user_terms(result) for result in results]
+
+
+def _told(callback, verbose):
+    """What calls the callback, and writes a line to the standard error where ``verbose``."""
+    if not verbose:
+        return callback
+
+    def told(state):
+        points, distance = state["n_points"], state["distance"]
+        found = "nothing yet" if points is None else f"{points:,} points at distance {distance:.4g}"
+        sys.stderr.write(f"[minimum] best so far: {found}\n")
+        return callback is not None and callback(state)
+
+    return told

@@ -302,6 +302,8 @@ class _Audit:
             if enough is not None and enough - short < CLOSE:
                 break
             aim = min(1.0, short + by) if enough is None else (short + enough) / 2
+        if self.fewest is not None and part.status == "done":
+            part.message = ""  # of a goal that was too high
         if self.fewest is not None:  # at a budget that holds them, too, they are what was found
             for i, found in enumerate(self.found):
                 if self.fewest.result.n_points <= found.budget and found.after.measured.value < q.goal:

@@ -68,3 +68,47 @@ def test_verify_tells_of_every_claim(digits):
     assert [told["claim"] for told in heard] == [check.name for check in report.checks]
     with pytest.raises(KeyboardInterrupt):
         result.verify(X, y, callback=lambda told: True)
+
+
+@pytest.mark.parametrize("how", ["True", "Ctrl-C"])
+def test_the_nearest_model_for_so_many_points_is_kept(digits, how, capsys):
+    """max_points below the minimum: the searches are told of, and an end keeps the nearest model and the bound."""
+    X, y = digits
+    exact = MinimumPoisoner(alpha=0.09).fit(X, y)
+    target = exact.make_target(goal=0.1, quantiles=[0.2], repeats=[5])
+    allowed = exact.attack(target).n_points - 1
+    attacker = MinimumPoisoner(alpha=0.09, max_points=allowed, verbose=1).fit(X, y)
+    heard = []
+    whole = attacker.attack(target, callback=heard.append)
+    assert whole.status == "budget"
+    assert len(heard) > 2
+    assert capsys.readouterr().err.count("best so far") == len(heard)
+    distances = [state["distance"] for state in heard if state["distance"] is not None]
+    assert distances == sorted(distances, reverse=True)
+    seen = []
+    ended = attacker.attack(target, callback=stop_after(2, seen, how))
+    assert len(seen) == 2
+    assert ended.status == "interrupted"
+    assert "interrupted" in ended.message
+    assert ended.n_points <= allowed
+    assert ended.lower_bound == whole.lower_bound
+    assert ended.distance >= whole.distance
+    assert ended.verify(X, y).ok
+
+
+def test_a_target_by_damage_is_told_of(digits):
+    """The search tells of its trainings; stopped before its goal is met, there is no target: Ctrl-C, or an error."""
+    X, y = digits
+    for how, error in (("Ctrl-C", KeyboardInterrupt), ("True", ValueError)):
+        seen = []
+        with pytest.raises(error):
+            make_target(X[:80], y[:80], method="damage", goal=0.9, alpha=0.09, callback=stop_after(3, seen, how))
+        assert [state["n_iter"] for state in seen] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name, value", [("quantiles", [0.1]), ("repeats", [2]), ("improved", True), ("n_jobs", 2)]
+)
+def test_a_target_by_damage_refuses_what_it_would_not_use(digits, name, value):
+    with pytest.raises(ValueError, match=f"{name} is of method='label_flip'"):
+        make_target(*digits, method="damage", **{name: value})
