@@ -28,7 +28,7 @@ class Intersection(ConvexSpace):
     ------
     ValueError, TypeError
         For a space that is not convex (whole numbers, groups, documents, candidates), for two balls, and where no point
-        is left, naming what leaves none.
+        is left, naming what leaves none. Of whole records, those that the convex spaces contain are a CandidatePool.
 
     Examples
     --------
@@ -116,7 +116,10 @@ def _rules_of(space, label, n_features):
         return space.rules_of(label, n_features)
     region = space.region_of(label, n_features)
     if not region.is_convex:
-        raise ValueError("an intersection is of convex spaces: no integer, lattice, one_hot, at_most_one or documents")
+        raise ValueError(
+            "an intersection is of convex spaces: no integer, lattice, one_hot, at_most_one or documents; of whole "
+            "records take those that the other spaces contain, as a CandidatePool"
+        )
     if region.is_box:
         return {"lower": region.lower, "upper": region.upper, "slabs": (), "ball": None}
     slabs, (lower, upper) = getattr(region, "slabs", None), getattr(region, "bounds", (region.lower, region.upper))
