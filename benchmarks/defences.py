@@ -116,16 +116,22 @@ def over_seeds(data, result):
     return found
 
 
-def three_ways(data, target, valid):
-    """``(attacks, facts)``: a target reached by the minimum, by Algorithm 1, and by the minimum of whole records."""
+def three_ways(data, target, valid, tol):
+    """``(attacks, facts)``: a target reached by the minimum, by Algorithm 1 to ``tol``, and by the minimum of whole
+    records; the first and the last with their repeats taken apart, too."""
     attacks, facts = {}, []
     for kind, attacker in (
         ("two points", MinimumPoisoner(alpha=ALPHA, feasible_set=box(data))),
-        ("Algorithm 1", ModelTargetedPoisoner(alpha=ALPHA, feasible_set=box(data), tol=0.01)),
+        ("Algorithm 1", ModelTargetedPoisoner(alpha=ALPHA, feasible_set=box(data), tol=tol)),
         ("records", MinimumPoisoner(alpha=ALPHA, feasible_set=valid)),
     ):
         attacks[kind], seconds = timed(attacker.fit(data.X_train, data.y_train).attack, target)
         facts.append(fact(kind, data, attacks[kind], seconds))
+        print(report.markdown(facts[-1:]), flush=True)
+    for kind in ("two points", "records"):
+        apart, seconds = timed(attacks[kind].spread)
+        attacks[f"{kind}, spread"] = apart
+        facts.append(fact(f"{kind}, spread", data, apart, seconds))
         print(report.markdown(facts[-1:]), flush=True)
     return attacks, facts
 
@@ -137,12 +143,7 @@ def adult(options):
     name, train, test = next(datasets.subpopulations(data, np.append(victim.coef_, victim.intercept_)))
     target = make_target(data.X_train, data.y_train, mask=train, goal=1.0, improved=False, alpha=ALPHA)
     valid = records("adult", data)
-    attacks, facts = three_ways(data, target, valid)
-    for kind in ("two points", "records"):
-        apart, seconds = timed(attacks[kind].spread)
-        attacks[f"{kind}, spread"] = apart
-        facts.append(fact(f"{kind}, spread", data, apart, seconds))
-        print(report.markdown(facts[-1:]), flush=True)
+    attacks, facts = three_ways(data, target, valid, 0.01)
     recalls, everything = sanitised(data, attacks, valid, test)
     for row in recalls:
         if row["removes"] == "true share" and row["sanitiser"] in ELSEWHERE:
@@ -220,11 +221,11 @@ def mnist(options):
 def mnist_target(options):
     """A label-flip target on MNIST 1-7, reached in three ways; records are pixels of whole 255ths."""
     data = part(datasets.load("mnist"), options.rows or 1500)
-    target = make_target(data.X_train, data.y_train, goal=0.1, improved=False, alpha=ALPHA)
-    lattice = [(slice(None), (0.0, 1.0 / 255.0))]
-    attacks, facts = three_ways(data, target, FeatureSpace(0.0, 1.0, lattice=lattice))
-    recalls, everything = sanitised(data, attacks, None)
-    name = f"MNIST 1-7, {len(data.y_train)} rows, label-flip target of error 10 %"
+    target = make_target(data.X_train, data.y_train, goal=0.05, improved=False, alpha=ALPHA)
+    valid = FeatureSpace(0.0, 1.0, lattice=[(slice(None), (0.0, 1.0 / 255.0))])
+    attacks, facts = three_ways(data, target, valid, 0.05)
+    recalls, everything = sanitised(data, attacks, valid)
+    name = f"MNIST 1-7, {len(data.y_train)} rows, label-flip target of error 5 %"
     return {f"{name}: the attacks": facts, f"{name}: recall": recalls, f"{name}: everything": everything}
 
 
@@ -233,7 +234,8 @@ NOTES = (
     "Hinge loss, alpha 0.09, intercept penalised. One seed (0) for places, folds and forests; ranges over five.",
     '"own": by the rule of the sanitiser itself, without a share. "none", Oracle (exactly the poison) and '
     "RandomRemoval are the controls.",
-    "Validity: one level of every group, whole bits (Adult); the range of every pixel (MNIST).",
+    "Validity: one level of every group, whole bits (Adult); pixels of whole 255ths (MNIST with a target).",
+    "Algorithm 1 ends within 0.01 of the target (Adult) and within 0.05 (MNIST, where 0.01 takes thousands of points).",
     "RepeatedRows counts equal rows whatever their labels: of clean Adult 19.8 % repeat an earlier one, 18.3 % with "
     "its label.",
     "Damage: one start, 60 trainings (Adult), 40 (MNIST), so less than what benchmarks/damage.py finds. In sphere, in "
