@@ -192,10 +192,10 @@ def make_target(
     random_state : int, numpy Generator or None, default=0
         Of ``method="damage"``.
     n_jobs : int, optional
-        None: one model after the other, each training started from the one before. A number: joblib's, a task for every
-        quantile, started from the clean model; the backend is that of ``joblib.parallel_config`` (loky, threading,
-        dask, ray), the models are the same for any backend and number, and those of None to ``tol``. Not with
-        ``improved``, whose tapes build on each other.
+        Of the tapes. None: one model after the other, each training started from the one before. A number: joblib's, a
+        task for every quantile, started from the clean model; the backend is that of ``joblib.parallel_config`` (loky,
+        threading, dask, ray), the models are the same for any backend and number, and those of None to ``tol``. Not
+        with ``improved``, whose tapes build on each other.
     callback : callable, optional
         Told after every model (with ``n_jobs``, every quantile) a dict (``n_done``, ``n``, ``error``, ``best``);
         returning True ends the search there. With ``method="damage"`` what :meth:`DamagePoisoner.cheapest` tells.
