@@ -307,7 +307,7 @@ def kill_sweeps(tables):
     """A worker is killed, by its process id, in the middle of a curve and of tapes: Dask replaces it, loky does not."""
     from distributed import Client, LocalCluster
     from joblib import parallel_config
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky import reusable_executor
 
     rng = np.random.default_rng(0)
     X = rng.random((4000, 20))
@@ -355,7 +355,7 @@ def kill_sweeps(tables):
                 outcome = outcome_of(name, lambda: [w.pid for w in cluster.workers.values() if w.pid], count)
             tables.append({"sweep": name, "backend": "dask", "workers killed": count, "outcome": outcome})
         with parallel_config(backend="loky"):
-            outcome = outcome_of(name, lambda: list(get_reusable_executor(max_workers=2)._processes), 1)
+            outcome = outcome_of(name, lambda: list(reusable_executor._executor._processes), 1)
         tables.append({"sweep": name, "backend": "loky", "workers killed": 1, "outcome": outcome})
         print(report.markdown(tables))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 from joblib import Parallel, delayed
@@ -18,6 +19,23 @@ class _Held:
 
     def get(self):
         return self.value
+
+
+class _Whole(_Held):
+    """The same, pickled into one piece.
+
+    Dask's workers would lay arrays over what they receive, from any byte on: sums of arrays that are not aligned are
+    taken in another order.
+    """
+
+    def __reduce__(self):
+        from cloudpickle import dumps  # which Dask has
+
+        return _unpickled, (dumps(self.value),)
+
+
+def _unpickled(piece):
+    return _Whole(pickle.loads(piece))
 
 
 class _InRay:
@@ -49,7 +67,7 @@ def _sent(value):
     if client is not None:
         with warnings.catch_warnings():  # that it is large
             warnings.simplefilter("ignore", UserWarning)
-            return client.submit(_itself, _Held(value), pure=False)
+            return client.submit(_itself, _Whole(value), pure=False)
     return (_InRay if type(backend).__module__.startswith("ray.") else _Held)(value)
 
 
