@@ -2,6 +2,7 @@
 
     python benchmarks/guarantee.py                        # all sets; hours on one thread
     python benchmarks/guarantee.py --rows 40 --sets adult compas --settings "hinge alpha=0.09"
+    python benchmarks/guarantee.py --rows 380 --sets adult --settings "hinge alpha=0.09" --kinds box --branches 4
     python benchmarks/guarantee.py --limits --rows 40 --sets adult mnist   # what keeps the bounds from more
 
 Every line is one victim: data, space (box [0, 1], or records: one-hot groups), loss and penalty, intercept penalised.
@@ -31,6 +32,7 @@ from sklearn.preprocessing import minmax_scale
 from mtpfast import FeatureSpace, ModelTargetedPoisoner
 from mtpfast.guarantee import comparison, per_row
 from mtpfast.guarantee.flips import Flips
+from mtpfast.guarantee.per_row import BRANCHES
 from mtpfast.results.guarantee import NEVER
 
 SETS = ("adult", "adult_balanced", "mnist", "compas", "german", "credit_default", "bank", "spambase", "breast_cancer",
@@ -40,6 +42,7 @@ SETTINGS = tuple(
     for loss in ("hinge", "log_loss")
     for penalty in ("alpha=0.09", "alpha=0.01", "alpha=0.001", "C=1")
 )
+KINDS = ("box", "records")
 spent = {"attack": 0.0, "joint": 0.0}  # CPU seconds
 
 
@@ -85,16 +88,18 @@ def spaces(X, groups, labels=None):
         yield "records", FeatureSpace(0.0, top, one_hot=exactly, at_most_one=loosely, labels=labels)
 
 
-def measure(name, setting, rows, attack):
+def measure(name, setting, rows, attack, branches, kinds):
     X, y, X_test, y_test, groups = parts(name)
     loss, penalty = setting.split()
     key, value = penalty.split("=")
     chosen = np.random.default_rng(0).permutation(X_test.shape[0])[:rows]
     for kind, space in spaces(X, groups):
+        if kind not in kinds:
+            continue
         victim = ModelTargetedPoisoner(loss, feasible_set=space, **{key: float(value)}).fit(X, y)
         spent.update(attack=0.0, joint=0.0)
         begin = time.process_time()
-        guarantee = victim.certify(X_test, y_test, rows=chosen, attack=attack, joint=True)
+        guarantee = victim.certify(X_test, y_test, rows=chosen, attack=attack, joint=True, branches=branches)
         end = time.process_time()
         checked = guarantee.check(X, y)
         after = time.process_time()
@@ -102,7 +107,8 @@ def measure(name, setting, rows, attack):
         found = done & (guarantee.upper_bound < NEVER)
         low, high = guarantee.lower_bound, guarantee.upper_bound
         yield {
-            "set": name, "space": kind, "setting": setting, "n": X.shape[0], "d": X.shape[1], "rows": int(done.sum()),
+            "set": name, "space": kind if branches == BRANCHES else f"{kind}, branches={branches}", "setting": setting,
+            "n": X.shape[0], "d": X.shape[1], "rows": int(done.sum()),
             "clean error": guarantee.clean_error, "certified": float(np.median(low[done])) if done.any() else None,
             "found": float(np.median(high[found])) if found.any() else None,
             "ratio": float(np.median(low[found] / high[found])) if found.any() else None,
@@ -206,6 +212,8 @@ def main():
     parser.add_argument("--settings", nargs="+", default=SETTINGS)
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--no-attack", action="store_true")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--branches", type=int, default=BRANCHES)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "guarantee")
     parser.add_argument("--limits", action="store_true", help="print what keeps the bounds from more instead")
     parser.add_argument("--picture", type=Path, help="draw docs/guarantee.png instead")
@@ -225,7 +233,7 @@ def main():
     found = json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []
     for setting in args.settings:
         for name in args.sets:
-            for result in measure(name, setting, args.rows, not args.no_attack):
+            for result in measure(name, setting, args.rows, not args.no_attack, args.branches, args.kinds):
                 same = [result[key] for key in ("set", "space", "setting")]
                 found = [r for r in found if [r[key] for key in ("set", "space", "setting")] != same] + [result]
                 print(table([result])[-1], flush=True)
