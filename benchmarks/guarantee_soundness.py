@@ -50,7 +50,7 @@ from mtpfast.training.victim import refit
 
 LOSSES = ("hinge", "squared_hinge", "log_loss")
 SPACES = ("box", "box per label", "one label", "records", "whole numbers", "pool")
-COUNTS = (2, 6, 20)  # of points, of joint bounds
+COUNTS = (3, 12)  # of points, of joint bounds
 SHARES = (0.97, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4)  # of a strong point, mixed with another
 INTERCEPTS = {"penalised": {}, "free": {"penalize_intercept": False}, "absent": {"fit_intercept": False}}
 

@@ -28,7 +28,8 @@ __all__ = ["compared"]
 ALIKE, PER_READ = 8, 150_000  # rows that share a model: so many, or one for so many entries of X
 BOTH = 500_000  # entries of X: where a read costs no more, parts and the whole are both tried
 NARROWER = 1.7  # parts are of equal width in this root of the distance from one half
-ROUNDS, STEPS = 3, 20  # of new lines, and of L-BFGS between them
+ROUNDS, STEPS, MOST_STEPS = 3, 20, 60  # of new lines, and of L-BFGS between them, at least and at most
+TAIL = 0.03  # of the gain: where the last ten steps had no more, L-BFGS is stopped
 WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
 ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
 OVER = 10.0  # what mixtures of more than 1 cost, per clean row
@@ -218,7 +219,15 @@ class Shared:
         start = [part[:, cases] for part in (bundle.mu[:, :, :T], bundle.tau / unit, bundle.lam, bundle.pi)]
         bounds = [(None, None)] * D + [(0.0, 1.0)] * (K * J * T) + [(0.0, None)] * (K * J * (2 + P))
         start = np.concatenate([self.theta, *(part.ravel() for part in start)])
-        found = minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}).x
+        values = [function(start)[0]]
+
+        def enough(intermediate_result):
+            values.append(intermediate_result.fun)
+            if len(values) > STEPS and values[-11] - values[-1] < TAIL * (values[0] - values[-1]):
+                raise StopIteration
+
+        way = {"method": "L-BFGS-B", "options": {"maxiter": MOST_STEPS}, "callback": enough}
+        found = minimize(function, start, jac=True, bounds=bounds, **way).x
         self.theta, mu, bundle.tau[:, cases], bundle.lam[:, cases], bundle.pi[:, cases] = apart(found)
         bundle.mu[:, cases, :T] = mu / np.maximum(1.0, mu.sum(axis=2, keepdims=True))
         search.theta, search.loss = self.theta, self._loss(self.theta, 1e-9)[0]
