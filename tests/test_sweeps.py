@@ -123,23 +123,35 @@ def test_a_backend_without_generators_returns_all_at_the_end():
         assert list(sweep(pow, [(2,), (3,)], 5)) == [32, 243]
 
 
-def test_what_dask_tasks_share_is_the_result_of_a_task():
-    """Such a result is computed again where its worker dies; what joblib scatters by itself is lost. Here a client that
-    notes what it is given, and computes it."""
+def test_dask_is_asked_for_the_results_of_its_own_tasks():
+    """What all tasks read is the result of one, which is computed again where its worker dies; an error of the engine
+    (KilledWorker) is raised, and what is not needed any more is given up. Here by a client that computes at once."""
+    submitted, given_up = [], []
 
-    submitted = []
+    class Future:
+        def __init__(self, work):
+            self.work = work
+
+        def result(self):
+            return self.work()
 
     class Client:
         def submit(self, function, *args, pure):
-            submitted.append((function, args, pure))
-            return function(*args)
+            submitted.append(function)
+            return Future(lambda: function(*(a.result() if isinstance(a, Future) else a for a in args)))
+
+        def cancel(self, futures):
+            given_up.append(len(futures))
 
     class Dask(SequentialBackend):
         client = Client()
 
     with joblib.parallel_config(backend=Dask()):
         assert list(sweep(pow, [(2,), (3,)], 5)) == [32, 243]
-    assert len(submitted) == 1
+        assert len(submitted) == 3
+        with pytest.raises(ZeroDivisionError):
+            list(sweep(divmod, [(2,), (3,), (4,)], 0))
+    assert given_up == [0, 3]
 
 
 def test_what_dask_tasks_share_arrives_aligned():

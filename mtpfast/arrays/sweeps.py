@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import deque
 
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
@@ -56,23 +57,27 @@ def _itself(held):
     return held
 
 
-def _sent(value):
-    """What all tasks read, sent once, as an argument of a task.
-
-    Of Dask it is the result of a task: where the worker that holds it dies it is computed, that is sent, again. (What
-    joblib scatters by itself is lost with its worker, and all tasks with it.)
-    """
-    backend, _ = get_active_backend()
-    client = getattr(backend, "client", None)
-    if client is not None:
-        with warnings.catch_warnings():  # that it is large
-            warnings.simplefilter("ignore", UserWarning)
-            return client.submit(_itself, _Whole(value), pure=False)
-    return (_InRay if type(backend).__module__.startswith("ray.") else _Held)(value)
-
-
 def _one(function, task, shared):
-    return function(*task, shared.get())
+    return function(*task.get(), shared.get())
+
+
+def _on_dask(client, function, tasks, shared):
+    """The results of a client's tasks.
+
+    What all tasks read is the result of one: where the worker that holds it dies it is computed, that is sent, again.
+    (What joblib scatters by itself is lost with its worker, and where a task's workers died once too often joblib waits
+    for it for ever: so the client is asked directly.)
+    """
+    with warnings.catch_warnings():  # that it is large
+        warnings.simplefilter("ignore", UserWarning)
+        common = client.submit(_itself, _Whole(shared), pure=False)
+    futures = deque(client.submit(_one, function, _Whole(task), common, pure=False) for task in tasks)
+    try:
+        while futures:
+            yield futures[0].result()
+            futures.popleft()
+    finally:
+        client.cancel(list(futures))
 
 
 def sweep(function, tasks, shared, n_jobs=None, prefer=None):
@@ -96,8 +101,13 @@ def sweep(function, tasks, shared, n_jobs=None, prefer=None):
     Results are yielded as they come, so that a caller can count them; where the backend cannot (Ray's) all come at the
     end. A worker that dies is replaced by Dask and Ray; loky raises TerminatedWorkerError.
     """
-    common = _sent(shared)
-    calls = (delayed(_one)(function, task, common) for task in tasks)
+    backend, _ = get_active_backend()
+    client = getattr(backend, "client", None)
+    if client is not None:
+        yield from _on_dask(client, function, tasks, shared)
+        return
+    common = (_InRay if type(backend).__module__.startswith("ray.") else _Held)(shared)
+    calls = (delayed(_one)(function, _Held(task), common) for task in tasks)
     try:
         parallel = Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")
     except ValueError:  # a backend without it
