@@ -3,10 +3,10 @@
 # svm_c_trainer_radial_basis is not; and the linear one alone penalises its intercept.
 #
 # Expected: set_c of two trainers with one name weighs the sum of the hinge losses, as in LIBSVM and LIBLINEAR.
-# Happens: the kernel trainer is LIBSVM's SVC to a few 1e-6. The linear trainer at C is LinearSVC(loss="hinge") at C / n,
-# with the intercept in the penalty. On 569 rows with C = 1 it puts every row into one class.
-# Why it matters: a victim with "C = 1" is two models. The linear one has the penalty rows / C, as SGDClassifier's alpha:
-# every poisoned row raises it.
+# Happens: the kernel trainer is LIBSVM's SVC to a few 1e-6. The linear trainer at C is LinearSVC(loss="hinge") at
+# C / n, with the intercept in the penalty. On 569 rows with C = 1 it puts every row into one class.
+# Why it matters: a victim with "C = 1" is two models. The linear one has the penalty rows / C, as SGDClassifier's
+# alpha: every poisoned row raises it.
 #
 # Output seen:
 #   dlib 20.0.1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # skl2onnx 1.20.0 with onnxruntime 1.32.0: TunedThresholdClassifierCV is converted without its threshold.
 #
-# Expected: the converted model predicts as the model, or the conversion is refused, as it is for FixedThresholdClassifier.
+# Expected: the converted model predicts as the model, or the conversion is refused, as for FixedThresholdClassifier.
 # Happens: the graph is that of the classifier inside, and its labels are cut at 0.5. Nothing is said.
 # Why it matters: the threshold is the only thing that the class adds. On breast_cancer it is 0.61, and 13 rows get
 # another label from the file than from the model.
