@@ -148,7 +148,7 @@ def read_question(pipeline, X, y, X_test, y_test, *, goal, where, rules, budgets
     train = Rows(X, labels, select(where, X, y, labels, "X"))
     question = Question(
         pipeline, X, y, train, test, metric, goal, where if isinstance(where, str) else "", classes,
-        read_budgets(budgets, len(labels)), rules, str(getattr(y, "name", None) or "y"), [],
+        read_budgets(budgets, len(labels)), rules, _label_of(X, y), [],
     )  # fmt: skip
     if where is not None and not isinstance(where, str):
         question.where = getattr(where, "__name__", "the rows given")
@@ -166,6 +166,8 @@ def _read_rows(X, y, X_name, y_name):
             X = np.asarray(X)
         else:
             raise TypeError(f"{X_name} must be a DataFrame or an array, got {type(X).__name__}")
+    if hasattr(X, "columns") and not X.columns.is_unique:
+        raise ValueError(f"{X_name} has two columns named {X.columns[X.columns.duplicated()][0]!r}")
     labels = np.asarray(y)
     if X.ndim != 2 or labels.shape != (X.shape[0],):
         raise ValueError(
@@ -178,6 +180,14 @@ def _read_rows(X, y, X_name, y_name):
             raise ValueError(f"{y_name} must not hold missing values")
         labels = np.array(labels.tolist())
     return X, labels
+
+
+def _label_of(X, y) -> str:
+    """What the labels are called in a table of records: as y is, with an underscore where a column is."""
+    name = str(getattr(y, "name", None) or "y")
+    while name in getattr(X, "columns", ()):
+        name += "_"
+    return name
 
 
 def _read_goal(metric, goal):

@@ -277,3 +277,23 @@ def test_budgets_with_which_nothing_was_found_say_so(report):
     assert "1 record allowed: none found that raise the error" in repr(found)
     assert "none of 1 found to help" in found.to_html()
     assert "0 records:" not in repr(found).replace("10 records:", "")
+
+
+def test_a_column_of_the_labels_name_is_kept(data):
+    """The records have every column of the table, and the labels beside them under another name."""
+    X, y, *_ = data
+    X = X.rename(columns={"work": "y"})
+    few = QUICK | {"max_iter": 4, "prove": False}
+    report = audit(usual_pipeline(X, "linear_svc", C=0.01), X, y.to_numpy(), budgets=[6], **few)
+    records = report.records(6)
+    assert records.columns.tolist() == [*X.columns, "y_"]
+    assert set(records["y"]) <= set(X["y"])
+    assert set(records["y_"]) <= {"late", "paid"}
+    assert report.tree["proof"]["reason"] == "it was not asked for"
+
+
+def test_two_columns_of_one_name_are_refused(data):
+    X, y, *_ = data
+    twice = pd.concat([X, X[["age"]]], axis=1)
+    with pytest.raises(ValueError, match="X has two columns named 'age'"):
+        audit(LinearSVC(), twice, y)
