@@ -40,6 +40,9 @@ padding-left:1rem;margin:0 0 1rem}
 BODY = "@media screen and (prefers-color-scheme:dark){body{background:#0d1117}}body{margin:0}"
 
 
+WIDE = 9  # columns of a table that a printed page holds
+
+
 def page(report) -> str:
     """The whole file."""
     return (
@@ -148,8 +151,11 @@ def _records(tree):
         return ""
     head = ("times", tree["question"]["label"], *records["columns"])
     rows = [(f"{row['times']:,}", row["label"], *map(_short, row["record"])) for row in records["rows"]]
+    if len(head) > WIDE:  # a record to a column: a page is not so wide
+        head, *rows = zip(head, *rows, strict=True)
     note = (
-        f"{len(rows)} of {records['distinct']:,} distinct records, the most frequent first. All of them: inserted.csv."
+        f"{len(records['rows'])} of {records['distinct']:,} distinct records, the most frequent first. All of them: "
+        "inserted.csv."
     )
     return f"<h2>The records</h2>\n{_table(head, rows)}\n<p class='note'>{note}</p>"
 
@@ -205,10 +211,11 @@ def _proof(tree):
         lines.append(f"Not proved: how many records any attack needs at least. {proof['reason']}.")
     else:
         seen = f"{proof['rows_looked_at']:,} of the {proof['rows']:,} rows aimed at"
+        surest = "" if proof["rows_looked_at"] == proof["rows"] else ", those of the largest margins,"
         if proof["largest_bound"] is not None:
             lines.append(
-                f"For {seen}, those of the largest margins, a number of insertions is proved that fewer cannot flip, "
-                f"whatever is inserted within the ranges and levels of the clean table; its median is "
+                f"For {seen}{surest} a number of insertions is proved that fewer cannot flip, whatever is inserted "
+                f"within the ranges and levels of the clean table; its median is "
                 f"{_count(proof['median_bound'])}, the largest {_count(proof['largest_bound'])}."
             )
         if proof["rows_looked_at"] < proof["rows"]:
