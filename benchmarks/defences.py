@@ -241,12 +241,12 @@ NOTES = (
     "Damage: one start, 60 trainings (Adult), 40 (MNIST), so less than what benchmarks/damage.py finds. In sphere, in "
     "slab: within what the sanitiser of the clean table keeps at 5 %; in records: within Validity.",
     "On a machine with other work: CPU seconds, not wall clock.",
-    "LabelQuality with folds that are shuffled only, equal rows wherever they fall (as elsewhere), on Adult: 0.00 on two "
-    "points, 0.13 on Algorithm 1, 0.00 on records.",
-    "MNIST is reduced to rows drawn at random (neighbours are quadratic in the rows). Of its damage at 3 % in slab, what "
-    "sanitisers do to it was not measured.",
-    "Measured at f9c9f81: MNIST with a target; at f04fdff: the rest, ranges over seeds and damage in records apart from "
-    "the other columns, by the same functions.",
+    "LabelQuality with folds that are shuffled only, equal rows wherever they fall (as elsewhere), on Adult: 0.00 on "
+    "two points, 0.13 on Algorithm 1, 0.00 on records.",
+    "MNIST is reduced to rows drawn at random (neighbours are quadratic in the rows). Of its damage at 3 % in slab, "
+    "what sanitisers do to it was not measured.",
+    "Measured at b5a4020: the target of Adult; at f9c9f81: that of MNIST; at f04fdff: damage and the costs without "
+    "poison, where ranges over seeds and damage in records were measured apart, by the same functions.",
 )
 
 
