@@ -139,8 +139,6 @@ class _Draft:
                 f"{self.features.name(forced[0])} and {self.features.name(forced[1])} are both pinned on, but one "
                 f"level of {argument} at most can be"
             )
-        if not np.any(can_be_on):
-            self._refuse_constant(argument, columns, exactly)
         left = columns[can_be_on & ~self.pinned[columns]]
         self.pinned[columns] = False  # from here on the bounds say it
         if exactly and not forced and len(left) <= 1:
@@ -163,15 +161,6 @@ class _Draft:
         self.origin[j], self.step[j] = self.lower[j], self.upper[j] - self.lower[j]
         self.tolerance[j] = lattice_tolerance(self.lower[j], self.upper[j], self.origin[j], self.step[j])
         return left[:0]
-
-    def _refuse_constant(self, argument, columns, exactly):
-        """Raise where bounds leave every level one value, and so many of these are 1 that no point is left."""
-        on = self.lower[columns] == 1.0
-        if np.all(on | (self.lower[columns] == 0.0)) and (on.sum() > 1 or (exactly and not on.any() and len(on) > 1)):
-            raise ValueError(
-                f"lower and upper leave {argument} ({self.features.several(columns)}) one value each, with "
-                f"{on.sum()} levels on, but {'exactly' if exactly else 'at most'} one must be"
-            )
 
     def _is_pinned_on(self, j, argument):
         off, on = (abs(self.value[j] - end[j]) <= self.tolerance[j] for end in (self.lower, self.upper))

@@ -348,7 +348,7 @@ class SmoothSolver(Solver):
         self.age = self.extra = self.recent = 0
         H = np.asfortranarray(np.diag(self.ridge)) if self.direct else self.ridge.copy()
         # in slices that a cache holds, so that no copy of X is made; of few columns, sparse rows are dear to slice
-        size = max(256, (2**16 if training.sparse else 2**14) // (d + 1))
+        size = max(256, (2**15 if training.sparse else 2**14) // (d + 1))
         full = np.empty((size, d + 1)) if self.direct else None
         for X, y, weight in self._rows():
             for rows in slices(0, len(y), size):

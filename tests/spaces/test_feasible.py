@@ -727,14 +727,6 @@ def test_contains_does_not_fill_in_the_zeros():
         ),
         ({"one_hot": [[0, 1]], "fixed": {(0, 1): 0.0}}, r"every level of one_hot\[0\] is pinned off \('a', 'b'\)"),
         (
-            {"one_hot": [["a", "b"]], "upper": [0.0, 0.0, 1.0, 1.0]},
-            r"lower and upper leave one_hot\[0\] \('a', 'b'\) one value each, with 0 levels on, but exactly one must",
-        ),
-        (
-            {"at_most_one": [[0, 1]], "lower": [1.0, 1.0, 0.0, 0.0]},
-            r"lower and upper leave at_most_one\[0\].* with 2 levels on, but at most one must be",
-        ),
-        (
             {"one_hot": [[0, 1]], "fixed": {0: 0.5}},
             r"feature 0 \('a'\) is pinned to 0.5, but as a level of one_hot\[0\] it is 0 \(off\) or 1",
         ),
