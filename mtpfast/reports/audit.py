@@ -32,6 +32,7 @@ SHARES = {
 }
 AGAIN = 5  # times that the goal is raised where the refitted pipeline falls short of it
 CLOSE = 0.005  # goals nearer to each other are not told apart
+SMALL = 500_000  # numbers in a table: of fewer, another search costs seconds
 
 
 def audit(
@@ -290,11 +291,9 @@ class _Audit:
                     break
                 enough = aim
             else:
-                after = self._measured(result)
+                after = self._fewer(result)
                 if after.measured.value >= q.goal:
                     enough = aim
-                    if self.fewest is None or result.n_points < self.fewest.result.n_points:
-                        self.fewest = Found(None, result.n_points, result, after)
                 else:
                     short, resume, by = aim, result, max(2 * by, q.goal - after.measured.value)
             if part.status != "done" or short is None or short == 1.0:
@@ -302,6 +301,11 @@ class _Audit:
             if enough is not None and enough - short < CLOSE:
                 break
             aim = min(1.0, short + by) if enough is None else (short + enough) / 2
+        if resume is not None and best is None and enough is not None and part.status == "done" and self._is_small():
+            # a way that does not lead from the curve may take fewer
+            result, _ = self._cheapest(part, "fewest_anew", {"goal": enough, "resume": None, "prove": False})
+            if result is not None:
+                self._fewer(result)
         if self.fewest is not None and part.status == "done":
             part.message = ""  # of a goal that was too high
         if self.fewest is not None:  # at a budget that holds them, too, they are what was found
@@ -309,6 +313,18 @@ class _Audit:
                 if self.fewest.result.n_points <= found.budget and found.after.measured.value < q.goal:
                     self.found[i] = Found(found.given, found.budget, self.fewest.result, self.fewest.after)
         return True
+
+    def _fewer(self, result):
+        """What the pipeline does with these records; they are kept where they meet the goal and are the fewest."""
+        after = self._measured(result)
+        meets = after.measured.value >= self.q.goal
+        if meets and (self.fewest is None or result.n_points < self.fewest.result.n_points):
+            self.fewest = Found(None, result.n_points, result, after)
+        return after
+
+    def _is_small(self):
+        """Whether another search costs little beside the curve."""
+        return len(self.q.y) * self.attacker.coef_.size <= SMALL
 
     def _cheapest(self, part, name, asked):
         """``(result, "")``, or None and why there is none."""
