@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -236,7 +237,7 @@ def test_an_attacker_held_to_one_half_of_the_ratios_of_the_labels_needs_more_poi
     assert np.all(victim.certify(proof.rows, attack=False).lower_bound >= whole.lower_bound)
 
 
-def test_more_parts_cover_all_ratios(halves):
+def test_more_parts_cover_all_ratios(halves, monkeypatch):
     """Parts join from 0 to 1, alike for both labels, and are narrower in the middle, where attacks that bind are."""
     for n_parts in (1, 2, 3, 4, 7):
         ends = np.array(comparison.ends_of_parts(n_parts))
@@ -245,9 +246,17 @@ def test_more_parts_cover_all_ratios(halves):
         np.testing.assert_allclose(ends + ends[::-1], 1.0, atol=1e-15)  # rounding
         assert n_parts < 3 or np.argmin(np.diff(ends)) in (n_parts // 2, n_parts // 2 - 1)
     X, y, victim, guarantee = halves
+    tried, Shared = [], comparison.Shared
+
+    def noted(bundle, rows, ratios):
+        tried.append(ratios)
+        return Shared(bundle, rows, ratios)
+
+    monkeypatch.setattr(comparison, "Shared", noted)
     more = victim.certify(guarantee.proof.rows, attack=False, branches=4)
     assert more.check(X, y).ok
-    # whether parts or the whole prove more of a row may lie in the last digit: what is kept has ends of either
+    # which of both a row keeps is for their sums to say; that all four parts are tried is not
+    assert set(tried) - {(0.0, 1.0)} == set(pairwise(comparison.ends_of_parts(4)))
     assert set(np.ravel(more.proof.ratios)) <= set(comparison.ends_of_parts(4))
     assert more.lower_bound.sum() >= guarantee.lower_bound.sum()
 
