@@ -24,6 +24,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 import report
 
 ALPHA = 0.09
@@ -78,13 +79,25 @@ def steps(name, loss, points):
     return lambda: attacker.attack(target).loss_difference, 1
 
 
-def tapes(name, loss, quantiles, repeats=None):
-    """make_target, the clean fit included."""
+def unscaled():
+    """The table of credit default as it is: amounts up to 1e6 beside codes from 0 to 9."""
+    table = pd.read_csv(datasets.DATA / "credit_default_raw.csv.gz")
+    y = np.where(table.pop(table.columns[-1]).to_numpy() > 0, 1.0, -1.0)
+    return table.select_dtypes("number").to_numpy(float), y
+
+
+def tapes(name, loss, quantiles, repeats=None, goal=0.0, read=True):
+    """make_target, the clean fit included; ``read``: all of its candidates, too."""
     from mtpfast import make_target
 
-    data = datasets.load(name)
-    options = {"quantiles": quantiles, "repeats": repeats, "goal": 0.0, "loss": loss, "alpha": ALPHA}
-    return lambda: make_target(data.X_train, data.y_train, **options).clean_objective, 1
+    X, y = unscaled() if name == "credit default" else datasets.load(name)[1:3]
+    options = {"quantiles": quantiles, "repeats": repeats, "goal": goal, "loss": loss, "alpha": ALPHA}
+
+    def work():
+        target = make_target(X, y, **options)
+        return target.candidates[-1].clean_objective if read else target.clean_objective
+
+    return work, 1
 
 
 def minimum(name, loss, **options):
@@ -123,6 +136,18 @@ CASES = {
         tapes,
         ("mnist", "hinge", [0.1, 0.15], [1, 2, 3, 5, 8, 12, 20]),
     ),
+    **{
+        f"make_target, {name}, {loss}, full tapes, goal {goal}": (
+            "targets", tapes, (name, loss, None, None, goal, False),
+        )
+        for name, loss, goals in (
+            ("adult", "hinge", (0.1, 0.3)),
+            ("mnist", "hinge", (0.05, 0.15)),
+            ("credit default", "hinge", (0.25,)),
+            ("credit default", "log_loss", (0.25,)),
+        )
+        for goal in goals
+    },
     "minimum, Adult, hinge": ("minimum", minimum, ("adult", "hinge")),
     "minimum, Adult, log loss": ("minimum", minimum, ("adult", "log_loss")),
 }

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from mtpfast.arrays.checks import check_count, check_flag, check_number, check_sample_weight, check_X
 from mtpfast.arrays.frames import column_names, is_frame
 from mtpfast.arrays.labels import Classes
-from mtpfast.arrays.rows import stack
-from mtpfast.arrays.sweeps import sweep
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import Objective, make_objective
 from mtpfast.preprocessing.steps import to_matrix
-from mtpfast.training.victim import Victim, refit
+from mtpfast.training.victim import refit
 
+from .tapes import Candidates, Tapes, TargetCandidate, below, predict
 from .told import Told
 
 __all__ = [
@@ -40,32 +38,6 @@ REPEATS_SUBPOPULATION = (1, 2, 3, 5, 8, 10, 12, 15, 20, 25, 30, 40, 50, 80, 100)
 
 
 @dataclass(frozen=True)
-class TargetCandidate:
-    """One model that :func:`mtpfast.make_target` considered. It can be attacked like any target.
-
-    Attributes
-    ----------
-    quantile, repeats
-        The rows below this quantile of the margin were flipped, and added this often.
-    error : float
-        Share of the evaluation rows that the model gets wrong.
-    n_flips : int
-        Rows added, repeats included.
-    clean_objective : float
-        The victim's summed objective on the clean rows alone.
-    coef_, intercept_ : ndarray of shape (1, n_features) and (1,)
-    """
-
-    quantile: float
-    repeats: int
-    error: float
-    n_flips: int
-    clean_objective: float
-    coef_: np.ndarray = field(repr=False, compare=False)
-    intercept_: np.ndarray = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
 class TargetModel:
     """The target that :func:`make_target` chose.
 
@@ -83,8 +55,9 @@ class TargetModel:
         The error that was asked for.
     classes_ : ndarray of shape (2,)
         The labels that stand for -1 and +1.
-    candidates : tuple of TargetCandidate
-        Every model considered, in the order of the tapes.
+    candidates : sequence of TargetCandidate
+        The models of all pairs, in the order of the tapes. Those that could not be the target are trained when the
+        first is read.
     objective : Objective or None
         What its victim minimised: an attack on another victim refuses it.
     comparison : dict of str to number, or None
@@ -109,7 +82,7 @@ class TargetModel:
     clean_objective: float
     goal: float
     classes_: np.ndarray = field(compare=False)
-    candidates: tuple[TargetCandidate, ...] = field(repr=False)
+    candidates: Sequence[TargetCandidate] = field(repr=False, compare=False)
     objective: Objective | None = field(default=None, repr=False, compare=False)
     comparison: dict | None = field(default=None, compare=False)
 
@@ -197,8 +170,9 @@ def make_target(
         threading, dask, ray), the models are the same for any backend and number, and those of None to ``tol``. Not
         with ``improved``, whose tapes build on each other.
     callback : callable, optional
-        Told after every model (with ``n_jobs``, every quantile) a dict (``n_done``, ``n``, ``error``, ``best``);
-        returning True ends the search there. With ``method="damage"`` what :meth:`DamagePoisoner.cheapest` tells.
+        Told after every pair of the tapes (with ``n_jobs``, every quantile) a dict (``n_done``, ``n``, and of the
+        models trained so far the last one's ``error`` and the largest, ``best``); returning True ends the search there.
+        With ``method="damage"`` what :meth:`DamagePoisoner.cheapest` tells.
     verbose : int, default=0
         1: a line a second to the standard error.
     preprocessing : fitted transformer, optional
@@ -219,10 +193,13 @@ def make_target(
 
     Notes
     -----
-    One training per pair of the tapes, each started from the one before: the weights of one set of rows are changed in
-    place. Repeats are weights of
-    one row, so memory does not grow with them. No input is changed. That a target exists says
-    nothing of its cost; the number of points it needs is what :func:`minimum_poisoning` proves.
+    One training per pair of the tapes that may be the target, each started from the one before: the weights of one
+    set of rows are changed in place. More repeats never lower the clean objective, so once a model of a quantile has
+    the error asked for, or a larger objective than the best so far, those of more repeats are left out (not with
+    ``improved`` or ``class_weight="balanced"``). They are trained when ``candidates`` is read, from the same arrays,
+    which must not have been changed. Repeats are weights of one row, so memory does not grow with them. No input is
+    changed. That a target exists says nothing of its cost; the number of points it needs is what
+    :func:`minimum_poisoning` proves.
 
     References
     ----------
@@ -294,25 +271,19 @@ def make_target(
     clean = refit(X, signs, objective, sample_weight=weight, tol=tol).theta
     margin = objective.margins(clean, X_rows, y_rows)
     if not improved:  # rows that no quantile reaches need not be carried along
-        reach = _below(margin, max(quantiles))
+        reach = below(margin, max(quantiles))
         X_rows, y_rows, margin_rows = X_rows[np.flatnonzero(reach)], y_rows[reach], margin[reach]
     else:
         margin_rows = margin
-    X_all = stack(X, X_rows)
-    y_all = np.concatenate([signs, -y_rows])
-
-    tapes = _Tapes(
-        X, signs, weight, objective, X_all, y_all, X_rows, y_rows, X_goal, y_goal, clean, margin, margin_rows,
-        repeats, improved, tol,
+    tapes = Tapes(
+        X, signs, weight, objective, X_rows, y_rows, X_goal, y_goal, clean, margin, margin_rows,
+        quantiles, repeats, improved, goal, tol, n_jobs,
     )  # fmt: skip
-    candidates = []
-    if n_jobs is None:
-        groups = ([candidate] for candidate in tapes.candidates(quantiles))
-    else:
-        groups = sweep(_task, [(q,) for q in quantiles], tapes, n_jobs)
-    with Told(len(quantiles) * len(repeats), goal, candidates, callback, verbose) as told:
-        told.collect(groups)
+    found = []
+    with Told(len(quantiles) * len(repeats), goal, found, callback, verbose) as told:
+        told.collect(tapes.search())
 
+    candidates = [candidate for candidate in found if candidate is not None]
     good = [candidate for candidate in candidates if candidate.error >= goal]
     if not good:
         best = max(candidates, key=lambda candidate: candidate.error)
@@ -331,67 +302,9 @@ def make_target(
         clean_objective=chosen.clean_objective,
         goal=goal,
         classes_=classes.values,
-        candidates=tuple(candidates),
+        candidates=Candidates(found, tapes),
         objective=objective,
     )
-
-
-class _Tapes(NamedTuple):
-    """What every pair of the tapes is trained on, and measured by."""
-
-    X: Any
-    signs: np.ndarray
-    weight: np.ndarray | None
-    objective: Objective
-    X_all: Any
-    y_all: np.ndarray
-    X_rows: Any
-    y_rows: np.ndarray
-    X_goal: Any
-    y_goal: np.ndarray
-    clean: np.ndarray
-    margin: np.ndarray
-    margin_rows: np.ndarray
-    repeats: list
-    improved: bool
-    tol: float
-
-    def candidates(self, quantiles):
-        """The model of every pair, each training started from the one before."""
-        signs, weight, objective, y_all = self.signs, self.weight, self.objective, self.y_all
-        margin, margin_rows = self.margin, self.margin_rows
-        clean_weight = np.ones(len(signs)) if weight is None else weight
-        trained, first = None, self.clean
-        for q, (i, r) in product(quantiles, enumerate(self.repeats)):
-            flipped = _below(margin, q, margin_rows)
-            copies = np.concatenate([np.zeros(len(signs)), r * flipped])
-            weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
-            # A weight of r stands for r rows of weight 1 here.
-            totals = np.array([copies @ (y_all < 0), copies @ (y_all > 0)]) + objective.class_totals(signs, weight)
-            victim = objective.settled(totals)
-            amount = objective.amount(signs, weight)
-            amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
-            if trained is None:
-                trained = Victim(self.X_all, y_all, victim, weight_all, amount, theta0=self.clean, tol=self.tol)
-            else:  # a few more rows of small weight move a model less than the fall of large weights to small ones
-                trained.reweigh(victim, weight_all, amount, theta0=first if i == 0 and not self.improved else None)
-            theta = trained.theta
-            first = theta if i == 0 else first
-            yield TargetCandidate(
-                quantile=float(q),
-                repeats=int(r),
-                error=float(np.mean(_predict(theta, self.X_goal) != self.y_goal)),
-                n_flips=int(r) * int(flipped.sum()),
-                clean_objective=objective.value(theta, self.X, signs, weight),
-                coef_=theta[None, :-1].copy(),
-                intercept_=theta[-1:].copy(),
-            )
-            if self.improved:
-                margin = margin_rows = objective.margins(theta, self.X_rows, self.y_rows)
-
-
-def _task(q, tapes: _Tapes):
-    return list(tapes.candidates([q]))
 
 
 def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_set, limits):
@@ -406,7 +319,7 @@ def _by_damage(X, y, objective, weight, X_goal, y_goal, classes, goal, feasible_
     search = search_for(question, **LIMITS | limits)
     found = cheapest_of(search, goal)
     theta = found.theta
-    error = float(np.mean(_predict(theta, X_goal) != y_goal))
+    error = float(np.mean(predict(theta, X_goal) != y_goal))
     if search.message and error < goal:  # it was stopped
         if search.status == "interrupted":
             raise KeyboardInterrupt
@@ -442,15 +355,3 @@ def _tape(values, name, default, check):
     if not values:
         raise ValueError(f"{name} must not be empty")
     return [check(value, name) for value in values]
-
-
-def _below(margin, quantile, rows=None):
-    """Which rows have a margin below that quantile of ``margin``; all of them at quantile 1."""
-    rows = margin if rows is None else rows
-    if quantile >= 1:
-        return np.ones(len(rows), dtype=bool)
-    return rows < np.quantile(margin, quantile)
-
-
-def _predict(theta, X):
-    return np.where(X @ theta[:-1] + theta[-1] > 0, 1.0, -1.0)

@@ -17,20 +17,20 @@ class Told:
         Models in all.
     goal : float
         The error of a model that is good enough.
-    candidates : list
-        The models so far, each with its ``error``.
+    found : list
+        The models so far, each with its ``error``; None for one that was left out.
     callback, verbose
         As in :func:`mtpfast.make_target`.
     """
 
-    def __init__(self, n, goal, candidates, callback=None, verbose=0):
-        self.n, self.goal, self.candidates = n, goal, candidates
+    def __init__(self, n, goal, found, callback=None, verbose=0):
+        self.n, self.goal, self.found = n, goal, found
         self.callback, self.verbose, self.last = callback, verbose, time.monotonic()
 
     def collect(self, groups):
         """Take in the models, some at a time, until they or the user end."""
         for group in groups:
-            self.candidates.extend(group)
+            self.found.extend(group)
             if self._ends():
                 return
 
@@ -39,11 +39,15 @@ class Told:
 
     def __exit__(self, kind, *_):
         """Ctrl-C, wherever it came: it is done with where a model is good enough."""
-        return kind is KeyboardInterrupt and any(candidate.error >= self.goal for candidate in self.candidates)
+        return kind is KeyboardInterrupt and any(error >= self.goal for error in self._errors())
+
+    def _errors(self):
+        return [model.error for model in self.found if model is not None]
 
     def _ends(self):
-        best = max(candidate.error for candidate in self.candidates)
-        state = {"n_done": len(self.candidates), "n": self.n, "error": self.candidates[-1].error, "best": best}
+        errors = self._errors()
+        best = max(errors)
+        state = {"n_done": len(self.found), "n": self.n, "error": errors[-1], "best": best}
         if self.verbose and time.monotonic() - self.last >= 1.0:
             self.last = time.monotonic()
             sys.stderr.write(f"model {state['n_done']} of {self.n}: error {state['error']:.4g}, largest {best:.4g}\n")

@@ -1,6 +1,7 @@
 """Targets: the label-flip generator, and every other kind of model that may be a target."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from mtpfast import MinimumPoisoner, ModelTargetedPoisoner, make_target
 from mtpfast.losses.objective import make_objective
 from mtpfast.targets.flips import QUANTILES, REPEATS, TargetModel
 from mtpfast.targets.models import binary_linear_model
+from mtpfast.training.victim import Victim
 
 ALPHA = 0.09
 
@@ -313,3 +315,38 @@ def test_a_target_of_another_victim_is_refused_with_both_values(change):
     assert attacker.attack((target.coef_, target.intercept_)).n_points == 2
     with pytest.raises(ValueError, match="taken over from the attacker"):
         attacker.make_target(alpha=0.1)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+@pytest.mark.parametrize("regularisation", [{"alpha": 0.02}, {"C": 0.5}])
+def test_models_that_are_left_out_could_not_have_been_the_target(cancer, loss, regularisation, monkeypatch):
+    """More repeats never lower the clean objective: the target is the cheapest of all pairs, which are trained when
+    they are read."""
+    X, y = cancer
+    trainings = []
+    reweigh = Victim.reweigh
+    monkeypatch.setattr(Victim, "reweigh", lambda self, *a, **k: (trainings.append(1), reweigh(self, *a, **k))[1])
+    tapes = {"quantiles": [0.5, 0.1, 0.3], "repeats": [2, 1, 5, 12, 30]}
+    for goal in (0.0, 0.05, 0.1, 0.2, 0.4):
+        trainings.clear()
+        target = make_target(X, y, goal=goal, loss=loss, **tapes, **regularisation)
+        assert len(target.candidates) == 15
+        assert len(trainings) < 14
+        copied = pickle.loads(pickle.dumps(target))  # trains the others
+        assert [c.clean_objective for c in copied.candidates] == [c.clean_objective for c in target.candidates]
+        of_pair = {(c.quantile, c.repeats): c for c in target.candidates}
+        assert list(of_pair) == [(q, r) for q in tapes["quantiles"] for r in tapes["repeats"]]
+        for q in tapes["quantiles"]:
+            cost = np.array([of_pair[q, r].clean_objective for r in sorted(tapes["repeats"])])
+            assert np.all(np.diff(cost) >= -1e-7 * cost[1:])  # to the accuracy of a training
+        best = min((c for c in target.candidates if c.error >= goal), key=lambda c: c.clean_objective)
+        assert (target.quantile, target.repeats) == (best.quantile, best.repeats)
+        assert_array_equal(target.coef_, best.coef_)
+
+
+def test_no_model_is_left_out_where_class_weights_follow_the_counts(cancer):
+    X, y = cancer
+    tapes = {"quantiles": [0.1, 0.3], "repeats": [1, 4, 9], "class_weight": "balanced", "goal": 0.0}
+    target = make_target(X, y, callback=lambda state: state["n_done"] == 5, **tapes)
+    assert len(target.candidates) == 5
+    assert target.candidates[:2] == make_target(X, y, **tapes).candidates[:2]
