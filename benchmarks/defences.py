@@ -183,7 +183,10 @@ def damaged(data, budget, valid, max_iter):
     attacks, facts = {}, []
     spaces = {"damage": box(data)}
     for name, defence in (("sphere", Sphere()), ("slab", SlabDefence())):
-        spaces[f"damage in {name}"] = Intersection([box(data), defence.space(data.X_train, data.y_train, 0.05)])
+        passes = defence.space(data.X_train, data.y_train, 0.05)
+        spaces[f"damage in {name}"] = Intersection([box(data), passes])
+        if valid is not None:
+            spaces[f"damage in records, {name}"] = Intersection([valid, passes])
     if valid is not None:
         spaces["damage in records"] = valid
     for name, space in spaces.items():

@@ -388,6 +388,11 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
                 raise ValueError(f"feasible_set: row {int(np.argmin(known))} of X_cand is not the row of any record")
         elif self._codec is not None:
             can = scaler is not None and hasattr(space, "scaled")  # the codec refuses others by name
+            if scaler is not None and hasattr(space, "rules_of"):
+                raise TypeError(
+                    "feasible_set must be a FeatureSpace where a scaler of the pipeline is part of the penalty: "
+                    f"in the units of the rows a {type(space).__name__} is another set"
+                )
             return self._codec.narrow(space.scaled(scaler.scale_, self._names) if can else space)
         return space
 

@@ -18,6 +18,8 @@ part of a ball         ``programs.round``                         ``whole.dealt`
 (documents with l2)
 tables of rows         as for groups, on the range of every       none for the target itself; Algorithm 1
                        column: a bound                            within a tolerance
+records in a ball or   as for groups and a ball: a bound          the same
+slabs
 =====================  =========================================  ======================================
 """
 
@@ -41,6 +43,7 @@ from .whole.pool import exact_pool, pool_program
 
 __all__ = [
     "has_ball_program",
+    "is_one_by_one",
     "is_rounded",
     "minimum_over_pool",
     "place_at_the_edge",
@@ -50,7 +53,10 @@ __all__ = [
 ]
 
 
-TIED = "records that take rows of a table are looked for one by one, within a tolerance only: give tol"
+ONE_BY_ONE = {
+    "tied": "records that take rows of a table are looked for one by one, within a tolerance only: give tol",
+    "cut": "records inside a ball or slabs are looked for one by one, within a tolerance only: give tol",
+}  # by the kind of a region
 
 
 def _offers(setting: Setting, name) -> bool:
@@ -83,8 +89,9 @@ def place_whole(problem: Problem, program, found: Found, solution: Solution, int
     setting, hinge = program.setting, program.setting.objective.loss.kinked
     if not setting.is_convex:
         least = max(1, round(found.value)) if not integer else max(1, found.certificate.n_poison)
-        if any(region.kind == "tied" for region in setting.regions.values()):
-            return replace(found, message=f"{least:,} records at least; {TIED}")
+        for region in setting.regions.values():
+            if region.kind in ONE_BY_ONE:
+                return replace(found, message=f"{least:,} records at least; {ONE_BY_ONE[region.kind]}")
         if all(region.kind == "documents" for region in setting.regions.values()):
             return deal_documents(program, found, solution, least)
         if hinge:
@@ -104,6 +111,11 @@ def place_at_the_edge(problem: Problem, program, found: Found) -> Found:
     if program.setting.is_box and not program.setting.objective.loss.kinked:
         return at_the_edge(problem, program, found)
     return found
+
+
+def is_one_by_one(setting: Setting) -> bool:
+    """Whether no program places whole points: Algorithm 1 looks for them, within a tolerance."""
+    return any(region.kind in ONE_BY_ONE for region in setting.regions.values())
 
 
 def is_rounded(problem: Problem, found: Found) -> bool:

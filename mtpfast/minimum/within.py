@@ -16,7 +16,7 @@ from mtpfast.training.victim import Victim
 
 from .exact import exact_minimum
 from .found import Attack, Found, dense_row, point_matrix, retrain_victim, training_data
-from .plan import has_ball_program, program_for
+from .plan import has_ball_program, is_one_by_one, program_for
 from .programs.ball import BallProgram
 from .whole import record_sums, records
 
@@ -160,7 +160,7 @@ def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
     The cost of ``theta`` is ``-G(theta).v`` for the normalised dual direction v, and ``G`` is the gradient of a convex
     function: moving along v lowers the cost. Steps along v, back into the ball each time, while that pays.
     """
-    if problem.feasible_set.is_finite or not radius > 0.0:
+    if problem.feasible_set.is_finite or is_one_by_one(problem.setting) or not radius > 0.0:
         return None
     best = moved_to(problem, start, margin_tol=1e-7)
     solution = program_for(best.setting).solve()

@@ -16,7 +16,7 @@ from .difference import LossDifference, above, rounding_of, weight_of
 from .documents import _Problem
 from .outline import Outline, Support
 
-__all__ = ["over_convex"]
+__all__ = ["ConvexOutline", "Image", "largest_in", "over_convex"]
 
 
 def over_convex(theta, theta_target, space, regions, loss, max_nodes, effort, rest, weights):
@@ -25,7 +25,7 @@ def over_convex(theta, theta_target, space, regions, loss, max_nodes, effort, re
     for y, region in regions.items():
         weight = weight_of(weights, y)
         known = -np.inf if best is None else best.value / weight
-        x, value, label_bound = _find(theta, theta_target, region, y, loss, known)
+        x, value, label_bound = largest_in(theta, theta_target, region, y, loss, known)
         value *= weight
         bound = max(bound, above(label_bound, weight))
         # what rounding makes of equal values is far below this
@@ -34,9 +34,10 @@ def over_convex(theta, theta_target, space, regions, loss, max_nodes, effort, re
     return best._replace(upper_bound=max(bound, best.value))
 
 
-def _find(theta, theta_target, region, y, loss, known):
-    problem = _Image(theta, theta_target, region, y, loss)
-    outline = _ConvexOutline(problem, known)
+def largest_in(theta, theta_target, region, y, loss, known):
+    """``(x, value, bound)`` of one convex region."""
+    problem = Image(theta, theta_target, region, y, loss)
+    outline = ConvexOutline(problem, known)
     found = []
     for cell in outline.cells:
         inner, share = problem.edge(cell.left.point, cell.right.point)
@@ -49,7 +50,7 @@ def _find(theta, theta_target, region, y, loss, known):
     return x, value, max(outline.upper, value) + 2.0 * rounding_of(theta, theta_target, size, loss, value)
 
 
-class _Image(_Problem):
+class Image(_Problem):
     """Scores, their difference, and its maximum along a segment, for one label."""
 
     def __init__(self, theta, theta_target, region, y, loss):
@@ -59,12 +60,17 @@ class _Image(_Problem):
         self.phi = loss.at
 
 
-class _ConvexOutline(Outline):
+class ConvexOutline(Outline):
+    """The outline of the image of a convex region."""
+
+    def _touching(self, gains):
+        return self.problem.region.linear_argmax(gains)
+
     def _support(self, alpha, beta):
         """A supporting line, and a point of the region on it, or so near that rounding alone is between."""
         self.calls += 1
         problem, region = self.problem, self.problem.region
-        at = region.linear_argmax(beta * problem.q_v - alpha * problem.q_u)
+        at = self._touching(beta * problem.q_v - alpha * problem.q_u)
         u, v = float(problem.q_u @ at) + problem.a0, float(problem.q_v @ at) + problem.p0
         height, error = region.linear_maximum(
             beta * problem.q_v - alpha * problem.q_u,

@@ -32,6 +32,7 @@ from mtpfast.spaces.base import as_space
 
 from .any_loss import along_frontier, branch_and_bound
 from .convex import over_convex
+from .cut import over_cut
 from .difference import LossDifference, above, better, rounding_of, weight_of
 from .documents import find_document
 from .pool import over_pool
@@ -251,6 +252,12 @@ def _canonical(theta, theta_target, best, space, regions, loss, weights):
     return best._replace(x=x, value=value, upper_bound=max(best.upper_bound, value) + slack)
 
 
+def _over_cut(theta, theta_target, space, regions, *how):
+    best = over_cut(theta, theta_target, space, regions, *how)
+    loss, weights = how[0], how[-1]
+    return best if space.canonical is None else _canonical(theta, theta_target, best, space, regions, loss, weights)
+
+
 def _over_documents(theta, theta_target, space, regions, loss, max_nodes, effort, rest, weights):
     max_nodes = effort * (MAX_DOCUMENTS if max_nodes is None else max_nodes)
     best, bound, nodes = None, -np.inf, 0
@@ -272,4 +279,5 @@ SEARCHES = {
     "tied": _over_tied,
     "documents": _over_documents,
     "convex": over_convex,
+    "cut": _over_cut,
 }

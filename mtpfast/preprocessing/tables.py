@@ -31,6 +31,7 @@ from mtpfast.arrays.frames import (
     typed,
 )
 from mtpfast.spaces.features import FeatureSpace
+from mtpfast.spaces.intersection import Intersection
 from mtpfast.spaces.rules import Rules
 
 from .columns import LevelsColumn, MappedColumn, NumberColumn, NumbersColumn, TiedColumns
@@ -223,12 +224,12 @@ class RecordCodec:
             points[-1][j] = region.upper[j] if base[j] < 0.5 * (region.lower[j] + region.upper[j]) else region.lower[j]
         return self.decode(np.array(points))
 
-    def narrow(self, given: FeatureSpace) -> FeatureSpace:
+    def narrow(self, given) -> FeatureSpace | Intersection:
         """The rows of records that also lie in another space.
 
         Parameters
         ----------
-        given : FeatureSpace
+        given : FeatureSpace, Ball, Slab or Intersection of such
             Its features are those of ``space``. Bounds (on numbers) and pinned numbers are moved to the
             nearest row of a record, which is a rounding away.
 
@@ -237,8 +238,13 @@ class RecordCodec:
         ValueError
             If nothing is left, or its lattices and groups contradict those of the records.
         """
+        if hasattr(given, "rules_of"):  # a ball, slabs: records inside them
+            labels = self._labels_within(given.labels)
+            return Intersection([self.space, given.bind(self.names)], labels=labels, names=self.names)
         if not isinstance(given, FeatureSpace):
-            raise TypeError(f"feasible_set must be a FeatureSpace where the victim reads records, got {given!r}")
+            raise TypeError(
+                f"feasible_set must be a FeatureSpace, a Ball or a Slab where the victim reads records, got {given!r}"
+            )
         given = given.bind(self.names)
         given.bounds(self.n_features)  # a space that does not fit is refused in its own words
         rules = Narrowed(self, given)

@@ -36,8 +36,9 @@ class Region(Protocol):
 
     @property
     def kind(self) -> str:
-        """Which search suits: "box" (all of ``lower <= x <= upper``), "records" (lattices and groups), "documents"
-        (whole counts of words) or "convex" (the hull itself, whatever it is)."""
+        """Which search suits: "box" (all of ``lower <= x <= upper``), "records" (lattices and groups), "tied"
+        (with tables of rows), "cut" (records inside a ball or slabs), "documents" (whole counts of words) or "convex"
+        (the hull itself, whatever it is)."""
 
     @property
     def is_convex(self) -> bool:

@@ -27,6 +27,7 @@ from mtpfast.arrays.frozen import read_only
 from mtpfast.arrays.rounding import UNIT, gamma
 
 from .frontier import supported_frontier
+from .multiplier import best_multiplier
 
 __all__ = ["ConvexRegion"]
 
@@ -223,58 +224,25 @@ class ConvexRegion:
         return self._on_slab(q, n, sign, end, found)
 
     def _on_slab(self, q, n, sign, end, first):
-        """The maximum where ``sign a . x <= end`` binds. The dual in the one multiplier is convex; both ends of a
-        bracket know a point and so a line below it. In turn the lines' crossing (exact where the dual has kinks) and
-        the false position of ``a . x`` (fast where it is smooth) are tried."""
+        """The maximum where ``sign a . x <= end`` binds."""
         a = sign * self.slabs[n - 1][0]
 
-        def at(multiplier):
-            x, inner, u = self._best(q - multiplier * a, n - 1)
-            excess, gain = float(a @ x) - end, float(q @ x)
-            return multiplier, excess, gain, x, inner, u
+        def point(multiplier, x, inner, u):
+            return multiplier, float(a @ x) - end, float(q @ x), x, inner, u
 
-        def dual(point):  # at the multiplier of that point
-            return point[2] - point[0] * point[1]
+        def touching(multiplier):  # the slab touches the rest in its least points only
+            t, excess, *rest = point(multiplier, *self._best(-a, n - 1))
+            return t, min(0.0, excess), *rest
 
-        x, inner, u = first
-        left = (0.0, float(a @ x) - end, float(q @ x), x, inner, u)
-        step = max(float(np.max(np.abs(q))) / float(np.max(np.abs(a))), 1e-300)
-        for _ in range(60):
-            right = at(step)
-            if right[1] <= 0.0:
-                break
-            left, step = right, 4.0 * step
-        else:  # the slab touches the rest in its least points only
-            x, inner, u = self._best(-a, n - 1)
-            right = (step, min(0.0, float(a @ x) - end), float(q @ x), x, inner, u)
-        best = min(left, right, key=dual)
-        scale = float(np.abs(q) @ self._far) + abs(dual(best))
-        weight_left, weight_right, side, room = 1.0, 1.0, 0, self._room[n - 1]
-        for step in range(STEPS):
-            share = left[1] / (left[1] - right[1]) if left[1] > right[1] else 1.0
-            primal = left[2] + share * (right[2] - left[2])
-            if dual(best) - primal <= 16 * UNIT * scale:
-                break
-            if step % 3 == 2:
-                middle = (left[2] - right[2]) / (left[1] - right[1])  # where the lines below the dual cross
-            else:
-                high, low = weight_left * left[1], weight_right * right[1]
-                middle = left[0] + (right[0] - left[0]) * high / (high - low)
-            if step % 8 == 7 or not left[0] < middle < right[0]:
-                middle = 0.5 * (left[0] + right[0])
-            if not left[0] < middle < right[0]:
-                break
-            new = at(middle)
-            best = min(best, new, key=dual)
-            if abs(new[1]) <= room:
-                return new[3], (*new[4], sign * new[0]), new[5]
-            if new[1] > 0.0:  # an end that stays twice weighs half (Illinois)
-                left, weight_left = new, 1.0
-                weight_right, side = (0.5 * weight_right if side > 0 else 1.0), 1
-            else:
-                right, weight_right = new, 1.0
-                weight_left, side = (0.5 * weight_left if side < 0 else 1.0), -1
-        share = left[1] / (left[1] - right[1]) if left[1] > right[1] else 1.0
+        best, share, left, right = best_multiplier(
+            lambda t: point(t, *self._best(q - t * a, n - 1)),
+            point(0.0, *first),
+            max(float(np.max(np.abs(q))) / float(np.max(np.abs(a))), 1e-300),
+            float(np.abs(q) @ self._far),
+            self._room[n - 1],
+            touching,
+            STEPS,
+        )
         return left[3] + share * (right[3] - left[3]), (*best[4], sign * best[0]), best[5]
 
     def _on_ball(self, q):

@@ -1,4 +1,4 @@
-"""The points that lie in several convex spaces: a box, a ball, slabs."""
+"""The points that lie in several spaces: a box or whole records, a ball, slabs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 
 from mtpfast.arrays.labels import as_labels, as_sign
 
+from .convex import ConvexRegion
 from .convex_space import ConvexSpace
+from .cut import CutRegion
 from .specs import agreed, read_names
 
 __all__ = ["Intersection"]
@@ -17,8 +19,9 @@ class Intersection(ConvexSpace):
 
     Parameters
     ----------
-    spaces : sequence of FeatureSpace (a box), Ball, Slab, Intersection or other spaces of convex regions
-        At most one ball; any number of slabs, of which each makes a linear maximum about twenty times as dear.
+    spaces : sequence of FeatureSpace, Ball, Slab, Intersection or other spaces of convex regions
+        At most one ball, and one space of whole records (whole numbers, lattices, groups), whose bounds no box cuts;
+        any number of slabs, of which each makes a linear maximum about twenty times as dear.
     labels : sequence, optional
         The labels that points may carry; by default those that all of the spaces allow.
     names : sequence of str, optional
@@ -27,8 +30,13 @@ class Intersection(ConvexSpace):
     Raises
     ------
     ValueError, TypeError
-        For a space that is not convex (whole numbers, groups, documents, candidates), for two balls, and where no point
-        is left, naming what leaves none. Of whole records, those that the convex spaces contain are a CandidatePool.
+        For documents, candidates and tables of rows, for two balls, and where no point is left, naming what leaves
+        none.
+
+    Notes
+    -----
+    Of whole records inside a ball or a slab an attack uses records that pass, and every bound holds for all of them:
+    see ``mtpfast.spaces.cut``. What is found there is not proved to be the most.
 
     Examples
     --------
@@ -61,6 +69,7 @@ class Intersection(ConvexSpace):
                     raise ValueError(f"spaces leave no label: they allow {[list(each) for each in allowed]}")
         super().__init__(as_labels(labels), names)
         self._check_labels()
+        self.canonical = next((space.canonical for space in self.spaces if space.canonical is not None), None)
 
     @property
     def _regions(self):
@@ -97,17 +106,35 @@ class Intersection(ConvexSpace):
         bound.canonical = self.canonical
         return bound
 
+    def region_of(self, label, n_features):
+        """The region of one label; of all of them (``label`` None) if they do not differ."""
+        rules = self.rules_of(label, n_features)
+        given = rules.pop("records")
+        if given is None:
+            return ConvexRegion(**rules)
+        records, blur = given
+        lower, upper = rules.pop("lower"), rules.pop("upper")
+        cut = np.flatnonzero((lower > records.lower + records.tolerance) | (upper < records.upper - records.tolerance))
+        if len(cut):
+            raise ValueError(
+                f"feature {cut[0]} has bounds in a box that cut the records: "
+                "give them in the FeatureSpace of the records"
+            )
+        return CutRegion(records, **rules, blur=blur)
+
     def rules_of(self, label, n_features) -> dict:
-        """See :class:`mtpfast.spaces.convex.ConvexRegion`."""
+        """The arguments of the region of a label, and its ``records`` with their rounding, or None."""
         rules = [_rules_of(space, label if space._per_label else None, n_features) for space in self.spaces]
-        balls = [rule["ball"] for rule in rules if rule["ball"] is not None]
-        if len(balls) > 1:
-            raise ValueError(f"an intersection holds one ball at most, got {len(balls)}")
-        return {
+        found = {}
+        for name, what in (("ball", "ball"), ("records", "space of whole records")):
+            given = [rule[name] for rule in rules if rule.get(name) is not None]
+            if len(given) > 1:
+                raise ValueError(f"an intersection holds one {what} at most, got {len(given)}")
+            found[name] = given[0] if given else None
+        return found | {
             "lower": np.max([rule["lower"] for rule in rules], axis=0),
             "upper": np.min([rule["upper"] for rule in rules], axis=0),
             "slabs": [slab for rule in rules for slab in rule["slabs"]],
-            "ball": balls[0] if balls else None,
         }
 
 
@@ -115,13 +142,18 @@ def _rules_of(space, label, n_features):
     if hasattr(space, "rules_of"):
         return space.rules_of(label, n_features)
     region = space.region_of(label, n_features)
+    rounds = space.canonical is not None  # to what records can hold, which may lead out of a ball
+    if region.is_box and not rounds:
+        return {"lower": region.lower, "upper": region.upper, "slabs": (), "ball": None}
+    if region.kind in ("box", "records"):
+        infinite = np.full(n_features, np.inf)
+        records = region, getattr(space, "_rounding", None)
+        return {"lower": -infinite, "upper": infinite, "slabs": (), "ball": None, "records": records}
     if not region.is_convex:
         raise ValueError(
-            "an intersection is of convex spaces: no integer, lattice, one_hot, at_most_one or documents; of whole "
-            "records take those that the other spaces contain, as a CandidatePool"
+            "an intersection is of convex spaces and whole records: no documents, and no features that take the rows "
+            "of a table together; of those take what the other spaces contain, as a CandidatePool"
         )
-    if region.is_box:
-        return {"lower": region.lower, "upper": region.upper, "slabs": (), "ball": None}
     slabs, (lower, upper) = getattr(region, "slabs", None), getattr(region, "bounds", (region.lower, region.upper))
     if slabs is None:  # of a region of one's own: its description
         slabs = [(a, -np.inf, b) for a, b in region.planes]

@@ -179,7 +179,7 @@ class Region:
 
     @cached_property
     def _nearest_zero(self) -> np.ndarray:
-        return self._snap(np.zeros(len(self.lower)))
+        return self.snap(np.zeros(len(self.lower)))
 
     @cached_property
     def at_rest(self) -> np.ndarray:
@@ -190,7 +190,7 @@ class Region:
     def resting(self, values, columns) -> np.ndarray:
         """The values (d,) moved into the region; each group at the level that is on in most of the ``columns``, the
         entries of all its columns, one group after the other; none, where that is allowed and as common."""
-        x = self._snap(values)
+        x = self.snap(values)
         at = 0
         for group in self.groups:
             block = columns[at : at + len(group.columns)]
@@ -207,7 +207,7 @@ class Region:
         """The point, clipped to the bounds: on a box the nearest one of the region."""
         return np.clip(x, self.lower, self.upper)
 
-    def _snap(self, x):
+    def snap(self, x):
         """The nearest values within the bounds and on the lattices; groups are not looked at."""
         x = np.array(x, dtype=float)
         j = self.stepped

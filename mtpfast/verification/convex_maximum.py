@@ -21,7 +21,7 @@ from mtpfast.arrays.streams import quietly
 
 from .layers import Layers
 
-__all__ = ["largest_in_convex"]
+__all__ = ["Image", "between_lines", "largest_in_convex"]
 
 
 LINES = 200  # supporting lines of the image, at most
@@ -31,7 +31,11 @@ GRID = 257  # places of a chord at which the loss difference is looked at
 def largest_in_convex(region, a, p, loss):
     """``(attained, proved)``: the largest ``phi(u) - phi(v)`` on chords between points of the region, and below its
     supporting lines."""
-    image = _Image(region, a, p, loss)
+    return between_lines(Image(region, a, p, loss))
+
+
+def between_lines(image):
+    """``(attained, proved)`` of an image: between chords and supporting lines."""
     first, last = image.line(1.0, 0.0), image.line(0.0, 1.0)
     image.ends = first[3], last[4]
     cells = [(image.corner(first, last), first, last)]
@@ -57,7 +61,7 @@ def largest_in_convex(region, a, p, loss):
     return attained, max([attained, closed, *(most for most, *_ in cells)])
 
 
-class _Image:
+class Image:
     """The region as it appears under the two scores. A line is (alpha, beta, height, u, v): ``-alpha u + beta v`` is at
     most ``height``, and about that at (u, v)."""
 
@@ -65,8 +69,12 @@ class _Image:
         self.region, self.a, self.p, self.loss = region, a, p, loss
         self.ends = -math.inf, math.inf
 
+    def largest(self, q):
+        """``(bound, x)``: see :func:`_largest`."""
+        return _largest(self.region, q)
+
     def line(self, alpha, beta):
-        top, x = _largest(self.region, beta * self.p[:-1] - alpha * self.a[:-1])
+        top, x = self.largest(beta * self.p[:-1] - alpha * self.a[:-1])
         u, v = float(self.a[:-1] @ x + self.a[-1]), float(self.p[:-1] @ x + self.p[-1])
         return alpha, beta, top + beta * float(self.p[-1]) - alpha * float(self.a[-1]), u, v
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from .convex_maximum import largest_in_convex
+from .cut_maximum import largest_in_cut
 from .document_maximum import largest_of_counts, largest_of_documents
 from .layers import largest_in_mixed
 
@@ -50,6 +51,8 @@ def _largest_in(region, a, p, loss):
         return largest_of_counts(region, a, p, loss)
     if region.kind == "convex":
         return largest_in_convex(region, a, p, loss)
+    if region.kind == "cut":
+        return largest_in_cut(region, a, p, loss)
     if region.kind == "tied":  # a linear image of a region of groups
         a, p = (np.append(region.lift(model[:-1]), model[-1]) for model in (a, p))
         return largest_in_mixed(region.flat, a, p, loss)

@@ -28,6 +28,8 @@ def _in_region(region, x, rounding):
         return _is_document(region, x)
     if region.kind == "convex":
         return _in_convex(region, x)
+    if region.kind == "cut":
+        return _in_region(region.records, x, rounding) and _in_cut(region, x, rounding)
     if region.kind == "tied":
         rows = [table.rows - x[table.columns] for table in region.tables]
         if any(float(np.min(np.max(np.abs(off), axis=1))) > 0.0 for off in rows):
@@ -59,6 +61,20 @@ def _in_convex(region, x):
         inside &= float(a @ x) <= limit + unit * float(np.abs(a) @ far)
     for center, radius in region.balls:
         room = unit * (radius + float(np.linalg.norm(far + np.abs(center))))
+        inside &= float(np.linalg.norm(x - center)) <= radius + room
+    return bool(inside)
+
+
+def _in_cut(region, x, rounding):
+    """Whether a record is between the planes and in the ball, to what rounding does to it and to sums of its length."""
+    far, unit = np.maximum(np.abs(region.lower), np.abs(region.upper)), 4e-16 * (len(x) + 16)
+    moved = region.tolerance + rounding
+    inside = True
+    for a, low, high in region.slabs:
+        room = unit * float(np.abs(a) @ far) + float(np.abs(a) @ moved)
+        inside &= low - room <= float(a @ x) <= high + room
+    for center, radius in region.balls:
+        room = unit * (radius + float(np.linalg.norm(far + np.abs(center)))) + float(np.linalg.norm(moved))
         inside &= float(np.linalg.norm(x - center)) <= radius + room
     return bool(inside)
 

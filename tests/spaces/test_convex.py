@@ -144,8 +144,8 @@ def test_edges_of_the_rules_have_their_closed_forms(q):
         ),
         (lambda: Intersection([Ball([0.0], 1.0), Ball([0.5], 1.0)]).check(1), "one ball at most, got 2"),
         (
-            lambda: Intersection([FeatureSpace(0, 1, integer=[0]), Ball([0.0], 1.0)]).check(1),
-            "convex spaces: no integer",
+            lambda: Intersection([FeatureSpace(0, 1, tied=[(0, [0.0, 1.0])]), Ball([0.0], 1.0)]).check(1),
+            "convex spaces and whole records: no documents",
         ),
         (lambda: Intersection([]), "spaces must hold one space at least"),
         (lambda: Intersection([Ball([0.0], 1.0, labels=[1]), Slab([1.0], labels=[-1])]), "spaces leave no label"),
