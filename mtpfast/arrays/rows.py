@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import scipy.sparse as sp
 
 from .maps import let_go, map_of
 
-__all__ = ["every", "in_doubles", "merge", "row_groups", "scores", "slices", "stack"]
+__all__ = ["digests", "every", "in_doubles", "merge", "row_groups", "scores", "slices", "stack"]
 
 
 #: A loss without a compiled kernel is evaluated so many rows at a time.
@@ -46,6 +48,23 @@ def every(X, step):
         at += len(part)
         let_go(X)
     return out
+
+
+def digests(X, labels) -> np.ndarray:
+    """64 bits for every row and its label: of the entries that are not zero, in single precision. O(n d).
+
+    Equal rows have equal digests, dense or sparse, wherever they stand; those of others differ but for 1 in 10^19.
+    """
+    X = sp.csr_matrix(X).sorted_indices()
+    with np.errstate(over="ignore"):
+        values = X.data.astype("<f4")
+    columns, found = X.indices.astype("<i8"), np.empty(X.shape[0], dtype=np.uint64)
+    for i, label in enumerate(labels):
+        own = slice(X.indptr[i], X.indptr[i + 1])
+        some = values[own] != 0.0
+        told = columns[own][some].tobytes() + values[own][some].tobytes() + bytes([int(label > 0)])
+        found[i] = int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
+    return found
 
 
 def stack(X, added):

@@ -142,8 +142,8 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if not hasattr(self, "coef_"):
             raise NotFittedError(
-                "the victim of rows in parts was not trained, so that nothing is predicted or certified: smooth losses "
-                "are, up to 2,500 features"
+                "the victim of rows in parts was not trained, so that nothing is predicted or certified: the hinge is, "
+                "and smooth losses up to 2,500 features"
             )
 
     @property

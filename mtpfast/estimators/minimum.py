@@ -138,9 +138,10 @@ class MinimumPoisoner(Poisoner):
         Returns
         -------
         self
-            Of rows in parts a smooth loss is trained by Newton's method, a pass a step (``coef_``, ``intercept_``; up
-            to 2,500 features). The hinge is not: there is no ``coef_`` then, and a warning says so. :meth:`attack` does
-            not need it.
+            Of rows in parts a smooth loss is trained by Newton's method, a pass a step, up to 2,500 features. The
+            hinge is trained by a few passes, of which each returns the rows nearest to the margin, 128 MiB at most,
+            and sums over the others; ``dual_gap_`` is proved. ``class_weight="balanced"`` is not trained: there is no
+            ``coef_`` then, and a warning says so. :meth:`attack` does not need it.
         """
         parts = as_parts(X, y, sample_weight)
         return super().fit(X, y, sample_weight) if parts is None else self._fit_parts(parts)
@@ -168,6 +169,8 @@ class MinimumPoisoner(Poisoner):
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
             return self
         self.coef_, self.intercept_ = trained.theta[None, :-1].copy(), trained.theta[-1:].copy()
+        if objective.loss.kinked:
+            self.dual_gap_, self.n_iter_ = trained.gap, trained.n_iter
         return self
 
     def _read_records(self, parts):

@@ -13,9 +13,10 @@ import scipy.sparse as sp
 from scipy.optimize import lsq_linear
 
 from mtpfast.arrays.parts import RowParts
+from mtpfast.arrays.rows import digests
 from mtpfast.arrays.sweeps import sweep
 from mtpfast.losses.objective import Objective
-from mtpfast.proofs.clean_pass import amount_of
+from mtpfast.proofs.clean_pass import amount_of, clean_gradient
 from mtpfast.proofs.hulls import hulls_of, planes_of
 from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import Pointwise, cases_of, refusal
@@ -36,6 +37,7 @@ MOST = 1  # attacks have at most so many points per clean row
 BRANCHES = 2
 MANY = 20  # rows of which joint bounds are looked for
 EMPTY = np.empty(0, dtype=np.intp)
+NO_ROWS = np.empty(0, dtype=np.uint64)
 
 
 def certify(
@@ -101,8 +103,6 @@ def certify(
     in_parts = isinstance(X, RowParts)
     if in_parts and attack:
         raise ValueError("attack must be False or None: the victim of rows in parts is not retrained")
-    if in_parts and objective.loss.kinked:
-        raise ValueError("rows come in parts: the hinge's victim is not trained on them, so that no row is certified")
     attack, n_clean = not in_parts if attack is None else attack, X.shape[0]
     n_rows, d = rows.shape
     hulls = hulls_of(feasible_set, d, objective)
@@ -279,26 +279,24 @@ def _after(numbers, n_models):
 
 
 def _on_margin(X, y, theta, objective, sample_weight):
-    """The clean rows on the margin of the hinge, and the slopes there that make theta stationary."""
-    nothing = EMPTY, np.empty(0)
+    """The clean rows on the margin of the hinge, by their digests, and the slopes there that make theta stationary."""
     if objective.loss.smooth:
-        return nothing
-    margin = objective.margins(theta, X, y)
-    near = np.flatnonzero(np.abs(margin - 1.0) <= ON_MARGIN * (1.0 + abs(theta[-1])))
-    if not len(near):
-        return nothing
-    weights = objective.weights(y, sample_weight)
-    weights = np.ones(len(y)) if weights is None else weights
-    active = np.where(margin < 1.0, weights, 0.0)
-    active[near] = 0.0
-    one = objective.one
-    R = objective.R(len(theta) - 1)
-    k = objective.k(objective.amount(y, sample_weight))
-    rest = k * R * theta - np.append((active * y) @ X, one * float(active @ y))
-    Z = X[near].toarray() if sp.issparse(X) else X[near]
-    Z = (weights[near] * y[near])[:, None] * np.column_stack([Z, np.full(len(near), one)])
-    slopes = lsq_linear(Z.T, rest, bounds=(0.0, 1.0), method="bvls" if len(near) < 500 else "trf", tol=1e-12).x
-    return near, np.clip(slopes, 0.0, 1.0)
+        return NO_ROWS, np.empty(0)
+    tol = ON_MARGIN * (1.0 + abs(theta[-1]))
+    try:
+        clean = clean_gradient(X, y, theta, objective, sample_weight, margin_tol=tol)
+    except MemoryError:  # too many of them in parts: the first line is a tangent like the others
+        return NO_ROWS, np.empty(0)
+    rows, labels, weights = clean.free_rows, clean.free_labels, clean.free_weights
+    if not len(labels):
+        return NO_ROWS, np.empty(0)
+    Z = rows.toarray() if sp.issparse(rows) else rows
+    Z = (weights * labels)[:, None] * np.column_stack([Z, np.full(len(labels), objective.one)])
+    method = "bvls" if len(labels) < 500 else "trf"
+    slopes = lsq_linear(Z.T, clean.gradient, bounds=(0.0, 1.0), method=method, tol=1e-12).x
+    found, place = np.unique(digests(rows, labels), return_inverse=True)
+    weights = np.maximum(weights, 1e-300)
+    return found, np.clip(np.bincount(place, weights * slopes) / np.bincount(place, weights), 0.0, 1.0)
 
 
 def check_rows(rows, n):

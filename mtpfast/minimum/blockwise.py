@@ -10,7 +10,8 @@ The victim's objective is ``F(theta) = L(theta) + (k / 2) theta' R theta``. Let 
 Smooth losses: ``eps = 0``, and Newton's method in blocks makes ``rho`` small. Hinge: a row on its margin may pull
 with any share t in [0, 1] of its weight c, at ``eps = c ((1 - t) max(0, 1 - m) + t max(0, m - 1))``; the shares are
 those that leave the least ``rho``, and theta moves (by next to nothing) so that the rows with a share strictly between
-lie on the margin. All sums come with the bound of their rounding (see :mod:`mtpfast.proofs.certificate`).
+lie on the margin. Where that proves too little, the hinge is trained by :mod:`mtpfast.minimum.near_rows`. All sums but
+those of a training come with the bound of their rounding (see :mod:`mtpfast.proofs.certificate`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from mtpfast.arrays.parts import over, width
 from mtpfast.arrays.rounding import gamma
 from mtpfast.losses.objective import Objective
 from mtpfast.minimum.programs.highs import solve_lp
-from mtpfast.proofs.clean_pass import amount_of, blocks, clean_gradient
+from mtpfast.proofs.clean_pass import amount_of, blocks, check_finite, clean_gradient, extent_of_block
+from mtpfast.proofs.goal import NEAR
+from mtpfast.training.victim import Fit
+
+from .near_rows import fit_by_passes
 
 __all__ = ["Measured", "Training", "measure", "train"]
 
@@ -39,10 +44,11 @@ BETWEEN = 1e-9  # a share this near to 0 or 1 is 0 or 1
 
 
 class Measured(NamedTuple):
-    """A model, and how far at most the minimiser is from it."""
+    """A model, and how far at most the minimiser is from it. ``trained``: it was found, and not only looked at."""
 
     theta: np.ndarray
     error: float
+    trained: bool = False
 
 
 class Training(NamedTuple):
@@ -88,21 +94,30 @@ def measure(training: Training, theta, margin_tol) -> Measured | None:
     if step is not None and np.any(step):
         closer, _ = _prove(training, theta + step, margin_tol)
         if closer is not None and (measured is None or closer.error < measured.error):
-            return closer
-    return measured
+            measured = closer
+    if measured is not None and measured.error <= NEAR * float(np.linalg.norm(theta)):
+        return measured
+    fit = fit_by_passes(training)
+    # of a free intercept nothing is proved, here as in memory
+    return Measured(fit.theta, math.sqrt(2.0 * fit.gap / training.k), trained=True)
 
 
-def train(X, objective: Objective) -> Measured | None:
-    """The victim of rows in parts, by Newton's method from 0, a pass for each model looked at.
+def train(X, objective: Objective) -> Fit | None:
+    """The victim of rows in parts, a pass for each model looked at: the hinge's by :func:`fit_by_passes`, that of a
+    smooth loss by Newton's method from 0, and without a proof of its gap.
 
-    None for the hinge, for more than :data:`DENSE_HESSIAN` features, and where it does not converge.
+    None for a smooth loss and more than :data:`DENSE_HESSIAN` features, and where Newton's method does not converge.
     """
     d = width(X)
-    if objective.loss.kinked or objective.is_balanced or d > DENSE_HESSIAN or objective.loss.missing():
+    smooth = not objective.loss.kinked
+    if objective.is_balanced or (smooth and (d > DENSE_HESSIAN or objective.loss.missing())):
         return None
-    amount = amount_of(X, None, objective)
     nothing = np.empty((0, d)), np.empty(0), np.empty(0)
-    return _newton(Training(X, None, None, *nothing, objective, amount), np.zeros(d + 1))
+    training = Training(X, None, None, *nothing, objective, amount_of(X, None, objective))
+    if not smooth:
+        return fit_by_passes(training)
+    found = _newton(training, np.zeros(d + 1))
+    return None if found is None else Fit(found.theta, math.nan, 0)
 
 
 def _prove(training: Training, theta, margin_tol):
@@ -235,6 +250,7 @@ class _Sums:
     def __call__(self, X, y, sample_weight):
         sums = _LossSums(self.theta, self.objective)
         for _, rows, labels, own in blocks(X, y, sample_weight):
+            check_finite(*extent_of_block(rows))
             c = self.objective.weights(labels, own)
             sums.add(rows, labels, np.ones(len(labels)) if c is None else c)
         return sums.sums

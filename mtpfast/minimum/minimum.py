@@ -221,8 +221,9 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
     elif not farkas:
         measured = measure_reached(problem, found)
         if measured is not None and measured.error <= NEAR * float(np.linalg.norm(theta_p)):
-            theta, error = measured
-            message += f"; not retrained: the victim's model is proved to be within {error:.2g} of this one"
+            theta, error = measured.theta, measured.error
+            how = "retrained by passes: its weights are" if measured.trained else "not retrained: the victim's model is"
+            message += f"; {how} proved to be within {error:.2g} of this one"
     unknown = not np.all(np.isfinite(theta))
     distance = float(np.linalg.norm(theta - theta_p))
     difference = highest = math.nan

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtpfast.arrays.parts import RowParts
+from mtpfast.arrays.parts import over
 from mtpfast.arrays.rounding import UNIT, gamma
+from mtpfast.arrays.rows import digests
 from mtpfast.losses.objective import Objective
 
 from .clean_pass import blocks, check_finite, extent_of_block
@@ -18,6 +19,8 @@ __all__ = ["Lines", "LinesPass", "lines_of"]
 
 #: So many lines at a time.
 MODELS = 256
+#: Rows so near to the margin of the first model (times 1 + |b|) are looked up among those whose slopes are given.
+NEAR = 1e-5
 
 
 class Lines(NamedTuple):
@@ -37,25 +40,13 @@ class Lines(NamedTuple):
 def lines_of(models, X, y, objective: Objective, sample_weight=None, rows=(), slopes=(), compared=(0,)) -> Lines:
     """The tangent of the clean loss at every model, in one pass; of those ``compared`` also the loss itself.
 
-    ``rows``, ``slopes``: clean rows whose slope in the first line is given, as the hinge leaves it open on the margin.
-    X may be rows in parts (``y`` and ``sample_weight`` None). With ``rows`` they are read here, one after the other,
-    for a row has its number from those before it.
+    ``rows``, ``slopes``: clean rows, by their digests, whose slope in the first line is given, as the hinge leaves it
+    open on the margin. X may be rows in parts (``y`` and ``sample_weight`` None).
     """
-    compared = np.asarray(compared, dtype=np.intp)
-    asked = LinesPass(np.asarray(models), objective, compared)
-    if not isinstance(X, RowParts):
-        sums = asked(X, y, sample_weight, asked.given(rows, slopes, 0, X.shape[0]))
-    elif not len(rows):
-        sums = X.map_reduce(asked, asked.merge)
-    else:
-        start, sums = 0, None
-        for part in X.parts():
-            n = part.X.shape[0]
-            if n:
-                own = asked(*part, asked.given(rows, slopes, start, start + n))
-                sums = own if sums is None else asked.merge(sums, own)
-            start += n
-    return asked.finish(sums)
+    order = np.argsort(rows)
+    given = np.asarray(rows, dtype=np.uint64)[order], np.asarray(slopes, dtype=float)[order]
+    asked = LinesPass(np.asarray(models), objective, np.asarray(compared, dtype=np.intp), *given)
+    return asked.finish(over(X, y, sample_weight, asked, asked.merge))
 
 
 class LinesSums(NamedTuple):
@@ -87,17 +78,20 @@ class LinesPass:
     models: np.ndarray
     objective: Objective
     compared: np.ndarray
+    rows: np.ndarray  # growing
+    slopes: np.ndarray
 
-    @staticmethod
-    def given(rows, slopes, start, stop):
-        """Slopes of the rows from ``start`` to ``stop`` in the first line; NaN where they follow from the margin."""
-        rows, slopes = np.asarray(rows, dtype=np.intp), np.asarray(slopes, dtype=float)
-        here = (rows >= start) & (rows < stop)
-        given = np.full(stop - start, np.nan)
-        given[rows[here] - start] = slopes[here]
-        return given
+    def _given(self, block, labels, margin):
+        """Rows of the block whose slope in the first line is given, and these slopes."""
+        if not len(self.rows):
+            return [], []
+        near = np.flatnonzero(np.abs(margin - 1.0) <= NEAR * (1.0 + abs(self.models[0, -1])))
+        found = digests(block[near], labels[near])
+        place = np.minimum(np.searchsorted(self.rows, found), len(self.rows) - 1)
+        known = self.rows[place] == found
+        return near[known], self.slopes[place[known]]
 
-    def __call__(self, X, y, sample_weight=None, given=None) -> LinesSums:
+    def __call__(self, X, y, sample_weight=None) -> LinesSums:
         models, objective, compared = self.models, self.objective, self.compared
         loss, (n, d) = objective.loss, X.shape
         one = objective.one
@@ -105,11 +99,10 @@ class LinesPass:
         c, p, pull, terms = np.zeros(T), np.zeros((T, d + 1)), np.zeros(T), np.zeros(T)
         far = np.zeros(d + 1)
         total, doubt, weight = np.zeros(len(compared)), np.zeros(len(compared)), 0.0
-        given = np.full(n, np.nan) if given is None else given
         W, b = np.ascontiguousarray(models[:, :-1].T), one * models[:, -1]
         size_w, size_b = np.abs(W[:, compared]), np.abs(b[compared])
         n_blocks = 0
-        for start, block, labels, own in blocks(X, y, sample_weight):
+        for _, block, labels, own in blocks(X, y, sample_weight):
             n_blocks += 1
             weights = objective.weights(labels, own)
             weights = np.ones(len(labels)) if weights is None else weights
@@ -119,8 +112,6 @@ class LinesPass:
             size = abs(block) if len(compared) else None
             weight += float(weights.sum())
             own_part = compared // MODELS
-            open_ = given[start : start + len(labels)]
-            known = ~np.isnan(open_)
             for few in range(0, T, MODELS):
                 part = slice(few, few + MODELS)
                 margin = np.asarray(block @ W[:, part])
@@ -135,7 +126,8 @@ class LinesPass:
                     total[here] += weights @ highest
                     doubt[here] += weights @ (highest + 1.0)
                 if few == 0:
-                    s[known, 0] = open_[known]
+                    rows, slopes = self._given(block, labels, margin[:, 0])
+                    s[rows, 0] = slopes
                 offset = loss.offset(s)
                 c[part] += weights @ offset
                 terms[part] += weights @ (np.abs(offset) + 2.0 * s)

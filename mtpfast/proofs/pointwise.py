@@ -218,8 +218,8 @@ class Pointwise:
     tau, lam : ndarray of shape (n_parts, n_cases)
         ``tau`` is not read where the intercept is free.
     pi : ndarray of shape (n_parts, n_cases, n_planes)
-    margin_rows, margin_slopes : ndarray
-        Clean rows on the margin of ``theta``, and their slopes there.
+    margin_rows, margin_slopes : ndarray of uint64, and of float
+        Clean rows on the margin of ``theta``, by their digests (:func:`mtpfast.arrays.rows.digests`), and their slopes.
     """
 
     theta: np.ndarray
@@ -245,7 +245,7 @@ class Pointwise:
     def __post_init__(self):
         freeze_arrays(self)
 
-    def validate(self, n_clean: int) -> None:
+    def validate(self) -> None:
         """Raise ValueError, naming the field, where this cannot be a certificate."""
         (n, d), N = self.rows.shape, len(self.part_row)
         hulls = hulls_of(self.feasible_set, d, self.objective)
@@ -283,11 +283,12 @@ class Pointwise:
             "weight_of": (self.weight_of, N * J),
             "weight_model": (self.weight_model, len(self.models)),
             "comparison": (self.comparison, len(self.models)),
-            "margin_rows": (self.margin_rows, n_clean),
         }
         for name, (values, end) in ends.items():
             if values.dtype.kind not in "iu" or (len(values) and not 0 <= values.min() <= values.max() < end):
                 raise ValueError(f"{name} must hold whole numbers from 0 to {end - 1}")
+        if self.margin_rows.dtype != np.uint64:
+            raise ValueError(f"margin_rows must hold digests of 64 bits, got dtype {self.margin_rows.dtype}")
         if np.any(np.diff(self.part_row) < 0):
             raise ValueError("part_row must grow")
         if refusal(self.objective):
@@ -303,7 +304,7 @@ class Pointwise:
             X, y, sample_weight = parts, None, None
         else:
             X, y = X.tocsr() if sp.issparse(X) else np.asanyarray(X), np.asarray(y)
-        self.validate(X.shape[0])
+        self.validate()
         if len(X.shape) != 2 or X.shape[1] != len(self.theta) - 1:
             raise ValueError(f"X has shape {X.shape}, expected (n_samples, {len(self.theta) - 1})")
         if parts is None and len(y) != X.shape[0]:
