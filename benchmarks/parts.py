@@ -5,11 +5,13 @@
     python benchmarks/parts.py --part split --problems 2000      # the law on random problems
     python benchmarks/parts.py --part kill                       # workers killed in passes, sweeps, audits
     python benchmarks/parts.py --part attack --rows 20000000     # Algorithm 1 on a memory map
+    python benchmarks/parts.py --part certify --part certify-dask --guarantees 64
 
 Parts: ``memmap`` (one process, a memory map), ``dask`` (two worker processes, a folder of Parquet files), both with the
-minimum for hinge and log loss; ``attack``; ``split``; ``kill``. The plain read is the sum of all entries, by NumPy a
-block at a time or by ``dask.array.sum``. CPU seconds are those of the process that reads, or of all workers. Peak
-memory of a worker is above what it holds after its imports.
+minimum for hinge and log loss; ``certify`` and ``certify-dask``, the hinge's victim trained by passes and guarantees of
+its predictions; ``attack``; ``split``; ``kill``. The plain read is the sum of all entries, by NumPy a block at a time
+or by ``dask.array.sum``. CPU seconds are those of the process that reads, or of all workers. Peak memory of a worker is
+that of the whole process, its imports included.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import environment
 # isort: split
 import argparse
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -30,13 +33,25 @@ from pathlib import Path
 import numpy as np
 import report
 
-from mtpfast import DamagePoisoner, FeatureSpace, audit, in_parts, make_target, minimum_poisoning, poison
+from mtpfast import (
+    DamagePoisoner,
+    FeatureSpace,
+    MinimumPoisoner,
+    audit,
+    in_parts,
+    make_target,
+    minimum_poisoning,
+    poison,
+)
+from mtpfast.arrays.parts import RowParts
 from mtpfast.losses.objective import make_objective
 from mtpfast.proofs.clean_pass import CleanPass, blocks, clean_gradient
 from mtpfast.training.victim import refit
 
 FEATURES, ALPHA, SAMPLE, CHUNK = 57, 0.01, 20_000, 100_000
 LOSSES = ("hinge", "log_loss")
+PARTS = ("memmap", "dask", "certify", "certify-dask", "attack", "split", "kill")
+CERTIFY = {"certify", "certify-dask"}
 ASKED = {"alpha": ALPHA, "feasible_set": FeatureSpace(np.zeros(FEATURES), 1.0)}
 
 
@@ -169,12 +184,80 @@ def attack(folder, n, tables, n_points=600):
     print(report.markdown(tables))
 
 
-def _worker_state():
-    return time.process_time(), _resident()["VmHWM"]  # ru_maxrss is also that of the process it was forked from
+class _Passes:
+    """Counts the passes over rows in parts."""
+
+    def __init__(self):
+        self.n, made = 0, RowParts.map_reduce
+
+        def counted(rows, function, merge):
+            self.n += 1
+            return made(rows, function, merge)
+
+        RowParts.map_reduce = counted
 
 
-def dask(folder, n, tables):
-    import dask.dataframe as dd
+def certified(engine, rows, n, table, seconds, memory, expected):
+    """A row of the table of guarantees, and the victim with them. ``expected``: (theta, guarantee) of others."""
+    import pandas as pd
+
+    X, passes = table if rows.feature_names is None else pd.DataFrame(table, columns=rows.feature_names), _Passes()
+    trained, victim = seconds(lambda: MinimumPoisoner(**ASKED).fit(rows))
+    fitted = passes.n
+    whole, guarantee = seconds(lambda: victim.certify(X, joint=False))
+    searched = passes.n - fitted
+    checked, report_ = seconds(lambda: guarantee.check(rows))
+    theta = np.append(victim.coef_, victim.intercept_)
+    theta_other, other = expected or (theta, guarantee)
+    tampered = dataclasses.replace(guarantee, lower_bound=guarantee.lower_bound + 5)
+    refused = not tampered.check(rows).ok
+    row = {
+        "engine": engine,
+        "rows": n,
+        "training, CPU s": trained,
+        "passes of it": victim.n_iter_,
+        "gap": f"{victim.dual_gap_:.1e}",
+        "predictions": len(X),
+        "certify, CPU s": whole,
+        "passes": searched,
+        "a pass, CPU s": whole / searched,
+        "check, CPU s": checked,
+        "ok": report_.ok,
+        "5 points more": "refused" if refused else "NOT REFUSED",
+        "median proved": float(np.median(guarantee.lower_bound)),
+        "model apart": f"{np.linalg.norm(theta - theta_other):.1e}",
+        "counts apart, at most": int(np.max(np.abs(guarantee.lower_bound - other.lower_bound))),
+        "peak MiB": memory(),
+    }
+    print(report.markdown([row]), flush=True)
+    return row, (theta, guarantee)
+
+
+def certify(folder, n, n_guarantees, engines, tables):
+    """The hinge's victim and guarantees on rows in parts: from a memory map in this process, from Parquet by Dask."""
+    X, y = (np.load(folder / f"{name}.npy", mmap_mode="r")[:n] for name in "Xy")
+    table, expected = X[:: max(1, n // n_guarantees)][:n_guarantees].astype(float), None
+    if "certify" in engines:
+
+        def seconds(function):
+            began = time.process_time()
+            value = function()
+            return time.process_time() - began, value
+
+        rows = in_parts(X, y)
+        row, expected = certified("memory map", rows, n, table, seconds, lambda: _resident()["VmHWM"], None)
+        tables.append(row)
+    if "certify-dask" in engines:
+        import dask.dataframe as dd
+
+        with _two_workers() as (seconds, peak):
+            rows = in_parts(dd.read_parquet(folder / "parquet", split_row_groups=True), "label")
+            tables.append(certified("dask, 2 processes", rows, n, table, seconds, peak, expected)[0])
+
+
+@contextlib.contextmanager
+def _two_workers():
+    """A LocalCluster: what gives (CPU seconds of its workers, value) of a call, and the peak memory of a worker."""
     from distributed import Client, LocalCluster
 
     with (
@@ -182,13 +265,24 @@ def dask(folder, n, tables):
         Client(cluster) as client,
     ):
         client.run(_import)
-        idle = max(memory for _, memory in client.run(_worker_state).values())
 
         def seconds(function):
             began = sum(cpu for cpu, _ in client.run(_worker_state).values())
             value = function()
             return sum(cpu for cpu, _ in client.run(_worker_state).values()) - began, value
 
+        yield seconds, lambda: max(memory for _, memory in client.run(_worker_state).values())
+
+
+def _worker_state():
+    return time.process_time(), _resident()["VmHWM"]  # ru_maxrss is also that of the process it was forked from
+
+
+def dask(folder, n, tables):
+    import dask.dataframe as dd
+
+    with _two_workers() as (seconds, peak):
+        idle = peak()
         frame = dd.read_parquet(folder / "parquet", split_row_groups=True)
         names = [f"x{j}" for j in range(FEATURES)]
         array = frame[names].to_dask_array()
@@ -200,8 +294,7 @@ def dask(folder, n, tables):
             asked = CleanPass(theta, objective, 1e-6, 1e-7, None, True)
             passed = min(seconds(lambda: rows.map_reduce(asked, asked.merge))[0] for _ in range(3))  # noqa: B023
             whole, result = seconds(lambda: minimum_poisoning(rows, None, theta, loss=loss, **ASKED))  # noqa: B023
-            peak = max(memory for _, memory in client.run(_worker_state).values())
-            row = row_of("dask, 2 processes", loss, n, read, passed, whole, result, peak)
+            row = row_of("dask, 2 processes", loss, n, read, passed, whole, result, peak())
             tables.append(row | {"idle MiB": idle})
             print(report.markdown([tables[-1]]))
 
@@ -419,23 +512,27 @@ def kill_audit(tables):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--part", choices=("memmap", "dask", "attack", "split", "kill"), action="append")
+    parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--folder", help="where the rows are written, and kept; a temporary folder by default")
     parser.add_argument("--problems", type=int, default=2000)
+    parser.add_argument("--guarantees", type=int, default=16, help="predictions that are certified")
     parser.add_argument("--out", help="folder of the results")
     arguments = parser.parse_args()
-    parts = arguments.part or ["memmap", "dask", "attack", "split", "kill"]
+    parts = arguments.part or PARTS
     tables = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(arguments.folder or temporary)
-        if {"memmap", "dask", "attack"} & set(parts):
+        if set(parts) - {"split", "kill"}:
             write_rows(folder, arguments.rows)
         engines = tables["One pass, and the minimum"] = []
         if "memmap" in parts:
             memmap(folder, arguments.rows, engines)
         if "dask" in parts:
             dask(folder, arguments.rows, engines)
+        if CERTIFY & set(parts):
+            made = tables.setdefault("Guarantees with the hinge, rows in parts", [])
+            certify(folder, arguments.rows, arguments.guarantees, parts, made)
         if "attack" in parts:
             attack(folder, arguments.rows, tables.setdefault("Algorithm 1, hinge, from a memory map", []))
         if "split" in parts:
