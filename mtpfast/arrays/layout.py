@@ -119,7 +119,8 @@ class Layout:
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"column {name!r} has dtype {array.dtype}, expected numbers")
         kinds = {array.dtype for array in arrays}
-        X = np.empty((len(arrays[0]), len(arrays)), dtype=kinds.pop() if len(kinds) == 1 else np.float64)
+        kind = kinds.pop() if len(kinds) == 1 else np.dtype(np.float64)
+        X = np.empty((len(arrays[0]), len(arrays)), dtype=kind, order="F")  # columns stay columns: passes do not mind
         for j, array in enumerate(arrays):
             X[:, j] = array
         return X, tuple((c, str(a.dtype)) for c, a in zip(features, arrays, strict=True))

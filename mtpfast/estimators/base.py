@@ -188,8 +188,8 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         budgets : sequence of int or float
             Numbers of points, or shares of the clean rows, that summaries report.
         attack : bool, optional
-            Whether to look for attacks on every row as well; by default where the clean rows are in memory. A victim
-            fitted to rows in parts is not retrained: True is refused then, and ``upper_bound`` stays unknown.
+            Whether to look for attacks on every row as well; by default where the clean rows are in memory. On rows in
+            parts True is refused (every attack is many retrainings), and ``upper_bound`` stays unknown.
         joint : bool, optional
             Whether to bound what one attack does to all rows at once and to the clean rows, at the budgets
             (``certified_error``, ``certified_loss``); by default where there are 20 rows or more.

@@ -23,6 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from mtpfast.arrays.checks import check_count, check_flag, check_number
+from mtpfast.arrays.parts import RowParts
 from mtpfast.arrays.sweeps import sweep
 from mtpfast.losses.objective import make_objective
 from mtpfast.oracle.search import find_point
@@ -235,7 +236,8 @@ def _result(problem: Problem, found: Found, tol=0.0, max_points=None, curve=None
         status = "unattainable"
     elif unknown:
         status = "unverified"
-        message += "; not retrained, and no proof of where training ends: pass retrain=True to measure it"
+        message += "; not retrained, and no proof of where training ends"
+        message += "" if isinstance(problem.X, RowParts) else ": pass retrain=True to measure it"
     elif distance + error <= tol or is_same(theta, theta_p, problem.scales, error):
         status = "reached"
     elif found.interrupted:
