@@ -20,14 +20,18 @@ from .plan import has_ball_program, is_one_by_one, program_for
 from .programs.ball import BallProgram
 from .whole import record_sums, records
 
-__all__ = ["ball_direction", "closest_model", "descend", "improve", "relaxed_points", "within_ball"]
+__all__ = ["ball_direction", "closest_model", "descend", "improve", "within_ball"]
 
+
+#: Where the number of points is given: the first ball, as a share of the way to the target; the sizes of starts as
+#: shares of that number; and how often the radius of one is looked for.
+FIRST_RADIUS, SIZES, TRIES = 0.01, (0.97, 0.85), 2
 
 INTERRUPTED = "interrupted; the best points found so far are kept"
 
 
-def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
-    """The best bound found for every model within ``tol``."""
+def _ball_certificate(problem: Problem, exact: Found, tol, solution) -> Certificate:
+    """The best bound found for every model within ``tol``, of which the program's ``solution`` is a first one."""
     theta = problem.theta
     tol = max(tol, problem.radius)  # what counts as a hit of any tolerance
     goal = replace(problem.goal, tol=tol)
@@ -40,10 +44,8 @@ def _ball_certificate(problem: Problem, exact: Found, tol) -> Certificate:
         def clean_at(v):
             return ball.clean
 
-        if has_ball_program(problem):
-            solution = BallProgram(ball.setting, tol).solve()
-            if solution is not None:
-                starts.insert(0, solution.direction)
+        if solution is not None:
+            starts.insert(0, solution.direction)
         fit = retrain_victim(problem, [], [], [])
         if np.linalg.norm(fit.theta - theta) > tol:
             starts.append(fit.theta - theta)
@@ -80,11 +82,29 @@ def _as_attack(problem: Problem, found: Found) -> Attack | None:
     return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
 
 
-def _relaxed(problem: Problem, radius):
-    """Points of the relaxed program for a ball, or None (hinge on a space only)."""
+def _program(problem: Problem, radius):
+    """The solution of the relaxed program for a ball, or None (hinge on a space only)."""
     if not has_ball_program(problem):
         return None
-    groups = relaxed_points(moved_to(problem, problem.theta, float(radius)).setting, float(radius))
+    return BallProgram(moved_to(problem, problem.theta, float(radius)).setting, float(radius)).solve()
+
+
+def _whole_points(problem: Problem, solution):
+    """The points of a relaxed program, whole: [(x, label, count)]; None where there is no solution."""
+    if solution is None:
+        return None
+    setting, means = problem.setting, solution.means
+    whole = [round(n) for n in solution.counts[:2]]
+    if not setting.is_convex:
+        nothing = np.zeros(len(setting.theta) - 1)
+        sums = [nothing if mean is None else n * mean for mean, n in zip(means, whole, strict=True)]
+        groups = records.of_sums(setting, record_sums.round_sums(setting, sums, whole), whole)
+    else:
+        groups = []
+        for mean, sign, n in zip(means, (1.0, -1.0), whole, strict=True):
+            if n > 0:
+                region = setting.region(sign)
+                groups.append((np.clip(mean, region.lower, region.upper), sign, n))
     if not groups:
         return groups
     points, labels, counts = zip(*groups, strict=True)
@@ -105,7 +125,8 @@ def _parts(exact: Found):
 
 def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) -> Found:
     """A bound for every model within ``tol`` of the target, and as few points as were found for one of them."""
-    certificate = _ball_certificate(problem, exact, tol)
+    solution = _program(problem, max(tol, problem.radius)) if problem.retrain else None
+    certificate = _ball_certificate(problem, exact, tol, solution)
     if certificate.kind == "farkas":
         return Found(certificate=certificate, message=f"no poisoning induces a model within {tol:g} of the target")
     found = replace(exact, certificate=certificate)
@@ -116,7 +137,7 @@ def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) 
         return replace(found, message=f"{found.message}; X is too large for the search within the tolerance")
     search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison), callback)
     try:
-        _look_for(search, problem, exact, tol, max_points)
+        _look_for(search, problem, exact, tol, max_points, solution)
     except KeyboardInterrupt:
         kept = search.best or search.nearest
         if kept is None:
@@ -130,20 +151,24 @@ def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) 
     )
 
 
-def _look_for(search, problem: Problem, exact: Found, tol, max_points):
+def _look_for(search, problem: Problem, exact: Found, tol, max_points, solution):
     """Searches from the exact minimum, from relaxed points, from parts of both, and from nothing."""
+
+    def of_radius(radius):
+        return search.descend(_whole_points(problem, _program(problem, radius)))
+
     first = _as_attack(problem, exact)
     search.take(first)
     if problem.of_records and first is not None:  # records hit any other model as nearly as this one, or so
         search.stray = 1.5 * first.distance
     search.take(search.slide(problem.theta))
-    radii = {}
-    for radius in tol * np.array([1.0, 0.7, 0.5, 0.35, 0.25, 0.15]):
-        radii[radius] = search.descend(_relaxed(problem, radius))
+    radii = {tol: search.descend(_whole_points(problem, solution))}
+    for radius in tol * np.array([0.7, 0.5, 0.35, 0.25, 0.15]):
+        radii[radius] = of_radius(radius)
     for width in (0.18, 0.09):  # the number of points jumps with the radius: look on both sides of the best
         centre = min(radii, key=radii.get)
         for radius in (centre * (1 - width), centre * (1 + width)):
-            radii[radius] = search.descend(_relaxed(problem, radius))
+            radii[radius] = of_radius(radius)
     for start in _parts(exact):
         search.descend(start)
     if search.best is None and max_points is None:
@@ -247,15 +272,48 @@ def closest_model(problem: Problem, exact: Found, max_points, callback=None) -> 
     reach = float(np.linalg.norm(retrain_victim(problem, [], [], []).theta - problem.theta))
     search = _Search(problem, 0.0, max_points, callback)
     try:
-        for radius in reach * np.geomspace(0.3, 1e-3, 10):
-            search.descend(_relaxed(problem, radius))
-        for start in (*_parts(exact), []):
+        for start in (*_nearly(problem, reach, max_points), *_parts(exact), []):
             search.descend(start)
     except KeyboardInterrupt:
         if search.nearest is None:
             raise
         return replace(_take(exact, search.nearest, INTERRUPTED), interrupted=True)
     return _take(exact, search.nearest, f"the nearest model found with at most {max_points} points")
+
+
+def _nearly(problem: Problem, reach, most):
+    """Points of relaxed programs, as many as may be used and somewhat fewer: the search places the rest.
+
+    The wider the ball, the fewer they are, and the larger the program. The radius is doubled until they are few enough,
+    and then it is one of a straight line between the radii known (in the logarithm), for every size.
+    """
+    known = []  # (log radius, points of the program, the start), by radius
+
+    def ask(radius):
+        solution = _program(problem, radius)
+        n = math.inf if solution is None else float(np.sum(solution.counts))
+        start = _whole_points(problem, solution)
+        known.append((math.log(radius), n, start))
+        known.sort(key=lambda each: each[0])
+        return n if start is None or sum(count for *_, count in start) <= most else math.inf
+
+    if not has_ball_program(problem) or not reach > 0.0:
+        return
+    radius = FIRST_RADIUS * reach
+    while ask(radius) > most and radius < reach:
+        radius *= 2.0
+    for size in SIZES:
+        wanted = size * most
+        for _ in range(TRIES):
+            above = [each for each in known if wanted < each[1] < math.inf]
+            below = [each for each in known if each[1] <= wanted]
+            if not above or not below or below[0][1] > 0.95 * wanted:
+                break
+            (left, more, _), (right, fewer, _) = above[-1], below[0]
+            ask(math.exp(left + (right - left) * (more - wanted) / (more - fewer)))
+    for _, _, start in known:
+        if start:
+            yield start
 
 
 def ball_direction(clean_at, goal: Goal, starts):
@@ -290,25 +348,6 @@ def ball_direction(clean_at, goal: Goal, starts):
                 high = c
         v = best[1]
     return best
-
-
-def relaxed_points(setting, tol):
-    """Points of the relaxed program for a ball of this radius, whole: [(x, label, count)], or None."""
-    solution = BallProgram(setting, tol).solve()
-    if solution is None:
-        return None
-    counts, means = solution.counts, solution.means
-    whole = [round(n) for n in counts[:2]]
-    if not setting.is_convex:
-        nothing = np.zeros(len(setting.theta) - 1)
-        sums = [nothing if mean is None else n * mean for mean, n in zip(means, whole, strict=True)]
-        return records.of_sums(setting, record_sums.round_sums(setting, sums, whole), whole)
-    groups = []
-    for mean, sign, n in zip(means, (1.0, -1.0), whole, strict=True):
-        if n > 0:
-            region = setting.region(sign)
-            groups.append((np.clip(mean, region.lower, region.upper), sign, n))
-    return groups
 
 
 def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8):

@@ -219,8 +219,11 @@ def merge_rows(clean: CleanGradient):
         return columns @ sp.diags(-weights * labels)
     signed = labels[:, None] * np.concatenate([rows, ones], axis=1) if n else np.empty((0, d + 1))
     if n > 64:
-        signed, group = np.unique(signed, axis=0, return_inverse=True)
-        weights = np.bincount(np.ravel(group), weights)
+        first = {}
+        group = np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(signed + 0.0)])
+        weights = np.bincount(group, weights)
+        kept = np.fromiter(first.values(), int)
+        signed, weights = signed[kept], weights[kept]
     return sp.csc_matrix((-weights[:, None] * signed).T)
 
 
