@@ -137,7 +137,7 @@ def certify(
             if progress is not None:
                 progress(done, len(todo), time.perf_counter() - begin)
     except KeyboardInterrupt:
-        pass
+        joint = False
     J, P = len(cases), planes_of(hulls)
     none = Pointwise(
         theta, objective, feasible_set, rows, signs, bound, theta[None], EMPTY, EMPTY, np.empty((0, 2)), EMPTY, EMPTY,

@@ -34,7 +34,7 @@ from mtpfast.results.result import PoisoningResult
 from .exact import cheapest_scale, exact_minimum
 from .found import Found, measure_reached, point_matrix, retrain_victim
 from .plan import is_rounded
-from .within import closest_model, within_ball
+from .within import INTERRUPTED, closest_model, within_ball
 
 __all__ = ["minimum_poisoning"]
 
@@ -180,9 +180,24 @@ def tradeoff(
     if rescale:
         problem, curve = cheapest_scale(problem)
     found = exact_minimum(problem, integer)
+    options = max_points, curve, integer, sharper
     if len(tols) == 1 or callback is not None:
-        return [_near(problem, found, tol, max_points, curve, integer, sharper, callback) for tol in tols]
-    return list(sweep(_task, [(tol,) for tol in tols], (problem, found, max_points, curve, integer, sharper), n_jobs))
+        tasks = (_near(problem, found, tol, *options, callback) for tol in tols)
+    else:
+        tasks = sweep(_task, [(tol,) for tol in tols], (problem, found, *options), n_jobs)
+    results = []
+    try:
+        for result in tasks:
+            results.append(result)
+            if INTERRUPTED in result.message:
+                break
+    except KeyboardInterrupt:
+        if max_points is not None and found.n_points > max_points:
+            raise
+    tasks.close()
+    # ended by the user: what is left keeps the points for the target itself, of which nothing is proved here
+    kept = replace(found, certificate=None, interrupted=True, message=INTERRUPTED)
+    return results + [_result(problem, kept, tol, max_points, curve) for tol in tols[len(results) :]]
 
 
 def _task(tol, shared):

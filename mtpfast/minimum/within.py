@@ -269,14 +269,14 @@ def closest_model(problem: Problem, exact: Found, max_points, callback=None) -> 
     """The nearest model found with at most ``max_points`` points; the bound is that of the exact target."""
     if not problem.retrain:
         return replace(exact, message=f"{exact.message}; X is too large for the search with {max_points} points")
-    reach = float(np.linalg.norm(retrain_victim(problem, [], [], []).theta - problem.theta))
+    clean = retrain_victim(problem, [], [], [])
+    reach = float(np.linalg.norm(clean.theta - problem.theta))
     search = _Search(problem, 0.0, max_points, callback)
+    search.nearest = Attack([], np.empty(0), [], clean.theta, problem.theta, clean.gap)  # no points are allowed, too
     try:
         for start in (*_nearly(problem, reach, max_points), *_parts(exact), []):
             search.descend(start)
     except KeyboardInterrupt:
-        if search.nearest is None:
-            raise
         return replace(_take(exact, search.nearest, INTERRUPTED), interrupted=True)
     return _take(exact, search.nearest, f"the nearest model found with at most {max_points} points")
 

@@ -55,7 +55,8 @@ def add_commands(commands) -> None:
     second = commands.add_parser(
         "verify",
         help="prove a saved result again from the clean table",
-        description="Exit status: 0 every claim holds; 1 some claim does not, or could not be decided; 2 bad input.",
+        description="Exit status: 0 every claim holds; 1 some claim does not, or could not be decided; 2 bad input; "
+        "130 interrupted.",
     )
     second.add_argument("results", help="results.npz of an audit, or a file of result.save or guarantee.save")
     _shared(second)
@@ -180,12 +181,17 @@ def _verify(args, out, err):
         if settings and settings.get(name) != getattr(args, name):
             raise BadInput(f"the results were made with --{name.replace('_', '-')} {settings.get(name)!r}, got "
                            f"{getattr(args, name)!r}")  # fmt: skip
-    all_hold = True
-    for claim in verify_results(results, X, labels, first):
-        all_hold &= claim.ok
-        if not args.quiet:
-            out.write(f"{claim.name}: {'holds' if claim.ok else 'DOES NOT HOLD'}: {claim.message}\n")
-    return 0 if all_hold else 1
+    claims, words = [], {True: "holds", False: "DOES NOT HOLD", None: "not decided"}
+    try:
+        for claim in verify_results(results, X, labels, first):
+            claims.append(claim)
+            if not args.quiet:
+                out.write(f"{claim.name}: {words[claim.ok]}: {claim.message}\n")
+    except KeyboardInterrupt:
+        hold = sum(claim.ok is True for claim in claims)
+        err.write(f"mtpfast verify: interrupted: {hold} of {len(results)} results hold, the others are not checked\n")
+        return 130
+    return 0 if all(claim.ok for claim in claims) else 1
 
 
 # -- what is read -------------------------------------------------------------------------------------

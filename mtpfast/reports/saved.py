@@ -19,10 +19,10 @@ FORMAT = "mtpfast-audit-results/1"
 
 
 class Claim(NamedTuple):
-    """A result of a file, whether its claims hold, and in words."""
+    """A result of a file, whether its claims hold (None: not decided), and in words."""
 
     name: str
-    ok: bool
+    ok: bool | None
     message: str
 
 
@@ -76,7 +76,10 @@ def _load(file, name, preprocessing):
 
 
 def verify_results(results: dict, X, y, preprocessing=None):
-    """Prove every result again from the clean table: yields a :class:`Claim` for each, as soon as it is checked."""
+    """Prove every result again from the clean table: yields a :class:`Claim` for each, as soon as it is checked.
+
+    Ctrl-C ends it with a KeyboardInterrupt, after the claim of the result that was being checked.
+    """
     for name, result in results.items():
         if isinstance(result, Guarantee):
             try:
@@ -95,6 +98,9 @@ def verify_results(results: dict, X, y, preprocessing=None):
         except (VerificationError, ValueError) as error:
             yield Claim(name, False, " ".join(str(error).split()))
             continue
+        if report.interrupted:
+            yield Claim(name, None, f"interrupted after {len(report.checks)} checks, none of which failed")
+            raise KeyboardInterrupt
         said = f"{result.n_points:,} records, retrained with {report.solver}"
         if report.undecided:
             said += f"; not decided: {', '.join(map(str, report.undecided))}"

@@ -349,7 +349,7 @@ class PoisoningResult:
             What the victim did to records; a result that was saved and loaded has it no more.
         verbose : bool, default=False
             Write a line to the standard error for every claim, as soon as it is checked. ``callback`` is told the same:
-            a dict of "claim" and "word"; returning True ends the check as Ctrl-C does.
+            a dict of "claim" and "word"; True ends the check as Ctrl-C does: the report has the claims checked so far.
         estimator, pipeline : object with fit, optional
             Train *it* at *its* settings on the poisoned rows (a pipeline: the poisoned table), with five seeds where it
             has a ``random_state``: ``report.trained`` says how much of the attack is left.

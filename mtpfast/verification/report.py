@@ -195,6 +195,8 @@ class VerificationReport:
         Where ``verify`` was asked to refit the preprocessing: what that changes.
     trained : TrainedVictim or None
         Where ``verify`` was given an estimator or a pipeline: what it makes of the points at its own settings.
+    interrupted : bool
+        Whether Ctrl-C (or a callback) ended it: ``checks`` are those before, and it is not ``ok``.
     """
 
     solver: str
@@ -205,11 +207,12 @@ class VerificationReport:
     checks: tuple[Check, ...]
     refitted: RefittedPipeline | None = None
     trained: TrainedVictim | None = None
+    interrupted: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether every claim was decided, and true. What is undecided is not ok; only what failed raises."""
-        return all(check.passed for check in self.checks)
+        return not self.interrupted and all(check.passed for check in self.checks)
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -224,6 +227,8 @@ class VerificationReport:
     def __repr__(self) -> str:
         width = max(len(check.name) for check in self.checks)
         verdict = "FAILED" if self.failed else f"{len(self.undecided)} undecided" if self.undecided else "ok"
+        if self.interrupted:
+            verdict += f" as far as it went, {len(self.checks)} checks"
         lines = [f"VerificationReport: {verdict}, retrained with {self.solver}"]
         lines.append(f"  {'':{width}}  {'claimed':>14}  {'found':>14}  {'allowance':>9}")
         for check in self.checks:

@@ -10,6 +10,7 @@ Every solver has a limit, of iterations, nodes or work and never of time: what i
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -48,26 +49,28 @@ def verify(
 ) -> VerificationReport:
     """Check every claim of ``result``; see :meth:`mtpfast.PoisoningResult.verify`."""
     audit = Audit(result, X, y, sample_weight, refit_preprocessing, preprocessing)
-    checks = []
-    for claim in CLAIMS:
-        if result.status == "unverified" and claim in OF_THE_MODEL:
-            continue
-        check = claim(audit)
-        if check is None:  # the result does not claim it
-            continue
-        checks.append(check)
-        if verbose:
-            sys.stderr.write(f"verify: {check.name}: {check.word}\n")
-        if callback is not None and callback({"claim": check.name, "word": check.word}):
-            raise KeyboardInterrupt
-    refitted = _refit_pipeline(audit, y) if refit_preprocessing else None
-    trained = None if estimator is None and pipeline is None else train_again(audit, estimator, pipeline, y)
-    theta, solver = audit.retrained
-    # A result that is "unverified" names no model: the report then speaks of the one that was retrained here.
-    model, worst = (theta, audit.largest(theta)) if result.status == "unverified" else (result.theta, audit.maximum)
-    distance = float(np.linalg.norm(model - result.theta_target))
-    found = (distance, worst.attained, int(audit.proved))
-    report = VerificationReport(solver, theta, *found, tuple(checks), refitted, trained)
+    report, checks = None, []
+    try:
+        for check in _checks(audit, callback):
+            checks.append(check)
+            if verbose:
+                sys.stderr.write(f"verify: {check.name}: {check.word}\n")
+        refitted = _refit_pipeline(audit, y) if refit_preprocessing else None
+        trained = None if estimator is None and pipeline is None else train_again(audit, estimator, pipeline, y)
+        theta, solver = audit.retrained
+        # A result that is "unverified" names no model: the report then speaks of the one that was retrained here.
+        unknown = result.status == "unverified"
+        model, worst = (theta, audit.largest(theta)) if unknown else (result.theta, audit.maximum)
+        distance = float(np.linalg.norm(model - result.theta_target))
+        found = (distance, worst.attained, int(audit.proved))
+        report = VerificationReport(solver, theta, *found, tuple(checks), refitted, trained)
+    except KeyboardInterrupt:
+        if not checks:
+            raise
+        distance = float(np.linalg.norm(result.theta - result.theta_target))
+        report = VerificationReport(
+            "nothing more: interrupted", result.theta, distance, math.nan, 0, tuple(checks), interrupted=True
+        )
     if report.failed:
         failures = "; ".join(
             f"{c.name}: claimed {c.claimed:.8g}, found {c.found:.8g} (allowance {c.allowance:.1e})"
@@ -75,6 +78,19 @@ def verify(
         )
         raise VerificationError(f"the result does not hold: {failures}", report)
     return report
+
+
+def _checks(audit, callback):
+    """The checks of all claims that the result makes, one after the other."""
+    for claim in CLAIMS:
+        if audit.result.status == "unverified" and claim in OF_THE_MODEL:
+            continue
+        check = claim(audit)
+        if check is None:  # the result does not claim it
+            continue
+        yield check
+        if callback is not None and callback({"claim": check.name, "word": check.word}):
+            raise KeyboardInterrupt
 
 
 def _refit_pipeline(audit, y):

@@ -3,6 +3,8 @@
 import ast
 import ctypes
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,31 @@ def test_every_call_of_highs_is_quiet(name):
                 assert called != name, f"{path.name} calls {name}"
                 passed += called == "quietly" and getattr(node.args[0], "id", None) == name
     assert passed >= 2
+
+
+def test_an_interrupt_does_not_wait_for_a_solver_and_the_process_ends_well():
+    """SIGINT while a solver runs: the caller is interrupted before the solver ends; what others raise is passed on."""
+    code = """
+import os, signal, threading
+from mtpfast.arrays.streams import quietly
+running, go = threading.Event(), threading.Event()
+def solver():
+    running.set()
+    go.wait()
+def ring():
+    running.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=ring).start()
+try:
+    quietly(solver)
+except KeyboardInterrupt:
+    print("interrupted", go.is_set())
+go.set()
+print(quietly(divmod, 7, 2))
+try:
+    quietly(int, "x")
+except ValueError as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split("\n") == ["interrupted False", "(3, 1)", "ValueError", ""]

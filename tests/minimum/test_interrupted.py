@@ -1,10 +1,12 @@
 """Long calls tell how far they are, and an end by the user keeps what there is, bound and all."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from mtpfast import MinimumPoisoner, make_target
+from mtpfast import MinimumPoisoner, VerificationError, make_target
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,24 @@ def test_the_minimum_keeps_points_and_bound(digits, how):
 
 
 @pytest.mark.parametrize("how", ["True", "Ctrl-C"])
+def test_a_sweep_of_tolerances_keeps_those_done_and_the_points_for_the_target(digits, how):
+    """One result for every tolerance: those that were not come to have the exact points and claim no bound."""
+    X, y = digits
+    attacker = MinimumPoisoner(alpha=0.09).fit(X, y)
+    target, seen = attacker.make_target(goal=0.1, quantiles=[0.2], repeats=[5]), []
+    exact = attacker.attack(target)
+    heard = []
+    first = attacker.tradeoff(target, [0.05], callback=heard.append)[0]
+    ended = attacker.tradeoff(target, [0.05, 0.02, 0.01], callback=stop_after(len(heard) + 2, seen, how))
+    assert len(ended) == 3
+    assert (ended[0].n_points, ended[0].lower_bound) == (first.n_points, first.lower_bound)
+    assert ended[1].lower_bound > 0
+    assert (ended[2].n_points, ended[2].lower_bound) == (exact.n_points, 0)
+    assert all("interrupted" in result.message for result in ended[1:])
+    assert all(result.verify(X, y).ok for result in ended)
+
+
+@pytest.mark.parametrize("how", ["True", "Ctrl-C"])
 def test_a_target_is_made_of_the_models_so_far(digits, how):
     X, y = digits
     tapes = {"quantiles": [0.1, 0.2], "repeats": [1, 5, 20], "alpha": 0.09}
@@ -66,8 +86,24 @@ def test_verify_tells_of_every_claim(digits):
     result, heard = attacker.attack(attacker.make_target(goal=0.1, quantiles=[0.2], repeats=[5])), []
     report = result.verify(X, y, callback=heard.append)
     assert [told["claim"] for told in heard] == [check.name for check in report.checks]
-    with pytest.raises(KeyboardInterrupt):
-        result.verify(X, y, callback=lambda told: True)
+    assert not report.interrupted
+
+
+@pytest.mark.parametrize("how", ["True", "Ctrl-C"])
+def test_verify_keeps_the_claims_that_were_checked(digits, how):
+    """Ended after three claims: these, as in the whole report; it is not ok, and a claim that failed is still told."""
+    X, y = digits
+    attacker = MinimumPoisoner(alpha=0.09).fit(X, y)
+    result = attacker.attack(attacker.make_target(goal=0.1, quantiles=[0.2], repeats=[5]))
+    whole, ended = result.verify(X, y), result.verify(X, y, callback=stop_after(3, [], how))
+    assert ended.interrupted
+    assert not ended.ok
+    assert ended.checks == whole.checks[:3]
+    assert "as far as it went, 3 checks" in repr(ended)
+    wrong = dataclasses.replace(result, theta=result.theta * 1.01)
+    with pytest.raises(VerificationError) as told:
+        wrong.verify(X, y, callback=stop_after(3, [], how))
+    assert told.value.report.interrupted
 
 
 @pytest.mark.parametrize("how", ["True", "Ctrl-C"])
