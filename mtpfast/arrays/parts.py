@@ -122,8 +122,12 @@ class RowParts:
         return self._with(classes=None if classes is None else tuple(map(plain, classes)))
 
     def found_classes(self) -> np.ndarray:
-        """The labels that there are, sorted, by a pass."""
-        return self.with_classes(None).map_reduce(_labels, np.union1d)
+        """The labels that there are, sorted, by a pass; with more than two, the part that has another is named."""
+        labels, counts = self.with_classes(None).map_reduce(_labels, _more_labels)
+        if len(labels) > 2:
+            usual = labels[np.sort(np.argsort(-counts, kind="stable")[:2])]
+            self.with_classes(usual).map_reduce(_n_rows, _plus)
+        return labels
 
     def _with(self, **changes) -> RowParts:
         other = copy.copy(self)
@@ -141,10 +145,15 @@ def _plus(a, b):
 
 
 def _labels(X, y, _):
-    found = np.unique(y)
+    found, counts = np.unique(y, return_counts=True)
     if len(found) > 100:
         raise ValueError(f"y must hold two classes, got {len(found)}")
-    return found
+    return found, counts
+
+
+def _more_labels(a, b):
+    found, place = np.unique(np.concatenate([a[0], b[0]]), return_inverse=True)
+    return found, np.bincount(place, np.concatenate([a[1], b[1]]))
 
 
 class LocalParts(RowParts):
