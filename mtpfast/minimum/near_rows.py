@@ -50,7 +50,7 @@ TIES = 1e-12  # rows that are equally near to the margin are told apart by so mu
 def fit_by_passes(training) -> Fit:
     """The hinge's victim of a :class:`mtpfast.minimum.blockwise.Training`; ``n_iter`` is the number of passes.
 
-    Complexity: two to five passes as a rule, O(n d) each, and the memory of the rows held.
+    Complexity: two to ten passes as a rule, O(n d) each, and the memory of the rows held.
     """
     n, d = training.X.shape
     theta, delta, passes = np.zeros(d + 1), math.inf, 1
@@ -169,10 +169,11 @@ class Near:
                 far = block.some(~near)
                 groups.append(_sums(far.code, far.c, far.X))
                 block = block.some(near)
-            held += [block] * bool(len(block.c))
+            if len(block.c):
+                held.append(block)
         code, total = _added(*groups)
-        return replace(self, held=tuple(held), delta=delta, code=code, total=total,
-                       n_bytes=sum(_bytes(block.X) for block in held))  # fmt: skip
+        n_bytes = sum(_bytes(block.X) for block in held)
+        return replace(self, held=tuple(held), delta=delta, code=code, total=total, n_bytes=n_bytes)
 
     def next_delta(self) -> float:
         """That holds as many rows as may be held, where they lie as densely as here."""
