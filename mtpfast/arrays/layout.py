@@ -120,10 +120,16 @@ class Layout:
                 raise TypeError(f"column {name!r} has dtype {array.dtype}, expected numbers")
         kinds = {array.dtype for array in arrays}
         kind = kinds.pop() if len(kinds) == 1 else np.dtype(np.float64)
-        X = np.empty((len(arrays[0]), len(arrays)), dtype=kind, order="F")  # columns stay columns: passes do not mind
+        columns = tuple((c, str(a.dtype)) for c, a in zip(features, arrays, strict=True))
+        # columns stay columns, which passes do not mind
+        if hasattr(table, "iloc"):
+            X = table[list(features)].to_numpy()  # those of one kind that pandas holds together, without a copy
+            if X.dtype == kind:
+                return X, columns
+        X = np.empty((len(arrays[0]), len(arrays)), dtype=kind, order="F")
         for j, array in enumerate(arrays):
             X[:, j] = array
-        return X, tuple((c, str(a.dtype)) for c, a in zip(features, arrays, strict=True))
+        return X, columns
 
     def _transformed(self, records):
         X = self.transform.transform(records)
