@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -51,10 +52,14 @@ def load_results(path: str | os.PathLike, preprocessing=None):
     ValueError
         If it is neither.
     """
+    with open(path, "rb") as file:  # what cannot be read says so itself
+        is_zip = zipfile.is_zipfile(file)
+    if not is_zip:
+        raise ValueError(f"{path} is no file of results: an .npz was expected, as an audit or result.save writes it")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise ValueError(f"{path} is no file of results: {error}") from None
     if "format" not in arrays:
         return {"result": _load(path, "result", preprocessing)}, {}

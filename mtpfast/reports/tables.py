@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zlib
 
@@ -16,6 +17,7 @@ from sklearn.svm import LinearSVC
 __all__ = ["VICTIMS", "missing_columns", "one_line", "read_table", "split_label", "usual_pipeline"]
 
 
+LOOKED_AT = 2**16  # bytes of a file, for whether it is text
 RARE = 0.01  # levels of less than this share of the rows go together
 
 VICTIMS = {
@@ -50,6 +52,7 @@ def read_table(path: str | os.PathLike):
         elif plain.endswith((".csv", ".tsv", ".tab")):
             separator = "," if plain.endswith(".csv") else "\t"
             packed = "gzip" if name.lower().endswith(".gz") else None
+            _refuse_binary(path, packed, name)
             options = {"sep": separator, "compression": packed, "index_col": False}
             _refuse_equal_names(pd.read_csv(path, header=None, nrows=1, dtype=str, **options), name)
             if int(pd.__version__.split(".")[0]) < 3:
@@ -75,6 +78,13 @@ def one_line(error) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
+def _refuse_binary(path, packed, name):
+    """Zero bytes are in images, archives and UTF-16; in no text that is read here."""
+    with gzip.open(path) if packed else open(path, "rb") as file:
+        if b"\0" in file.read(LOOKED_AT):
+            raise ValueError(f"{name} is no text in UTF-8: it holds zero bytes")
+
+
 def _refuse_equal_names(header, name):
     names = header.iloc[0].tolist()
     twice = [one for i, one in enumerate(names) if one in names[:i]]
@@ -85,7 +95,6 @@ def _refuse_equal_names(header, name):
 def _refuse_short_rows(path, separator, packed, name):
     """pandas fills up rows that are too short, and with ``index_col=False`` cuts those too long: neither is right."""
     import csv
-    import gzip
 
     with gzip.open(path, "rt", newline="") if packed else open(path, newline="", encoding="utf-8") as file:
         rows = csv.reader(file, delimiter=separator)

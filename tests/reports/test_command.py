@@ -194,7 +194,13 @@ def test_verify_proves_the_results_again(done, folder, capsys):
     assert "made with --C 0.01, got 1.0" in err
     status, _, err = run("verify", folder / "train.csv", folder / "train.csv", *options, capsys=capsys)
     assert status == 2
-    assert "no file of results" in err
+    assert err.endswith("train.csv is no file of results: an .npz was expected, as an audit or result.save writes it\n")
+    np.save(folder / "array.npy", np.zeros(3))
+    np.savez(folder / "other.npz", np.zeros(3))
+    for name in ("array.npy", "other.npz", "nowhere.npz"):
+        status, _, err = run("verify", folder / name, folder / "train.csv", *options, capsys=capsys)
+        assert (status, err.count("\n")) == (2, 1)
+        assert name in err
 
 
 def test_a_pipeline_comes_by_its_import_path(folder, capsys, monkeypatch):
@@ -266,6 +272,9 @@ def bad_tables(place):
     (place / "short.csv").write_text("\n".join([*text[:3], text[3].rpartition(",")[0], *text[4:]]), encoding="utf-8")
     (place / "header.csv").write_text(text[0] + "\n", encoding="utf-8")
     (place / "empty.csv").write_text("", encoding="utf-8")
+    (place / "image.csv").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR,\n1,2,3\n")
+    (place / "wide.csv").write_text("a,b\n1,2\n", encoding="utf-16")
+    (place / "latin.csv").write_text("a,b\n\u00e9,2\n", encoding="latin-1")
     (place / "table.txt").write_text("a\n", encoding="utf-8")
     (place / "cut.csv.gz").write_bytes(gzip.compress("\n".join(text).encode())[:-12])
     (place / "file").write_text("", encoding="utf-8")
@@ -298,6 +307,9 @@ BAD = [
     ("short.csv", [], "short.csv, line 4: 3 fields where the header has 4"),
     ("header.csv", [], "header.csv holds no rows"),
     ("empty.csv", [], "empty.csv holds no table"),
+    ("image.csv", [], "image.csv is no text in UTF-8: it holds zero bytes"),
+    ("wide.csv", [], "wide.csv is no text in UTF-8: it holds zero bytes"),
+    ("latin.csv", [], "latin.csv holds no table: 'utf-8' codec can't decode"),
     ("table.txt", [], "a name that ends in .csv"),
     ("cut.csv.gz", [], "cut.csv.gz holds no table"),
     ("missing.csv", [], "missing.csv"),
