@@ -32,6 +32,7 @@ SHARES = {
 }
 AGAIN = 5  # times that the goal is raised where the refitted pipeline falls short of it
 CLOSE = 0.005  # goals nearer to each other are not told apart
+LOWER, FEWER = 8, 0.8  # budgets below the fewest that are tried on a small table, each this share of the one before
 SMALL = 500_000  # numbers in a table: of fewer, another search costs seconds
 
 
@@ -306,6 +307,18 @@ class _Audit:
             result, _ = self._cheapest(part, "fewest_anew", {"goal": enough, "resume": None, "prove": False})
             if result is not None:
                 self._fewer(result)
+        if self.fewest is not None and self._is_small():  # few rows are measured: fewer records may do, by chance
+            count = self.fewest.result.n_points
+            for _ in range(LOWER):
+                count = int(FEWER * count)
+                if part.status != "done" or not count:
+                    break
+                for resume in (self.fewest.result, None):
+                    asked = {"budgets": [count], "resume": resume}
+                    name = f"fewest_of_{count}{'' if resume else '_anew'}"
+                    self._fewer(self._search(part, name, self.attacker.curve, asked))
+                    if part.status != "done" or self.fewest.result.n_points <= count:
+                        break
         if self.fewest is not None and part.status == "done":
             part.message = ""  # of a goal that was too high
         if self.fewest is not None:  # at a budget that holds them, too, they are what was found
