@@ -145,12 +145,12 @@ class Tapes(NamedTuple):
         trained, first, least = None, self.clean, math.inf
         leave_out = leave_out and not self.improved
         for q, repeats, start in rows:
-            flipped = below(margin, q, margin_rows)
             ended, begun = math.inf, False  # the repeats from which on no model of this row can be the target
             for r in repeats:
                 if r >= ended:
                     yield None
                     continue
+                flipped = below(margin, q, margin_rows)
                 copies = np.concatenate([np.zeros(len(signs)), r * flipped])
                 weight_all = np.concatenate([clean_weight, np.zeros(len(flipped))]) + copies
                 # A weight of r stands for r rows of weight 1 here.

@@ -114,13 +114,26 @@ def test_rows_to_flip_and_rows_to_measure_may_be_others(cancer):
     assert target.n_flips == 3 * 60
 
 
-def test_improved_uses_the_latest_model(cancer):
-    X, y = cancer
-    options = {"quantiles": [0.2, 0.3], "repeats": [2, 5], "goal": 0}
-    plain, improved = (make_target(X, y, improved=flag, **options) for flag in (False, True))
+def test_improved_uses_the_latest_model(digits):
+    """Every pair flips the rows that are below the quantile of the margins of the model before it: by LIBLINEAR."""
+    X, y = digits
+    tapes = {"quantiles": [0.2, 0.3], "repeats": [2, 5], "goal": 0, "alpha": ALPHA}
+    plain, improved = (make_target(X, y, improved=flag, **tapes) for flag in (False, True))
     # The first candidate starts from the clean model in both; later ones do not.
     assert_allclose(plain.candidates[0].coef_, improved.candidates[0].coef_, atol=1e-7)
-    assert np.abs(plain.candidates[-1].coef_ - improved.candidates[-1].coef_).max() > 1e-3
+    assert all(
+        np.abs(one.coef_ - other.coef_).max() > 1e-3
+        for one, other in zip(plain.candidates[1:], improved.candidates[1:], strict=True)
+    )
+    theta = train(X, y, len(y) * ALPHA)
+    for candidate in improved.candidates:
+        margin = y * (X @ theta[:-1] + theta[-1])
+        below = margin < np.quantile(margin, candidate.quantile)
+        X_all = np.vstack([X, np.repeat(X[below], candidate.repeats, axis=0)])
+        y_all = np.concatenate([y, -np.repeat(y[below], candidate.repeats)])
+        theta = train(X_all, y_all, len(y_all) * ALPHA)
+        # two solvers of tolerance 1e-8 and 1e-10
+        assert_allclose(np.append(candidate.coef_, candidate.intercept_), theta, atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
