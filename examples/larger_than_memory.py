@@ -4,8 +4,8 @@
     python examples/larger_than_memory.py --rows 20000 --workers 2
     python examples/larger_than_memory.py --scheduler tcp://10.0.0.7:8786   # a cluster that runs already
 
-Writes a folder of files of its own, asks the same question of each, runs a sweep here and on the cluster, and ends with
-an error where two answers differ.
+Writes a folder of files of its own, asks the same question of each, trains a victim and runs a sweep here and on the
+cluster, and ends with an error where two answers differ.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from joblib import parallel_config
 
-from mtpfast import FeatureSpace, in_parts, make_target, minimum_poisoning
+from mtpfast import FeatureSpace, MinimumPoisoner, in_parts, make_target, minimum_poisoning
 
 PARTS = 8
 
@@ -58,6 +58,7 @@ def main():
         with Client(cluster):
             rows = in_parts(dd.read_parquet(files), "label")
             results["dask"] = minimum_poisoning(rows, None, target, **asked)
+            victims = [MinimumPoisoner(alpha=0.01).fit(rows), MinimumPoisoner(alpha=0.01).fit(X, y)]  # of the hinge
             sweeps = {}
             for backend in ("sequential", "dask"):
                 with parallel_config(backend=backend):
@@ -68,6 +69,10 @@ def main():
         print(f"{name:20} {result.status:10} {result.n_points} points, {result.certificate.value:.9g} proved necessary")
     if len({(result.n_points, result.lower_bound) for result in results.values()}) > 1:
         raise SystemExit("the answers differ")
+    apart = float(np.linalg.norm(victims[0].coef_ - victims[1].coef_))
+    print(f"{'a hinge, by passes':20} duality gap {victims[0].dual_gap_:.1g}, {apart:.1g} from the one in memory")
+    if apart > 1e-6:
+        raise SystemExit("the victims differ")
     one, other = ([c.coef_.tolist() for c in sweep.candidates] for sweep in sweeps.values())
     print(f"{'a sweep of targets':20} {sweeps['dask'].n_flips} flips, error {sweeps['dask'].error:.3f}")
     if one != other:
