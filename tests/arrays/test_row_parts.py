@@ -457,6 +457,9 @@ def test_a_guarantee_with_rows_on_the_margin_checks_on_parts():
             check = guarantee.check(in_parts(data, y[order], rows=rows))
             assert check.ok
             assert np.array_equal(check.lower_bound, guarantee.lower_bound)
+    numbers = dataclasses.replace(guarantee.proof, margin_rows=np.arange(len(guarantee.proof.margin_rows)))
+    with pytest.raises(ValueError, match="margin_rows must hold digests of 64 bits, got dtype int64"):
+        dataclasses.replace(guarantee, proof=numbers).check(X, y)
 
 
 def test_slopes_of_rows_on_the_margin_are_needed():
