@@ -16,8 +16,8 @@ from sklearn.utils import check_array
 
 from .magnitude import check_magnitude, is_moderate
 
-__all__ = ["as_theta", "check_X", "check_count", "check_flag", "check_labels", "check_number", "check_sample_weight",
-           "refuse_parts"]  # fmt: skip
+__all__ = ["as_theta", "check_X", "check_count", "check_flag", "check_generator", "check_labels", "check_number",
+           "check_sample_weight", "refuse_parts"]  # fmt: skip
 
 
 def refuse_parts(X, name: str):
@@ -155,6 +155,14 @@ def check_flag(value, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def check_generator(random_state) -> np.random.Generator:
+    """The generator of a seed: a whole number, several, a Generator (itself) or None."""
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"random_state must be a seed or a numpy Generator, got {random_state!r}: {error}") from None
 
 
 def check_count(value, name: str, low: int = 1) -> int:

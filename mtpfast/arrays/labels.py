@@ -48,7 +48,10 @@ class Classes:
             raise ValueError(f"y must have shape ({n_rows},), one label per row of X, got {y.shape}")
         if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
             raise ValueError("y must not hold NaN or infinity")
-        classes = np.unique(y)
+        try:
+            classes = np.unique(y)
+        except TypeError as error:
+            raise TypeError(f"y must hold labels of one kind, which can be sorted: {error}") from None
         if len(classes) != 2:
             raise ValueError(f"y must hold two classes, got {len(classes)}: {classes[:5].tolist()}")
         return cls(classes)

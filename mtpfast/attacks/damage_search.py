@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.checks import check_generator
 from mtpfast.spaces.base import is_convex
 from mtpfast.training.moving import MovingVictim
 from mtpfast.training.victim import Fit
@@ -82,7 +83,7 @@ class Search:
 
     def __init__(self, question, n_starts, max_iter, random_state, callback=None, time_limit=None, verbose=0):
         self.question, self.n_starts, self.max_iter = question, n_starts, max_iter
-        self.random_state, self.rng = random_state, np.random.default_rng(random_state)
+        self.random_state, self.rng = random_state, check_generator(random_state)
         self.callback, self.verbose, self.time_limit = callback, verbose, time_limit
         self.status, self.message, self.n_iter = "budget", "", 0
         self.end = None if time_limit is None else time.monotonic() + time_limit

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -30,7 +31,8 @@ class Comparison:
         ``n_points``, ``n_distinct``
             Points really used (with a sanitiser: those that it leaves), and how many differ.
         ``feasible``
-            Whether every point lies in the feasible set, and no candidate is used more often than it may be.
+            Whether every point lies in the feasible set, no candidate is used more often than it may be, and there are
+            no more points than the budget.
         ``distance``, ``loss_difference``
             To the target, from the judge's model; NaN without a target.
         ``off``
@@ -44,7 +46,8 @@ class Comparison:
         ``seconds``
             CPU seconds of the method up to that budget, all of its threads; not reproducible.
         ``status``, ``message``
-            The result's own; "failed" where the method refused, with the reason.
+            The result's own; "failed" where the method (or the sanitiser) gave nothing that can be measured, with the
+            reason.
     points : dict of str to ndarray
         ``"<i>/points"``, ``"<i>/labels"``, ``"<i>/counts"``, ``"<i>/theta"`` of row i: what the method returned, and
         the judge's model.
@@ -77,7 +80,7 @@ class Comparison:
         Parameters
         ----------
         columns : sequence of str, optional
-            Which, in this order; by default those that say something.
+            Which, in this order; by default those that say something. ValueError for one that there is not.
         """
         rows = [row for row in self.rows if row["status"] != "failed"]
         if columns is None:
@@ -85,18 +88,24 @@ class Comparison:
             columns = [name for name in (rows[0] if rows else ()) if name not in hidden]
             columns = [c for c in columns if any(not _is_missing(row.get(c)) for row in rows)]
             columns = [c for c in columns if c not in ("seed", "sanitizer") or len({row[c] for row in rows}) > 1]
+        known = dict.fromkeys(name for row in self.rows for name in row)
+        for name in columns:
+            if name not in known:
+                raise ValueError(f"columns must be among {', '.join(known)}; got {name!r}")
         lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         lines += ["| " + " | ".join(_written(row.get(c)) for c in columns) + " |" for row in rows]
-        lines += [f"\n{row['method']}: {row['message']}" for row in self.rows if row["status"] == "failed"]
+        failed = [row for row in self.rows if row["status"] == "failed"]
+        lines += dict.fromkeys(f"\n{_failed(row)}: {' '.join(str(row['message']).split())}" for row in failed)
         return "\n".join(lines) + "\n"
 
     def column(self, what) -> str:
         """The column that a short name stands for: "accuracy" is that of the last evaluation set."""
-        names = list(self.rows[0]) if self.rows else []
-        if what == "accuracy":
-            return [name for name in names if name.startswith("accuracy_")][-1]
-        if what not in names or what in KEYS:
-            raise ValueError(f"what must be 'accuracy' or one of {', '.join(n for n in names if n not in KEYS)}")
+        names = [name for name in (self.rows[0] if self.rows else ()) if name not in (*KEYS, "status", "message")]
+        accuracies = [name for name in names if name.startswith("accuracy_")]
+        if what == "accuracy" and accuracies:
+            return accuracies[-1]
+        if what not in names:
+            raise ValueError(f"what must be 'accuracy' or one of {', '.join(names)}; got {what!r}")
         return what
 
     def curve(self, what, sanitizer="none") -> dict:
@@ -126,20 +135,34 @@ class Comparison:
         Returns
         -------
         matplotlib Figure
+            A method whose points are not feasible is marked as such.
+
+        Raises
+        ------
+        ValueError
+            Where nothing was measured: "distance" and "loss_difference" want a target.
         """
+        known = dict.fromkeys(row["sanitizer"] for row in self.rows)
+        if sanitizer not in known:
+            raise ValueError(f"sanitizer must be one of {', '.join(map(repr, known))}, got {sanitizer!r}")
+        curves = self.curve(what, sanitizer)
+        if not curves:
+            why = ": compare was given no target" if what in ("distance", "loss_difference") else ""
+            raise ValueError(f"what: no row has a number for {what!r} with sanitizer {sanitizer!r}{why}")
+        outside = {row["method"] for row in self.rows if row.get("feasible") is False}
         if axes is None:
             try:
                 from matplotlib import pyplot as plt
             except ImportError as error:
                 raise ImportError('plot needs matplotlib: pip install "mtpfast[plot]"') from error
             axes = plt.subplots(figsize=(5.0, 3.4), layout="constrained")[1]
-        curves = self.curve(what, sanitizer)
         marks = "os^Dv<>Pp*hX"
         for i, (method, (n, mean, least, most)) in enumerate(curves.items()):
             if method == "clean":
                 axes.axhline(mean[0], color="0.5", linewidth=0.8, linestyle=":", label="clean")
                 continue
-            line = axes.plot(n, mean, marker=marks[i % len(marks)], markersize=3.5, linewidth=1.2, label=method)[0]
+            name = f"{method} (not feasible)" if method in outside else method
+            line = axes.plot(n, mean, marker=marks[i % len(marks)], markersize=3.5, linewidth=1.2, label=name)[0]
             if np.any(most > least):
                 axes.fill_between(n, least, most, color=line.get_color(), alpha=0.15, linewidth=0)
         axes.set(xlabel="poisoning points", ylabel=self.column(what).replace("_", " "))
@@ -173,8 +196,11 @@ class Comparison:
             raise ValueError(f"path must name a file written by Comparison.save; {base}.json: {error}") from None
         points = {}
         if os.path.exists(f"{base}.npz"):
-            with np.load(f"{base}.npz", allow_pickle=False) as file:
-                points = {name: file[name] for name in file.files}
+            try:
+                with np.load(f"{base}.npz", allow_pickle=False) as file:
+                    points = {name: file[name] for name in file.files}
+            except (ValueError, BadZipFile, AttributeError) as error:
+                raise ValueError(f"path must name a file written by Comparison.save; {base}.npz: {error}") from None
         return cls(rows, points, about)
 
     def __repr__(self) -> str:
@@ -202,4 +228,10 @@ def _written(value):
         return ""
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.4g}"
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def _failed(row):
+    return row["method"] if row["sanitizer"] == "none" else f"{row['method']} with {row['sanitizer']}"

@@ -22,7 +22,7 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.arrays.checks import check_number
+from mtpfast.arrays.checks import check_generator, check_number
 from mtpfast.arrays.frames import take_records
 from mtpfast.arrays.labels import Classes
 from mtpfast.arrays.rows import row_groups
@@ -48,7 +48,7 @@ def spread(result, X=None, *, scale=1.0, random_state=0):
     d = len(result.theta) - 1
     signs = Classes(result.classes).signs(result.labels)[result.sequence]
     regions = result.feasible_set.bind(result.feature_names, result.classes).regions(d)
-    rng = np.random.default_rng(random_state)
+    rng = check_generator(random_state)
     sparse = sp.issparse(result.points)
     rows = (result.points.toarray() if sparse else np.array(result.points))[result.sequence]
     for sign in np.unique(signs):

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.checks import check_labels, check_X
 from mtpfast.arrays.rows import stack
 
 from .maximum import attained_and_proved
 from .membership import inside_set, used_too_often
 from .retrain import Training, retrain
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["Judgement", "check_points", "judge"]
 
 
 class Judgement(NamedTuple):
@@ -67,7 +68,7 @@ def judge(
     y : ndarray of shape (n_clean,), -1. and +1.
     points : ndarray or CSR matrix of shape (n_distinct, n_features)
     labels, counts : ndarray of shape (n_distinct,)
-        Labels -1. and +1., and how often each point is added.
+        Labels -1. and +1., and how often each point is added: whole numbers, at least 0.
     feasible_set : Space
         With the labels -1. and +1.
     target : ndarray of shape (n_features + 1,), optional
@@ -80,6 +81,16 @@ def judge(
     -------
     Judgement
 
+    Raises
+    ------
+    ValueError
+        For points that are not finite or of another width, labels other than -1 and +1, and counts that are no counts.
+
+    Notes
+    -----
+    With the hinge and a free intercept the best intercept may be an interval: the model is then scikit-learn's choice
+    in it, and so are distance and loss difference.
+
     Examples
     --------
     >>> import numpy as np
@@ -91,9 +102,9 @@ def judge(
     >>> found.n_points, found.feasible, bool(found.theta[0] < 0)
     (3, True, True)
     """
-    y, labels = np.asarray(y, dtype=float), np.asarray(labels, dtype=float)
-    counts = np.asarray(counts, dtype=np.intp)
-    points = points if sp.issparse(points) else np.asarray(points, dtype=float).reshape(len(labels), X.shape[1])
+    X = check_X(X)
+    y = check_labels(y, X.shape[0])
+    points, labels, counts = check_points(points, labels, counts, X.shape[1])
     classes = np.array([-1.0, 1.0])
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
     training = Training.of(
@@ -125,3 +136,19 @@ def judge(
         float(losses[len(y) :].sum()),
         0.5 * training.k * objective.penalty(theta),
     )
+
+
+def check_points(points, labels, counts=None, n_features=None):
+    """``(points, labels, counts)`` as arrays (points: or a CSR matrix), once each if no counts are given.
+
+    ValueError for what no table can hold: see :func:`judge`.
+    """
+    n = np.shape(labels)[0] if np.ndim(labels) else -1
+    if n == 0 and not sp.issparse(points) and np.size(points) == 0:
+        points = np.zeros((0, n_features))
+    points = check_X(points, "points", n_features, min_rows=0)
+    labels = check_labels(labels, points.shape[0], "labels", "points", both=False)
+    counts = np.ones(len(labels)) if counts is None else np.asarray(counts, dtype=float)
+    if counts.shape != labels.shape or not np.all((counts >= 0.0) & (counts <= 2.0**53) & (counts == np.floor(counts))):
+        raise ValueError(f"counts must hold {len(labels)} whole numbers, at least 0, got {counts[:5].tolist()}")
+    return points, labels, counts.astype(np.intp)

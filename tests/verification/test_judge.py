@@ -52,3 +52,21 @@ def test_the_judge_believes_nobody_about_the_set():
     assert not judge(objective, X, y, X[:1], [-1.0], [2], pool).feasible
     assert not judge(objective, X, y, X[:1], [1.0], [1], pool).feasible
     assert judge(objective, X, y, np.zeros((0, 1)), [], [], pool).n_points == 0
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "counts", "named"),
+    [
+        ([[np.nan]], [1.0], [1], "points contains NaN"),
+        ([[1.0, 2.0]], [1.0], [1], "points has 2 features"),
+        ([[1.0]], [0.0], [1], "labels must hold -1 and"),
+        ([[1.0]], [1.0, 1.0], [1, 1], "labels has 2 labels, points has 1"),
+        ([[1.0]], [1.0], [1.5], "counts must hold"),
+        ([[1.0]], [1.0], [-1], "counts must hold"),
+        ([[1.0]], [1.0], [1, 1], "counts must hold"),
+    ],
+)
+def test_the_judge_names_what_no_table_can_hold(points, labels, counts, named):
+    X, y = np.array([[0.0], [1.0]]), np.array([-1.0, 1.0])
+    with pytest.raises(ValueError, match=named):
+        judge(make_objective(C=1.0), X, y, points, labels, counts, FeatureSpace(0.0, 1.0))

@@ -72,7 +72,9 @@ def influence(X, y, *, budget=0.03, n_distinct=5, max_iter=20, step=0.02, **opti
 def _search(task: Task, n_distinct, max_iter, step):
     bilevel, n = Bilevel(task), min(n_distinct, task.budget)
     allowed = {label: task.contains(task.X, np.full(len(task.y), label)) for label in (1.0, -1.0)}
-    counts, chosen = shared_out(np.ones(n), task.budget), []
+    counts, chosen, cap = shared_out(np.ones(n), task.budget), [], task.space.max_repeats
+    if cap is not None:
+        counts = np.minimum(counts, cap)
     for _ in range(n):
         at = bilevel.derivative()
         best = max(
@@ -84,6 +86,8 @@ def _search(task: Task, n_distinct, max_iter, step):
         if not best[0] > 0.0:
             break
         chosen.append((-best[1], best[2]))
+        if cap is not None:
+            allowed[best[2]][-best[1]] = False
         rows, labels = [i for i, _ in chosen], [label for _, label in chosen]
         bilevel.start_from(rows, labels, counts[: len(chosen)])
         bilevel.keep()

@@ -225,8 +225,7 @@ class _Play:
 
     def whole(self):
         """(points, labels, whole counts)."""
-        counts, cap = shared_out(self.shares, self.task.budget), self.task.space.max_repeats
-        return self.points, self.labels, counts if cap is None else np.minimum(counts, cap)
+        return self.points, self.labels, shared_out(self.shares, self.task.budget)
 
     def value(self):
         """The victim's objective with the points as they are."""

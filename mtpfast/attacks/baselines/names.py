@@ -30,7 +30,7 @@ def baseline(name, X, y, *, budget=0.03, **options) -> PoisoningResult:
     X : array-like or sparse matrix of shape (n_samples, n_features)
     y : array-like of shape (n_samples,), -1 and +1
     budget : int or float
-        Points that are added, or below 1 a share of the clean rows.
+        Points that are added, or below 1 a share of the clean rows; fewer where ``max_repeats`` of a pool ends them.
     target : pair (coef, intercept), array (w, b) or fitted linear model, optional
         What "kkt" and "gradient_canceling" aim at. For the others, what the result's distance is measured from.
     loss, alpha, C, fit_intercept, penalize_intercept, class_weight, count_rows, feasible_set, sample_weight

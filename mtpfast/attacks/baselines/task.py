@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.arrays.checks import as_theta
+from mtpfast.arrays.checks import as_theta, check_generator
 from mtpfast.arrays.rows import merge, stack
 from mtpfast.attacks.aim import Aim, Metric
 from mtpfast.attacks.damage_question import points_of_budget, read_damage_question
@@ -22,12 +23,13 @@ from mtpfast.spaces.base import is_convex
 from mtpfast.training.moving import MovingVictim
 from mtpfast.training.victim import refit
 
-__all__ = ["Stopped", "Task", "read_task", "shared_out"]
+__all__ = ["OPTIONS", "Stopped", "Task", "read_task", "shared_out"]
 
 
 TOL = 1e-9  # of the trainings that are measured
 VICTIM = ("loss", "alpha", "C", "fit_intercept", "penalize_intercept", "class_weight", "count_rows")
 WATCH = {"random_state": 0, "callback": None, "verbose": 0}
+OPTIONS = {"target", *VICTIM, *WATCH, *inspect.signature(read_damage_question).parameters} - {"X", "y", "objective"}
 
 
 class Stopped(Exception):
@@ -36,7 +38,12 @@ class Stopped(Exception):
 
 def read_task(X, y, budget, method, target=None, **options) -> Task:
     """The task in what users hand in: the options of the victim, of the feasible set and of the rows aimed at."""
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"{method} takes no option {name!r}")
     watch = {name: options.pop(name, default) for name, default in WATCH.items()}
+    if watch["callback"] is not None and not callable(watch["callback"]):
+        raise TypeError(f"callback must be callable, got {type(watch['callback']).__name__}")
     objective = make_objective(**{name: options.pop(name) for name in VICTIM if name in options})
     question = read_damage_question(X, y, objective, **options)
     return Task(question, points_of_budget(budget, question.X.shape[0]), method, target, **watch)
@@ -66,7 +73,7 @@ class Task:
         self.target = None if target is None else as_theta(target, self.d)
         if self.target is not None and not self.objective.fit_intercept and self.target[-1] != 0.0:
             raise ValueError(f"target must have intercept 0 with fit_intercept=False, got {self.target[-1]:g}")
-        self.rng = np.random.default_rng(random_state)
+        self.rng = check_generator(random_state)
         self.callback, self.verbose, self._last_line = callback, verbose, time.monotonic()
         self._begin = time.process_time()
         self.n_iter, self.kept, self.status, self.notes, self.extra = 0, None, "budget", [], {}
@@ -129,6 +136,16 @@ class Task:
         """A clean row, dense."""
         return self.X[[i]].toarray().ravel() if sp.issparse(self.X) else np.array(self.X[i])
 
+    def within_supply(self, points, labels, counts) -> np.ndarray:
+        """These counts, as far as the candidates of a pool with ``max_repeats`` go; equal candidates add up."""
+        cap = self.space.max_repeats
+        if cap is None or not len(counts):
+            return counts
+        signs = self.space.signs()
+        equal = zip(self.space.rows_equal(points), labels, strict=True)
+        allowed = [cap * sum(signs is None or signs[row] == label for row in rows) for rows, label in equal]
+        return np.minimum(counts, allowed)
+
     def canonical(self, points) -> np.ndarray:
         points = np.asarray(points, dtype=float).reshape(-1, self.d)
         function = self.space.canonical
@@ -190,7 +207,10 @@ class Task:
         merged = merge(points, [labels[i] for i in used], [counts[i] for i in used])
         points = np.array([x for x, _, _ in merged]).reshape(-1, self.d)
         labels = np.array([y for _, y, _ in merged], dtype=float)
-        counts = np.array([n for _, _, n in merged], dtype=np.intp)
+        asked = np.array([n for _, _, n in merged], dtype=np.intp)
+        counts = self.within_supply(points, labels, asked)
+        if np.any(counts < asked):
+            self.notes.append(f"{np.sum(asked - counts)} more than max_repeats of the candidates allows are left out")
         fit, q, objective = self.train(points, labels, counts), self.question, self.objective
         name, theta, target = q.aim.metric.name, fit.theta, self.target
         damage = Damage(name, q.measure(self.clean), q.measure(theta), rows=q.rows, clean=self.clean.copy())
