@@ -11,8 +11,8 @@ and the number of points of each label only. Copies of a point may so be moved b
   margins stay below 1), changed within that range.
 
 A point that is no proper mean of points of the set (a corner of a box) cannot be taken apart by itself. On convex sets
-it is taken apart with another: both go towards one another. On records two records exchange levels, or go a step of a
-column in opposite directions.
+it is taken apart with another: both go towards one another. On records two records exchange levels (or rows of a
+table), or go a step of a column in opposite directions.
 """
 
 from __future__ import annotations
@@ -54,8 +54,6 @@ def spread(result, X=None, *, scale=1.0, random_state=0):
     for sign in np.unique(signs):
         if regions[sign].kind == "documents":
             raise TypeError("the points are documents: words are not moved from one to another")
-        if regions[sign].kind == "tied":
-            raise TypeError("some features take the rows of a table together: there is no moving from one to another")
         of_label = np.flatnonzero(signs == sign)
         rows[of_label] = _Label(result, regions[sign], sign, rows[of_label], scale, rng).apart()
     rows += 0.0
@@ -100,7 +98,11 @@ class _Label:
         for group in region.groups:
             self.free[group.columns] = False
         moving = (self.upper > self.lower) & (steps > 0.0)
-        self.units = [np.array([j]) for j in np.flatnonzero(moving)] + [group.columns for group in region.groups]
+        together = [group.columns for group in region.groups]
+        for table in getattr(region, "tables", ()):  # features that take its rows together
+            self.free[table.columns] = False
+            together.append(table.columns)
+        self.units = [np.array([j]) for j in np.flatnonzero(moving)] + together
         self.steps, self.origin = steps, getattr(region, "origin", None)
 
     def apart(self):
@@ -258,7 +260,7 @@ class _Label:
     def _move(self, x, z, columns):
         """One exchange, in place."""
         j = columns[0]
-        if len(columns) == 1 and (x[j] == z[j] or self.rng.random() < 0.5):
+        if len(columns) == 1 and self.steps[j] > 0.0 and (x[j] == z[j] or self.rng.random() < 0.5):
             most = round((self.upper[j] - self.lower[j]) / self.steps[j])
             step = self.steps[j] * self.rng.choice((-1, 1)) * int(np.ceil(most * self.rng.random() ** 3))  # mostly few
             for row, by in ((x, step), (z, -step)):  # written as origin + whole * step, as the points are

@@ -1,5 +1,6 @@
 """Features that take, together, one row of a table: a linear image of records of groups."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -108,6 +109,27 @@ def test_planted_points_bound_the_bound_and_everything_verifies(loss, tmp_path):
     assert again.verify(X, y).ok
     kept = DamagePoisoner(**asked).fit(X, y).certify(X[:10], y[:10], budgets=[1], attack=True)
     assert np.all(kept.lower_bound <= kept.upper_bound)
+
+
+def test_records_with_tables_are_taken_apart():
+    """Rows of tables, levels and steps are exchanged: distinct records with the same sums, and so the same model."""
+    rng, points = np.random.default_rng(6), all_points()
+    X = points[rng.integers(len(points), size=80)]
+    y = np.where(X @ [1.0, 0.5, -0.4, 0.3, 0.2, -0.2] > 0.2, 1, -1)
+    chosen = points[rng.integers(len(points), size=6)]
+    pool = DamagePoisoner(alpha=0.05, feasible_set=space_of(), budget=12, n_starts=1, max_iter=4).fit(X, y).attack()
+    result = dataclasses.replace(
+        pool, points=chosen, labels=np.ones(6, dtype=int), sequence=np.repeat(np.arange(6), 4), damage=None
+    )
+    rows, labels = np.vstack([X, np.repeat(chosen, 4, axis=0)]), np.append(y, np.ones(24))
+    victim = ModelTargetedPoisoner(alpha=0.05).fit(rows, labels)
+    theta = np.append(victim.coef_, victim.intercept_)
+    result = dataclasses.replace(result, theta=theta, theta_target=theta)
+    apart = result.spread()
+    assert len(apart.points) > 12
+    assert space_of().contains(apart.X_poison, apart.y_poison).all()
+    assert_allclose(apart.X_poison.sum(axis=0), result.X_poison.sum(axis=0), rtol=0, atol=1e-12)  # sums of 24 terms
+    assert apart.verify(X, y).ok
 
 
 def test_bounds_and_pins_leave_rows_out():
