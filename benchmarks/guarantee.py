@@ -32,7 +32,6 @@ from sklearn.preprocessing import minmax_scale
 from mtpfast import FeatureSpace, ModelTargetedPoisoner
 from mtpfast.guarantee import comparison, per_row
 from mtpfast.guarantee.flips import Flips
-from mtpfast.guarantee.per_row import BRANCHES
 from mtpfast.results.guarantee import NEVER
 
 SETS = ("adult", "adult_balanced", "mnist", "compas", "german", "credit_default", "bank", "spambase", "breast_cancer",
@@ -107,7 +106,7 @@ def measure(name, setting, rows, attack, branches, kinds):
         found = done & (guarantee.upper_bound < NEVER)
         low, high = guarantee.lower_bound, guarantee.upper_bound
         yield {
-            "set": name, "space": kind if branches == BRANCHES else f"{kind}, branches={branches}", "setting": setting,
+            "set": name, "space": kind if branches is None else f"{kind}, branches={branches}", "setting": setting,
             "n": X.shape[0], "d": X.shape[1], "rows": int(done.sum()),
             "clean error": guarantee.clean_error, "certified": float(np.median(low[done])) if done.any() else None,
             "found": float(np.median(high[found])) if found.any() else None,
@@ -213,7 +212,7 @@ def main():
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--no-attack", action="store_true")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
-    parser.add_argument("--branches", type=int, default=BRANCHES)
+    parser.add_argument("--branches", type=int)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "guarantee")
     parser.add_argument("--limits", action="store_true", help="print what keeps the bounds from more instead")
     parser.add_argument("--picture", type=Path, help="draw docs/guarantee.png instead")

@@ -12,27 +12,28 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.optimize import minimize
 
 from mtpfast.arrays.parts import RowParts
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.clean_pass import blocks
-from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import can_branch, cases_of
 
 from .search import N_LINES, Bundle, Soft
 
-__all__ = ["compared"]
+__all__ = ["compared", "ways_of"]
 
 
 ALIKE, PER_READ = 8, 150_000  # rows that share a model: so many, or one for so many entries of X
 BOTH = 500_000  # entries of X: where a read costs no more, parts and the whole are both tried
 NARROWER = 1.7  # parts are of equal width in this root of the distance from one half
-ROUNDS, STEPS, MOST_STEPS = 3, 20, 60  # of new lines, and of L-BFGS between them, at least and at most
-TAIL = 0.03  # of the gain: where the last ten steps had no more, L-BFGS is stopped
+WHITE = 3.0  # the unit of the model's whitened variables, per root of m
+ROUNDS, ROUNDS_PARTS = 3, 2  # of new lines: for all ratios, and for each of several parts
+STEPS, MOST_STEPS = 20, 60  # of L-BFGS between them, at least and at most
+TAIL = 0.06  # of the gain: where the last ten steps had no more, L-BFGS is stopped
 WARM, COOLING = 2e-3, 0.75  # the temperature of a minimum over points, as a share of m, and what it falls by
 ROUND = 0.02  # the temperature of the least case, as a share of m, and at first the width of the hinge's kink
-OVER = 10.0  # what mixtures of more than 1 cost, per clean row
 LOOSE = 2.0  # cases that allow so many times the points of the one that allows least stay as they are for a round
 POLISH, POLISH_PARTS = 8, 3  # rounds of the first search, at the model found: for all ratios, and for each of several
 
@@ -41,16 +42,32 @@ def compared(bundle, branches=1) -> list[tuple]:
     """``(rows, bundles)`` for groups of rows: a bundle, with a comparison model of its own, for every part of the
     ratios of the labels."""
     search = bundle.search
-    size = search.X.shape[0] * search.X.shape[1]
-    n_parts = branches if can_branch(search.objective, search.hulls) else 1
-    ends = ends_of_parts(n_parts)
-    ways = [[(0.0, 1.0)], list(pairwise(ends))][0 if n_parts > 1 and size <= BOTH else 1 :]
+    ways = ways_of(search, branches)
     ratio = np.array([case.ratio for case in search.cases])[np.argmin(bundle.m, axis=1)]
     order = np.lexsort((bundle.m.min(axis=1), ratio))
+    size = search.X.shape[0] * search.X.shape[1]
     n_alike = int(np.clip(size / PER_READ, ALIKE, max(ALIKE, len(order))))
-    n_alike = max(1, 2 * n_alike // max(2, n_parts))  # who asks for more parts than two has time
     groups = np.array_split(order, max(1, round(len(order) / n_alike))) if len(order) else []
-    return [(rows, [Shared(bundle, rows, ratios).run() for ratios in way]) for rows in groups for way in ways]
+    return [(rows, in_turn(bundle, rows, way)) for rows in groups for way in ways]
+
+
+def ways_of(search, branches) -> list:
+    """The ways to cover all ratios of the labels that are tried: by one part or by several, or both where a read costs
+    little."""
+    whole, several = [(0.0, 1.0)], list(pairwise(ends_of_parts(branches)))
+    if branches == 1 or not can_branch(search.objective, search.hulls):
+        return [whole]
+    return [whole, several] if search.X.shape[0] * search.X.shape[1] <= BOTH else [several]
+
+
+def in_turn(bundle, rows, way) -> list:
+    """The bundles of the parts of a way, of those first that hold most ratios near one half: what the others prove
+    beyond them is of no account."""
+    found, goal = [], np.full(len(rows), np.inf)
+    for ratios in sorted(way, key=lambda ratios: abs(sum(ratios) - 1.0)):
+        found.append(Shared(bundle, rows, ratios).run(goal))
+        goal = np.minimum(goal, found[-1].count + 1.0)
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ class Shared:
     """A comparison model, and the multipliers of the rows that share it."""
 
     def __init__(self, bundle, rows, ratios=(0.0, 1.0)):
-        self.narrow = bundle.search.narrow
+        self.narrow, self.whiten = bundle.search.narrow, bundle.search.whiten  # before the copy: once for all
         self.search = copy.copy(bundle.search)
         self.search.ratios = ratios
         self.search.cases = cases_of(self.search.objective, self.search.hulls, self.search.theta, ratios)
@@ -108,16 +125,20 @@ class Shared:
             weights = objective.weights(y, self.search.sample_weight)
             self.weights = np.ones(len(y)) if weights is None else weights
 
-    def run(self) -> Bundle:
-        """The bundle of the rows, settled, at the model found."""
+    def run(self, goal=np.inf) -> Bundle:
+        """The bundle of the rows, settled, at the model found; sooner where all have their goal."""
         bundle, everyone = self.bundle, np.arange(len(self.bundle.a))
-        for turn in range(ROUNDS):
+        is_whole = self.search.ratios == (0.0, 1.0)
+        for turn in range(ROUNDS if is_whole else ROUNDS_PARTS):
+            if turn and np.all(bundle.m.min(axis=1) >= goal):
+                break
             self.moved(turn)
             rows = everyone[bundle.n_lines < N_LINES]
             if len(rows):
                 bundle.add(rows, self._where(rows, turn))
         self._compare(self.theta)
-        for _ in range(POLISH if self.search.ratios == (0.0, 1.0) else POLISH_PARTS):
+        done = np.all(bundle.m.min(axis=1) >= goal)
+        for _ in range(0 if done else POLISH if is_whole else POLISH_PARTS):
             rows = everyone[bundle.n_lines < N_LINES]
             if len(rows):
                 self.search.look_closer(bundle, rows)
@@ -128,7 +149,7 @@ class Shared:
     def _compare(self, theta):
         """Make theta the comparison model: its loss, its cases, and the numbers of points that the rows then have."""
         search, bundle = self.search, self.bundle
-        own = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight)
+        own = search.lines_at(theta[None], compared=(0,))
         search.theta, search.loss = theta, float(own.loss[0])
         search.cases = cases_of(search.objective, search.hulls, theta, search.ratios)
         bundle.comparison = bundle.n_models
@@ -166,27 +187,34 @@ class Shared:
         return asked(self.narrow, search.y, self.weights)
 
     def moved(self, turn):
-        """The model after L-BFGS over model and multipliers; then the numbers of points that they allow."""
+        """The model after L-BFGS over model and multipliers; then the numbers of points that they allow.
+
+        The model's variables are whitened: where the penalty is weak, its second derivative has a condition of 1e5 and
+        more. Those of a mixture are divided by their sum: sums above 1, at whatever price, would buy loss for nothing.
+        """
         search, bundle = self.search, self.bundle
         cases = np.flatnonzero((bundle.m <= LOOSE * bundle.m.min(axis=1)[:, None] + 1.0).any(axis=0))
         K, J, T, P, D = len(bundle.a), len(cases), int(bundle.n_lines.max()), bundle.pi.shape[2], len(self.theta)
         m = np.maximum(bundle.m.min(axis=1), 0.5)
         heat, width = self._heat(turn), ROUND * 0.7**turn + 1e-3
         softs, scale = self._soft(m, cases), m[:, None]
-        over = OVER * search.X.shape[0]
         have = (np.arange(T) < bundle.n_lines[:, None])[:, None]
         c, p = bundle.c[:, :T], bundle.p[:, :T]
         unit = max(1.0, float(np.median(bundle.tau)))
+        whiten = sp.identity(D) if self.whiten is None else WHITE * np.sqrt(float(np.median(m))) * self.whiten
         has_margin = [soft.case.has_margin for soft in softs]
         some = np.array([len(soft.limits) for soft in softs])
         ends = np.cumsum([D, K * J * T, K * J, K * J, K * J * P])
 
         def apart(v):
-            theta, mu, tau, lam, pi = np.split(v, ends[:-1])
-            return theta, mu.reshape(K, J, T), unit * tau.reshape(K, J), lam.reshape(K, J), pi.reshape(K, J, P)
+            away, mu, tau, lam, pi = np.split(v, ends[:-1])
+            mu = mu.reshape(K, J, T)
+            total = np.maximum(mu.sum(axis=2, keepdims=True), 1e-12)
+            tau, lam = unit * tau.reshape(K, J), lam.reshape(K, J)
+            return self.theta + away @ whiten, mu / total, total, tau, lam, pi.reshape(K, J, P)
 
         def function(v):
-            theta, mu, tau, lam, pi = apart(v)
+            theta, mu, sums, tau, lam, pi = apart(v)
             search.theta = theta
             loss, by_theta = self._loss(theta, width)
             values, parts = np.empty((K, J)), []
@@ -196,8 +224,6 @@ class Shared:
                 soft.at(*mixed, tau[:, j], lam[:, j], heat)
                 values[:, j] = soft.value
                 parts.append((soft, soft.mean))
-            beyond = np.maximum(0.0, mu.sum(axis=2) - 1.0)
-            values -= over * beyond**2
             fall = -values / (ROUND * scale)
             top = fall.max(axis=1, keepdims=True)
             share = np.exp(fall - top)
@@ -209,16 +235,17 @@ class Shared:
             for j, (soft, mean) in enumerate(parts):
                 part = share[:, j, None]
                 by_theta += (part * (soft.M * soft.z - soft.k * search.R * mean)).sum(axis=0)
-                by_mu[:, j] = part * (c - np.matmul(p, mean[:, :, None])[:, :, 0] - 2.0 * over * beyond[:, j, None])
+                by_mu[:, j] = part * (c - np.matmul(p, mean[:, :, None])[:, :, 0])
                 by_tau[:, j] = share[:, j] * np.einsum("kd,kd->k", bundle.a, mean)
                 by_lam[:, j] = share[:, j] * (soft.pushed - soft.M[:, 0] * soft.kappa) if has_margin[j] else 0.0
                 by_pi[:, j, : some[j]] = part * (soft.z @ soft.planes.T - soft.limits)
-            gradient = by_theta, np.where(have, by_mu, 0.0), unit * by_tau, by_lam, by_pi
+            by_mu = (by_mu - (mu * by_mu).sum(axis=2, keepdims=True)) / sums
+            gradient = whiten @ by_theta, np.where(have, by_mu, 0.0), unit * by_tau, by_lam, by_pi
             return -least, -np.concatenate([part.ravel() for part in gradient])
 
         start = [part[:, cases] for part in (bundle.mu[:, :, :T], bundle.tau / unit, bundle.lam, bundle.pi)]
         bounds = [(None, None)] * D + [(0.0, 1.0)] * (K * J * T) + [(0.0, None)] * (K * J * (2 + P))
-        start = np.concatenate([self.theta, *(part.ravel() for part in start)])
+        start = np.concatenate([np.zeros(D), *(part.ravel() for part in start)])
         values = [function(start)[0]]
 
         def enough(intermediate_result):
@@ -228,8 +255,8 @@ class Shared:
 
         way = {"method": "L-BFGS-B", "options": {"maxiter": MOST_STEPS}, "callback": enough}
         found = minimize(function, start, jac=True, bounds=bounds, **way).x
-        self.theta, mu, bundle.tau[:, cases], bundle.lam[:, cases], bundle.pi[:, cases] = apart(found)
-        bundle.mu[:, cases, :T] = mu / np.maximum(1.0, mu.sum(axis=2, keepdims=True))
+        self.theta, mu, _, bundle.tau[:, cases], bundle.lam[:, cases], bundle.pi[:, cases] = apart(found)
+        bundle.mu[:, cases, :T] = mu
         search.theta, search.loss = self.theta, self._loss(self.theta, 1e-9)[0]
         search.cases = cases_of(search.objective, search.hulls, self.theta, search.ratios)
         before = bundle.m.min(axis=1)

@@ -11,11 +11,12 @@ import scipy.sparse as sp
 from mtpfast.arrays.rounding import UNIT
 from mtpfast.proofs.clean_pass import amount_of
 from mtpfast.proofs.joint import SIDES, Joint, roles_of
-from mtpfast.proofs.lines import lines_of
+from mtpfast.proofs.lines import lines_of, widths_of
 from mtpfast.proofs.pointwise import Pointwise, cases_of
 
 from .comparison import Shared
-from .search import Bundle, Soft, newton
+from .newton import newton
+from .search import Bundle, Soft
 
 __all__ = ["joint_of"]
 
@@ -73,7 +74,9 @@ def joint_of(search, proof: Pointwise, counts) -> Joint | None:
     nothing = np.full(B, n), np.full((B, n), -np.inf), np.full(B, np.inf), np.ones(B)
     made = Joint(counts, models, comparison, *joined, lam, pi, below, above, eta, e, *nothing)
     own = search.sample_weight, proof.margin_rows, proof.margin_slopes, np.unique(made.comparison)
-    lines = lines_of(made.models, search.X, search.y, search.objective, *own)
+    lines = lines_of(
+        made.models, search.X, search.y, search.objective, *own, widths_of(len(made.models), proof.width)
+    )
     amount = amount_of(search.X, search.y, search.objective, search.sample_weight)
     proved = made.proved(proof, proof.lower_bound, lines, amount)
     # A check elsewhere may add up in another order: what is claimed allows for that.
@@ -123,13 +126,13 @@ class Level:
     def _read(self, models, compared):
         search, proof = self.search, self.proof
         own = search.sample_weight, proof.margin_rows, proof.margin_slopes, (compared,)
-        lines = lines_of(models, search.X, search.y, search.objective, *own)
+        lines = lines_of(models, search.X, search.y, search.objective, *own, widths_of(len(models), proof.width))
         self.models, self.compared, self.loss = models, compared, lines.loss[compared]
         self.c, self.p = lines.c, lines.p
 
     def _add(self, theta):
         search = self.search
-        lines = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight, compared=())
+        lines = search.lines_at(theta[None])
         self.models = np.vstack([self.models, theta[None]])
         self.c, self.p = np.append(self.c, lines.c), np.vstack([self.p, lines.p])
 
@@ -249,11 +252,12 @@ class Level:
         search, T = self.search, len(self.c)
         bundle = Bundle(search, np.zeros((1, self.a.shape[1])))
         price = 1.5 * (search.loss + 0.5 * self.m)
-        bundle.c[0, :T], bundle.p[0, :T], bundle.n_lines[:] = self.c - price, self.p, T
-        bundle.mu[:, :, :T], bundle.m[:] = 0.5 / T, self.m
+        bundle.c[0, :T], bundle.p[0, :T], bundle.n_lines[:] = self.c - price, self.p, T + 1
+        bundle.mu[:, :, :T], bundle.mu[:, :, T] = 0.5 / T, 0.5  # the last line is the 0 that the loss is above
+        bundle.m[:] = self.m
         shared = Shared(bundle, np.zeros(1, dtype=np.intp))
         theta = shared.moved(0)
-        lines = lines_of(theta[None], search.X, search.y, search.objective, search.sample_weight)
+        lines = search.lines_at(theta[None], compared=(0,))
         self._add(theta)
         return theta, float(lines.loss[0])
 

@@ -22,7 +22,7 @@ from mtpfast.proofs.lines import lines_of
 from mtpfast.proofs.pointwise import Pointwise, cases_of, refusal
 from mtpfast.results.guarantee import NEVER, SHARES, Guarantee, count_of
 
-from .comparison import compared
+from .comparison import compared, ways_of
 from .flips import Flips
 from .joint import joint_of
 from .search import N_LINES, Search
@@ -34,7 +34,7 @@ ON_MARGIN = 1e-6  # clean rows this near to margin 1 may have any slope in the f
 BATCH = 64  # rows that are searched together
 BATCH_BYTES = 2**26  # of their lines
 MOST = 1  # attacks have at most so many points per clean row
-BRANCHES = 2
+BRANCHES, LARGE = 4, 2_000_000  # parts, and half as many where X has so many entries
 MANY = 20  # rows of which joint bounds are looked for
 EMPTY = np.empty(0, dtype=np.intp)
 NO_ROWS = np.empty(0, dtype=np.uint64)
@@ -53,7 +53,7 @@ def certify(
     budgets=SHARES,
     attack=None,
     joint=None,
-    branches=BRANCHES,
+    branches=None,
     n_jobs=None,
     progress=None,
 ) -> Guarantee:
@@ -78,9 +78,9 @@ def certify(
     joint : bool, optional
         Whether to bound what one attack does to all rows at once, at the budgets; by default where there are
         ``MANY`` rows or more.
-    branches : int
+    branches : int, optional
         Parts of the ratios of the labels, each with a comparison model of its own, where a proof by parts is known (the
-        hinge, and boxes of both labels). The time grows with it.
+        hinge, and boxes of both labels). The time grows with it. By default 4, and 2 from two million entries of X on.
     n_jobs : int, optional
         joblib's: threads, or what ``joblib.parallel_config`` chooses.
     progress : callable, optional
@@ -104,6 +104,8 @@ def certify(
     if in_parts and attack:
         raise ValueError("attack must be False or None: the victim of rows in parts is not retrained")
     attack, n_clean = not in_parts if attack is None else attack, X.shape[0]
+    if branches is None:
+        branches = BRANCHES if n_clean * X.shape[1] < LARGE else BRANCHES // 2
     n_rows, d = rows.shape
     hulls = hulls_of(feasible_set, d, objective)
     cases = cases_of(objective, hulls, theta)
@@ -141,7 +143,7 @@ def certify(
     J, P = len(cases), planes_of(hulls)
     none = Pointwise(
         theta, objective, feasible_set, rows, signs, bound, theta[None], EMPTY, EMPTY, np.empty((0, 2)), EMPTY, EMPTY,
-        EMPTY, np.empty(0), np.empty((0, J)), np.empty((0, J)), np.empty((0, J, P)), *on_margin,
+        EMPTY, np.empty(0), np.empty((0, J)), np.empty((0, J)), np.empty((0, J, P)), *on_margin, search.width,
     )  # fmt: skip
     proof = _joined(none, [(none, EMPTY, EMPTY), *pieces])
     together = None
@@ -186,7 +188,7 @@ class _Batches(NamedTuple):
         block = rows[part].toarray() if sp.issparse(rows) else rows[part]
         signs = self.signs[part]
         a = signs[:, None] * np.column_stack([block, np.full(len(part), search.objective.one)])
-        bundle = search.run(a)
+        bundle = search.run(a, (0.0, 1.0) not in ways_of(search, self.branches)[0])
         proof = _proof(bundle, block, signs, *more)
         proof = _best(proof, [
             (own, [_proof(shared, block[own], signs[own], *more) for shared in bundles])
@@ -216,6 +218,7 @@ def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:
             models[0], search.objective, feasible_set, block, signs, count, models[used], np.arange(K), count,
             np.tile(search.ratios, (K, 1)), np.full(K, place[1]), row * bundle.mu.shape[1] + case,
             place[2:].astype(np.intp), bundle.mu[row, case, line], bundle.tau, bundle.lam, bundle.pi, *on_margin,
+            search.width,
         )  # fmt: skip
         lines = bundle.joined()
         lines = lines._replace(**{name: getattr(lines, name)[used] for name in ("c", "p", "error", "loss")})

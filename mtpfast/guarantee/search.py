@@ -9,6 +9,7 @@ out is evaluated by the proof's own arithmetic.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -19,16 +20,22 @@ from mtpfast.proofs.hulls import planes_of
 from mtpfast.proofs.lines import Lines, lines_of
 from mtpfast.proofs.pointwise import Case
 
-__all__ = ["Bundle", "Search", "Soft", "newton"]
+from .nearest import look_nearest, whitened
+from .newton import newton
+
+__all__ = ["Bundle", "Search", "Soft"]
 
 
 N_LINES = 32  # per row
-FIRST = 10  # of them at the clean victim: models that prove more come after
+FIRST, FEW = 10, 2  # of them at the clean victim, models that prove more come after; few where there are several of
+# those, and the nearest model of every row is looked for: of SMALL models (so many entries), and of larger ones where
+# the last line was above the mixture by so much, as a share of m
+SMALL, OFF = 200, 5.0
 MOST = 8.0  # points per clean row that anything is proved of
 NEAR = 1.25  # cases that allow so much more than the one that allows least are looked at with it
 WEAK = 0.05  # of k: how a free intercept is held near the last minimiser's, while a search goes on
 PATIENCE, FEW_CASES = 4, 5  # lines that bring nothing before a row is left; half as many where cases are many
-STEPS = 8  # of Newton's method, after each new line
+WIDTH = 0.02  # of margins over which the slopes of the hinge's lines fall: see ``nearest``
 HOT, COLD = 3e-3, 2e-4  # temperatures, as shares of the right side of (1)
 
 
@@ -150,11 +157,16 @@ class Search:
     def __init__(self, X, y, objective, sample_weight, theta, hulls, cases, first: Lines):
         self.X, self.y, self.objective, self.sample_weight = X, y, objective, sample_weight
         self.theta, self.hulls, self.cases, self.first = theta, hulls, cases, first
-        self.ratios = (0.0, 1.0)
+        self.ratios, self.width = (0.0, 1.0), 0.0 if objective.loss.smooth else WIDTH
         self.R = objective.R(len(theta) - 1)
         self.k = objective.k(amount_of(X, y, objective, sample_weight))
         self.loss = float(first.loss[0])
         self.most = MOST * X.shape[0]
+
+    def lines_at(self, models, compared=()) -> Lines:
+        """The lines of models found."""
+        own = self.X, self.y, self.objective, self.sample_weight
+        return lines_of(models, *own, compared=compared, widths=np.full(len(models), self.width))
 
     @cached_property
     def narrow(self):
@@ -164,16 +176,24 @@ class Search:
         top = max(abs(self.X.max()), abs(self.X.min()))
         return self.X.astype(np.float32 if top < 1e30 else np.float64)
 
-    def run(self, a):
-        """Multipliers for rows ``a`` (K, d + 1): a :class:`Bundle`."""
-        bundle = Bundle(self, a)
+    def run(self, a, in_parts=False):
+        """Multipliers for rows ``a`` (K, d + 1): a :class:`Bundle`. ``in_parts``: proofs by parts are to come."""
+        bundle, is_small = Bundle(self, a), len(self.theta) <= SMALL
+        n_first = FEW if in_parts and is_small else FIRST
         for _ in range(4 * N_LINES):
-            rows = np.flatnonzero(bundle.open() & (bundle.n_lines < FIRST))
+            rows = np.flatnonzero(bundle.open() & (bundle.n_lines < n_first))
             if not len(rows):
                 break
             self.look_closer(bundle, rows)
+        far = bundle.gap > OFF * np.maximum(bundle.m.min(axis=1), 1.0)
+        look_nearest(self, bundle, np.flatnonzero(is_small | far))
         bundle.settle()
         return bundle
+
+    @cached_property
+    def whiten(self):
+        """See :func:`mtpfast.guarantee.nearest.whitened`."""
+        return whitened(self)
 
     def look_closer(self, bundle, rows):
         """A line where the case that allows least has its minimum, and better multipliers with it."""
@@ -183,6 +203,11 @@ class Search:
             here = binding == j
             touched[here] = bundle.minimiser(rows[here], j)
         bundle.add(rows, touched)
+        bundle.gap[rows] = bundle.above_mixture(rows, binding, touched)
+        self.better(bundle, rows, binding)
+
+    def better(self, bundle, rows, binding):
+        """Better multipliers, where lines were added, of the cases that allow least."""
         near = bundle.m[rows] <= NEAR * bundle.m[rows].min(axis=1)[:, None] + 0.1
         near[np.arange(len(rows)), binding] = True
         for j in np.flatnonzero(near.any(axis=0)):
@@ -210,6 +235,7 @@ class Bundle:
         self.pi = np.zeros((K, J, planes_of(search.hulls)))
         self.m = np.zeros((K, J))
         self.rounds = np.zeros((K, J), dtype=np.intp)
+        self.gap = np.full(K, np.inf)
         self.stale, self.seen = np.zeros(K, dtype=np.intp), np.zeros(K)
         self.centre = np.full((K, J), search.theta[-1])
         everyone = np.arange(K)
@@ -243,12 +269,15 @@ class Bundle:
         share = np.maximum(HOT * 0.5 ** self.rounds[rows, j], COLD)
         return share * np.maximum(self.m[rows, j], 1.0) * max(case.weight, 1e-3 if case.is_none else 0.1)
 
+    def softened(self, rows, j, heat=None):
+        """(4) of a case at the multipliers of these rows, the minimum over the points softened."""
+        mixed, tau = self.mixed(rows, self.mu[rows, j]), np.maximum(self.tau[rows, j], 0.0)
+        heat = self._heat(rows, j) if heat is None else heat
+        return self._soft(rows, j).at(*mixed, tau, self.lam[rows, j], heat)
+
     def minimiser(self, rows, j, heat=None):
         """Where the next lines touch."""
-        soft = self._soft(rows, j)
-        mixed = self.mixed(rows, self.mu[rows, j])
-        tau, lam = np.maximum(self.tau[rows, j], 0.0), self.lam[rows, j]
-        mean = soft.at(*mixed, tau, lam, self._heat(rows, j) if heat is None else heat).mean
+        mean = self.softened(rows, j, heat).mean
         self.centre[rows, j] = mean[:, -1]
         return mean
 
@@ -266,9 +295,16 @@ class Bundle:
         self.mu[:], self.tau[:] = self.mu[:, J - 1 :], self.tau[:, J - 1 :]
         self.centre[:] = self.centre[:, J - 1 :]
 
+    def above_mixture(self, rows, cases, models):
+        """How far the last line of every row is above the mixture of a case, at a model."""
+        at = self.n_lines[rows] - 1
+        own = [mu @ (c - p @ model) for mu, c, p, model in zip(
+            self.mu[rows, cases], self.c[rows], self.p[rows], models, strict=True)]  # fmt: skip
+        return self.c[rows, at] - np.einsum("ij,ij->i", self.p[rows, at], models) - own
+
     def add(self, rows, models):
         search = self.search
-        lines = lines_of(models, search.X, search.y, search.objective, search.sample_weight, compared=())
+        lines = search.lines_at(models)
         at = self.n_lines[rows]
         self.c[rows, at], self.p[rows, at] = lines.c, lines.p
         self.index[rows, at] = self.n_models + np.arange(len(rows))
@@ -284,16 +320,32 @@ class Bundle:
 
     def improve(self, rows, j):
         """Maximise (4) over mixture, tau, lam and pi, and let m grow."""
+        with self.kept_where_better(rows, j):
+            own = (part[rows, j] for part in self.multipliers[:3])
+            self._maximised(rows, j, *own, np.maximum(self.m[rows, j], 0.0))
+        self.rounds[rows, j] += 1
+
+    @contextmanager
+    def kept_where_better(self, rows, j):
+        """What changes the multipliers of a case: where they then prove less, they become again what they were."""
         before = self.m[rows, j].copy()
         kept = tuple(part[rows, j].copy() for part in self.multipliers)
-        self._maximised(rows, j, *kept[:3], np.maximum(self.m[rows, j], 0.0))
+        yield
         self.grow(rows, j)
         worse = self.m[rows, j] < before
         back = rows[worse]
         for part, old in zip(self.multipliers, kept, strict=True):
             part[back, j] = old[worse]
         self.m[back, j] = before[worse]
-        self.rounds[rows, j] += 1
+
+    def begin_plain(self, rows, tau):
+        """Try the last line alone with ``lam = 1``: the plain bound, where the line touches at the nearest model."""
+        alone = np.zeros((len(rows), N_LINES))
+        alone[np.arange(len(rows)), self.n_lines[rows] - 1] = 1.0
+        for j, case in enumerate(self.search.cases):
+            if case.has_margin or case.weight == 0.0:
+                with self.kept_where_better(rows, j):
+                    self.mu[rows, j], self.tau[rows, j], self.lam[rows, j] = alone, tau, case.has_margin
 
     def _maximised(self, rows, j, mu, tau, lam, m, heat=None):
         """Newton's method for m points, from these multipliers."""
@@ -409,91 +461,3 @@ class Bundle:
         proved = self._soft(rows, j, m).at(*mixed, tau, lam).value > -tiny
         none = self._soft(rows, j, 0.0 * m).at(*mixed, tau, lam).value > 0.0
         self.m[rows, j] = np.where(proved, m, np.where(none, 0.0, -1.0))
-
-
-def newton(soft, c, p, a, mu, tau, lam, heat):
-    """Newton's method for (4) plus ``heat`` times the logarithms of mu, 1 - sum mu, tau, lam and pi."""
-    K, T = mu.shape
-    free, P = soft.case.has_margin, len(soft.limits)
-    width = soft.hull.upper - soft.hull.lower
-    pi = np.maximum(soft.pi[:, :P], heat[:, None] / (1.0 + np.abs(soft.limits)))
-
-    def evaluate(mu, tau, lam, pi):
-        soft.pi = pi
-        soft.at((mu * c).sum(axis=1), (mu[:, None] @ p)[:, 0], tau, lam, heat)
-        barrier = np.log(mu).sum(axis=1) + np.log1p(-mu.sum(axis=1)) + np.log(tau) + np.log(pi).sum(axis=1)
-        return soft.value + heat * (barrier + (np.log(lam) if free else 0.0))
-
-    value = evaluate(mu, tau, lam, pi)
-    diagonal = np.arange(T)
-    B = np.concatenate([-p, a[:, None]], axis=1)  # what mu and tau multiply
-    grouped = soft.hull.order is not None
-    planes = np.broadcast_to(soft.planes * width, (K, *soft.planes.shape))
-    for _ in range(STEPS):
-        slack = 1.0 - mu.sum(axis=1)
-        theta = soft.mean
-        gradient = np.empty((K, T + 2 + P))
-        gradient[:, : T + 1] = (B @ theta[:, :, None])[:, :, 0]
-        gradient[:, :T] += c + heat[:, None] * (1.0 / mu - 1.0 / slack[:, None])
-        gradient[:, T] += heat / tau - soft.offset
-        gradient[:, T + 1] = soft.pushed - soft.M[:, 0] * soft.kappa + heat / lam if free else 0.0
-        gradient[:, T + 2 :] = soft.z @ soft.planes.T - soft.limits + heat[:, None] / pi
-        # Both ends bend by 1 / 2k; the choice between them by the spread of what they add: move, of B and of the rest.
-        bend, move = 1.0 / (2.0 * soft.k), soft.on - soft.off
-        bend[:, -1] *= soft.interval is None  # an end of an interval does not bend
-        spread = (soft.share if grouped else soft.share * (1.0 - soft.share)) / heat[:, None]
-        rest = np.concatenate([(soft.push_on * soft.on - soft.push_off * soft.off)[:, None], planes], axis=1)
-        H = np.empty((K, T + 2 + P, T + 2 + P))
-        H[:, : T + 1, : T + 1] = (B * (bend + move * move * spread)[:, None]) @ B.transpose(0, 2, 1)
-        across = rest * (move * spread)[:, None]
-        across[:, 0] += bend * (soft.push_off + soft.share * (soft.push_on - soft.push_off))
-        H[:, T + 1 :, : T + 1] = across @ B.transpose(0, 2, 1)
-        H[:, T + 1 :, T + 1 :] = (rest * spread[:, None]) @ rest.transpose(0, 2, 1)
-        squares = soft.push_off**2 + soft.share * (soft.push_on**2 - soft.push_off**2)
-        H[:, T + 1, T + 1] += (bend * squares).sum(axis=1)
-        H[:, : T + 1, T + 1 :] = H[:, T + 1 :, : T + 1].transpose(0, 2, 1)
-        if grouped:
-            order, starts = soft.hull.order, soft.hull.starts
-            moves = np.concatenate([B * (move * soft.share)[:, None], rest * soft.share[:, None]], axis=1)
-            mean = np.add.reduceat(moves[:, :, order], starts, axis=2)
-            H -= (mean / heat[:, None, None]) @ mean.transpose(0, 2, 1)
-        H[:, :T, :T] += (heat / slack**2)[:, None, None]
-        H[:, diagonal, diagonal] += heat[:, None] / mu**2
-        H[:, T, T] += heat / tau**2
-        if free:
-            H[:, T + 1, T + 1] += heat / lam**2
-        else:
-            H[:, T + 1], H[:, :, T + 1], H[:, T + 1, T + 1] = 0.0, 0.0, 1.0
-        of_pi = np.arange(T + 2, T + 2 + P)
-        H[:, of_pi, of_pi] += heat[:, None] / pi**2
-        # Far lines leave sums of squares that round below what the barrier alone has.
-        least = heat[:, None] / np.column_stack([mu, tau, np.where(free, lam, np.sqrt(heat)), pi]) ** 2
-        scale = np.sqrt(np.maximum(np.einsum("kii->ki", H), least))
-        H /= scale[:, :, None] * scale[:, None]
-        H[:, np.arange(T + 2 + P), np.arange(T + 2 + P)] += 1e-10
-        step = np.linalg.solve(H, (gradient / scale)[:, :, None])[:, :, 0] / scale
-        step[~np.isfinite(step).all(axis=1)] = 0.0
-        gain = (gradient * step).sum(axis=1)
-        if np.max(gain / heat) < 0.1:
-            break
-        at = np.column_stack([mu, tau, lam, pi, slack])
-        to = np.column_stack([step, -step[:, :T].sum(axis=1)])
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            room = np.where(to < 0.0, -at / to, np.inf).min(axis=1)
-        length = np.minimum(1.0, 0.95 * room)
-        for _ in range(6):
-            trial = _moved(mu, tau, lam, pi, length, step)
-            trial_value = evaluate(*trial)
-            short = ~(trial_value >= value + 1e-4 * length * gain - 1e-9 * np.abs(value))
-            if not np.any(short):
-                break
-            length = np.where(short, 0.3 * length, length)
-        length = np.where(short, 0.0, length)
-        mu, tau, lam, pi = _moved(mu, tau, lam, pi, length, step)
-        value = evaluate(mu, tau, lam, pi)
-    return mu, tau, lam, pi
-
-
-def _moved(mu, tau, lam, pi, length, step):
-    T, far = mu.shape[1], length[:, None] * step
-    return mu + far[:, :T], tau + far[:, T], lam + far[:, T + 1], pi + far[:, T + 2 :]

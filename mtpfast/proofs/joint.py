@@ -48,7 +48,7 @@ from mtpfast.arrays.rounding import UNIT, gamma
 
 from .clean_pass import amount_of
 from .hulls import hulls_of, planes_of
-from .lines import lines_of
+from .lines import lines_of, widths_of
 from .pointwise import cases_of, intercept_end, least
 
 __all__ = ["Joint", "JointBounds", "ROLES", "roles_of"]
@@ -166,6 +166,7 @@ class Joint:
         own = sample_weight, pointwise.margin_rows, pointwise.margin_slopes, np.unique(self.comparison)
         if not np.array_equal(self.models[0], pointwise.theta):
             raise ValueError("models must begin with theta")
+        own += (widths_of(len(self.models), pointwise.width),)
         lines = lines_of(self.models, X, None if y is None else np.asarray(y), objective, *own)
         amount = amount_of(X, y, objective, sample_weight)
         proved = self.proved(pointwise, lower_bound, lines, amount)

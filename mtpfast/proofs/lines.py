@@ -14,7 +14,7 @@ from mtpfast.losses.objective import Objective
 
 from .clean_pass import blocks, check_finite, extent_of_block
 
-__all__ = ["Lines", "LinesPass", "lines_of"]
+__all__ = ["Lines", "LinesPass", "lines_of", "widths_of"]
 
 
 #: So many lines at a time.
@@ -37,16 +37,26 @@ class Lines(NamedTuple):
     weight: float = 0.0  # of all clean rows, rounded down
 
 
-def lines_of(models, X, y, objective: Objective, sample_weight=None, rows=(), slopes=(), compared=(0,)) -> Lines:
+def lines_of(
+    models, X, y, objective: Objective, sample_weight=None, rows=(), slopes=(), compared=(0,), widths=None
+) -> Lines:
     """The tangent of the clean loss at every model, in one pass; of those ``compared`` also the loss itself.
 
     ``rows``, ``slopes``: clean rows, by their digests, whose slope in the first line is given, as the hinge leaves it
-    open on the margin. X may be rows in parts (``y`` and ``sample_weight`` None).
+    open on the margin. ``widths``, one for each model: the hinge's slope falls from 1 to 0 over margins of that width
+    around 1, where it is above 0. Any slopes make a line; these nearly touch where the model is the least of something,
+    and rows lie on 1. X may be rows in parts (``y`` and ``sample_weight`` None).
     """
     order = np.argsort(rows)
     given = np.asarray(rows, dtype=np.uint64)[order], np.asarray(slopes, dtype=float)[order]
-    asked = LinesPass(np.asarray(models), objective, np.asarray(compared, dtype=np.intp), *given)
+    widths = np.zeros(len(models)) if widths is None else np.asarray(widths, dtype=float)
+    asked = LinesPass(np.asarray(models), objective, np.asarray(compared, dtype=np.intp), *given, widths)
     return asked.finish(over(X, y, sample_weight, asked, asked.merge))
+
+
+def widths_of(n_models, width) -> np.ndarray:
+    """Of the lines of a certificate: 0 for the first, at the clean victim, and ``width`` for all others."""
+    return np.where(np.arange(n_models) > 0, width, 0.0)
 
 
 class LinesSums(NamedTuple):
@@ -80,6 +90,7 @@ class LinesPass:
     compared: np.ndarray
     rows: np.ndarray  # growing
     slopes: np.ndarray
+    widths: np.ndarray
 
     def _given(self, block, labels, margin):
         """Rows of the block whose slope in the first line is given, and these slopes."""
@@ -117,7 +128,7 @@ class LinesPass:
                 margin = np.asarray(block @ W[:, part])
                 margin += b[part]
                 margin *= labels[:, None]
-                s = -loss.derivative(margin)
+                s = self._slopes(margin, self.widths[part])
                 here = np.flatnonzero(own_part == few // MODELS)
                 if len(here):
                     at = margin[:, compared[here] - few]
@@ -137,6 +148,14 @@ class LinesPass:
                 p[part, :-1] += np.asarray((block.T @ s).T)
                 p[part, -1] += one * s.sum(axis=0)
         return LinesSums(c, p, pull, terms, far, total, doubt, weight, n, n_blocks)
+
+    def _slopes(self, margin, widths):
+        """Slopes of rows (margins (n, T)) in lines of these widths."""
+        s = -self.objective.loss.derivative(margin)
+        if not self.objective.loss.smooth:
+            wide = np.flatnonzero(widths > 0.0)
+            s[:, wide] = np.clip((1.0 - margin[:, wide]) / widths[wide] + 0.5, 0.0, 1.0)
+        return s
 
     def merge(self, a: LinesSums, b: LinesSums) -> LinesSums:
         """The sums over the rows of both."""

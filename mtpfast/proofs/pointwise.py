@@ -82,7 +82,7 @@ from mtpfast.losses.objective import Objective
 
 from .clean_pass import amount_of, slope_above
 from .hulls import Hull, hulls_of, planes_of
-from .lines import Lines, lines_of
+from .lines import Lines, lines_of, widths_of
 
 __all__ = [
     "Case",
@@ -220,6 +220,8 @@ class Pointwise:
     pi : ndarray of shape (n_parts, n_cases, n_planes)
     margin_rows, margin_slopes : ndarray of uint64, and of float
         Clean rows on the margin of ``theta``, by their digests (:func:`mtpfast.arrays.rows.digests`), and their slopes.
+    width : float
+        Of the hinge: over margins of this width around 1 the slopes of all lines but the first fall from 1 to 0.
     """
 
     theta: np.ndarray
@@ -241,6 +243,7 @@ class Pointwise:
     pi: np.ndarray
     margin_rows: np.ndarray
     margin_slopes: np.ndarray
+    width: float = 0.0
 
     def __post_init__(self):
         freeze_arrays(self)
@@ -269,6 +272,8 @@ class Pointwise:
             raise ValueError("signs must hold -1 and +1 only")
         if not np.array_equal(self.models[0], self.theta):
             raise ValueError("models must begin with theta")
+        if not 0.0 <= self.width < np.inf:
+            raise ValueError(f"width must be at least 0 and finite, got {self.width!r}")
         if self.objective.loss.smooth and len(self.margin_rows):
             raise ValueError("margin_rows must be empty for a smooth loss")
         if np.any(self.margin_slopes > 1.0):
@@ -310,7 +315,7 @@ class Pointwise:
         if parts is None and len(y) != X.shape[0]:
             raise ValueError(f"y has {len(y)} labels, X has {X.shape[0]} rows")
         own = sample_weight, self.margin_rows, self.margin_slopes, np.unique(self.comparison)
-        lines = lines_of(self.models, X, y, self.objective, *own)
+        lines = lines_of(self.models, X, y, self.objective, *own, widths_of(len(self.models), self.width))
         amount = amount_of(X, y, self.objective, sample_weight)
         proved = self.proved(lines, amount)
         return PointwiseCheck(proved, bool(np.all(proved >= self.lower_bound)))
