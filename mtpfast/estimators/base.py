@@ -18,6 +18,7 @@ from mtpfast.arrays.checks import check_count, check_sample_weight, check_X, ref
 from mtpfast.arrays.frames import emptied, is_frame, take_records
 from mtpfast.arrays.labels import Classes
 from mtpfast.guarantee.per_row import certify, check_rows, told
+from mtpfast.guarantee.ranges import check_range, refuses
 from mtpfast.losses.margin import class_weights
 from mtpfast.losses.objective import make_objective
 from mtpfast.preprocessing.codecs import as_raw, codec_of
@@ -172,6 +173,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         attack=None,
         joint=None,
         branches=None,
+        outside=None,
         rows=None,
         n_jobs=None,
         verbose=0,
@@ -197,6 +199,10 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             Parts of the ratios of the labels that an attacker may use, each with a proof of its own, where the loss is
             the hinge and the points of both labels are a box. By default 4, and 2 where the clean rows have two million
             entries or more: the time grows with it.
+        outside : {"refuse", "allow"}, optional
+            Of rows with a feature outside the range that clean rows and ``feasible_set`` span (as far again, where none
+            is given), often for another scale. The theorem asks for no range: "allow" certifies them. By default a
+            ValueError, but for raw records (``preprocessing``), and where the clean rows came in parts.
         rows : array-like of int, optional
             Only these rows.
         n_jobs : int, optional
@@ -224,6 +230,9 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         if labels.shape != (X.shape[0],):
             raise ValueError(f"y_eval must have shape ({X.shape[0]},), one label per row, got {labels.shape}")
         chosen = np.arange(X.shape[0]) if rows is None else check_rows(rows, X.shape[0])
+        if refuses(outside, self.preprocessing_):
+            names = None if self.preprocessing_ is not None else getattr(self, "feature_names_in_", None)
+            check_range(X[chosen], chosen, self._X, self._feasible_set(), names, given=self.feasible_set is not None)
         branches = None if branches is None else check_count(branches, "branches")
         budgets = tuple(k.item() if isinstance(k, np.generic) else k for k in budgets)
         for k in budgets:

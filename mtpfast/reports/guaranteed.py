@@ -32,7 +32,7 @@ def guarantee_of(question, attacker, prove, callback, n_jobs):
     def certified(n_rows, joint=None):
         return attacker.certify(
             rows, labels, rows=order[:n_rows], budgets=budgets, attack=False, joint=joint, callback=callback,
-            n_jobs=n_jobs,
+            n_jobs=n_jobs, outside="allow",
         )  # fmt: skip
 
     if prove is True:

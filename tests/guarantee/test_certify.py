@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
@@ -82,6 +83,10 @@ def test_tables_go_in_and_records_come_out():
     income = np.where(table["age"] + 25 * (table["work"] == "private") + rng.normal(0, 9, 80) > 60, ">50K", "<=50K")
     first = make_column_transformer((MinMaxScaler(), ["age"]), (OneHotEncoder(), ["work"]))
     victim = MinimumPoisoner.from_estimator(make_pipeline(first, LinearSVC(loss="hinge", C=0.05))).fit(table, income)
+    old = pd.DataFrame({"age": [120], "work": ["state"]})  # raw records are the victim's own to scale
+    assert victim.certify(old, attack=False).check(table, income).ok
+    with pytest.raises(ValueError, match="outside the range"):
+        victim.certify(old, attack=False, outside="refuse")
     guarantee = victim.certify(table[:12])
     assert guarantee.check(table, income).ok
     assert guarantee.records.dtypes.equals(table.dtypes)
@@ -113,6 +118,8 @@ def test_the_summary_says_what_the_arrays_say(small):
         (lambda v, X: v.certify(X[:, :2]), "features"),
         (lambda v, X: v.certify(X, ["maybe"] * len(X)), "y_eval must hold the labels"),
         (lambda v, X: v.certify(X, ["yes"]), "y_eval must have shape"),
+        (lambda v, X: v.certify(X + 2.0), r"row 0 has feature 0 = .* outside the range .*outside='allow'"),
+        (lambda v, X: v.certify(X, outside="clip"), "outside must be 'refuse' or 'allow', got 'clip'"),
         (lambda v, X: v.certify(X, branches=0), "branches must be at least 1"),
         (lambda v, X: v.certify(X, rows=[1000]), "rows must be a list of whole numbers from 0 to 69"),
         (lambda v, X: v.certify(X[:2], attack=False).certified_error(-1), "k must be at least 0"),
@@ -124,6 +131,30 @@ def test_wrong_use_is_named(small, wrong, message):
     _, _, victim, rows = small
     with pytest.raises(ValueError, match=message):
         wrong(victim, rows)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rows_outside_the_range_are_refused_and_certified_where_allowed(small, sparse):
+    """The range is what clean rows and feasible set span; the theorem needs none, and proves the same of the others."""
+    X, y, _, rows = small
+    shift = np.array([0.0, 0.0, 3.0])
+    X, far = X + shift, rows[:3] + shift
+    far[1, 0] = 1.5
+    own = sp.csr_matrix if sparse else np.asarray
+    victim = ModelTargetedPoisoner(alpha=0.1, feasible_set=FeatureSpace(0, [1, 1, 0])).fit(own(X), y)
+    within = victim.certify(own(far[[0, 2]]), attack=False)  # beyond the set, and within what the clean rows span
+    assert within.lower_bound.shape == (2,)
+    with pytest.raises(ValueError, match=r"row 1 has feature 0 = 1.5, outside the range 0 to 1 .*\(1 rows are\)"):
+        victim.certify(own(far), attack=False)
+    with pytest.raises(ValueError, match="row 1 has feature 0"):
+        victim.certify(own(far), attack=False, rows=[2, 1])
+    near = ModelTargetedPoisoner(alpha=0.1).fit(own(X), y)  # nobody said what the range is
+    assert near.certify(own(far), attack=False).lower_bound.shape == (3,)
+    with pytest.raises(ValueError, match="row 0 has feature 0"):
+        near.certify(own(far + 2.5), attack=False)
+    allowed = victim.certify(own(far), attack=False, outside="allow")
+    assert np.all(allowed.status == "done")
+    assert allowed.check(own(X), y).ok
 
 
 def test_an_unfitted_attacker_certifies_nothing(small):

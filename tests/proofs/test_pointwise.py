@@ -193,6 +193,7 @@ EDITS = {
     "tau": lambda p: {"tau": 0.5 * p.tau},
     "rows": lambda p: {"rows": np.roll(p.rows, 1, axis=0)},
     "signs": lambda p: {"signs": -p.signs},
+    "width": lambda p: {"width": 50.0},
     "objective": lambda p: {"objective": dataclasses.replace(p.objective, alpha=0.05)},
     "feasible_set": lambda p: {"feasible_set": FeatureSpace(0, 2)},
 }
@@ -336,6 +337,14 @@ def test_numbers_that_no_certificate_has_are_named(made, name, value, message):
         dataclasses.replace(guarantee, proof=proof).check(X, y)
 
 
+@pytest.mark.parametrize("width", [-0.1, np.nan, np.inf])
+def test_a_width_that_no_line_has_is_named(made, width):
+    X, y, guarantee = made
+    proof = dataclasses.replace(guarantee.proof, width=width)
+    with pytest.raises(ValueError, match="width must be at least 0 and finite"):
+        dataclasses.replace(guarantee, proof=proof).check(X, y)
+
+
 def test_saved_and_loaded_it_proves_the_same(made):
     """The file holds no pickle, and all that the check needs but the clean data."""
     X, y, guarantee = made
@@ -378,6 +387,25 @@ def test_the_bound_is_no_less_than_the_plain_one():
             least = _minimum(partial(_on_edge, objective, X, y, row), fit.theta[:-1])
             plain = (least - objective.value(theta, X, y)) / (1.0 + top)
             assert bound >= 0.95 * plain - 1.0
+
+
+@pytest.mark.parametrize("n, d, low", [(600, 30, 0.0), (1500, 40, -0.3)])
+def test_the_bound_is_no_less_than_the_plain_one_where_the_penalty_is_weak(n, d, low):
+    """The same, of it all, where cutting planes need more lines than a row has. Without an intercept theta_H is a
+    training on rows less what they share with the protected one: its weights are orthogonal to that."""
+    rng = np.random.default_rng(4)
+    X = rng.random((n, d)) + low
+    y = np.where((X - 0.5 - low) @ rng.standard_normal(d) + 0.5 * rng.standard_normal(n) > 0.0, 1.0, -1.0)
+    victim = ModelTargetedPoisoner(C=1.0, feasible_set=FeatureSpace(low, low + 1.0), fit_intercept=False).fit(X, y)
+    rows = X[np.argsort(-np.abs(victim.decision_function(X)))[:4]]
+    guarantee = victim.certify(rows, attack=False)
+    assert guarantee.check(X, y).ok
+    objective, theta = guarantee.proof.objective, guarantee.proof.theta
+    top = max(np.maximum(-label * low * theta, -label * (low + 1.0) * theta)[:-1].sum() for label in (1.0, -1.0))
+    for row, bound in zip(rows, guarantee.lower_bound, strict=True):
+        edge = refit(X - np.outer(X @ row, row) / (row @ row), y, objective, tol=1e-12).theta
+        plain = (objective.value(edge, X, y) - objective.value(theta, X, y)) / (1.0 + top)
+        assert bound >= plain > 3.0
 
 
 def _on_edge(objective, X, y, row, w):
