@@ -26,7 +26,7 @@ from mtpfast.preprocessing.penalty import penalty_of
 from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
 from mtpfast.question import Question, ask, evaluation_sets, largest_sizes
-from mtpfast.results.guarantee import SHARES, Guarantee, count_of
+from mtpfast.results.guarantee import SHARES, Guarantee, budgets_of
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
 from mtpfast.spaces.base import as_space
@@ -234,27 +234,19 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             names = None if self.preprocessing_ is not None else getattr(self, "feature_names_in_", None)
             check_range(X[chosen], chosen, self._X, self._feasible_set(), names, given=self.feasible_set is not None)
         branches = None if branches is None else check_count(branches, "branches")
-        budgets = tuple(k.item() if isinstance(k, np.generic) else k for k in budgets)
-        for k in budgets:
-            count_of(k, self._X.shape[0])
         theta = np.append(self.coef_[0], self.intercept_)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
         guarantee = certify(
             self._X, self._signs, theta, objective, self._feasible_set(), X[chosen],
-            self._to_signs(labels[chosen], "y_eval"), sample_weight=self._sample_weight, budgets=budgets,
-            attack=attack, joint=joint, branches=branches, n_jobs=n_jobs,
+            self._to_signs(labels[chosen], "y_eval"), sample_weight=self._sample_weight,
+            budgets=budgets_of(budgets, self._X.shape[0]), attack=attack, joint=joint, branches=branches, n_jobs=n_jobs,
             progress=told(callback, verbose),
         )  # fmt: skip
         records = None if self._codec is None else self._codec.decode(guarantee.points)
         return dataclasses.replace(
-            guarantee,
-            labels=labels[chosen],
-            row=chosen,
-            classes=self.classes_,
-            attack_label=self._classes.labels(guarantee.attack_label),
-            records=records,
-            preprocessing=self.preprocessing_,
-        )
+            guarantee, labels=labels[chosen], row=chosen, classes=self.classes_, records=records,
+            attack_label=self._classes.labels(guarantee.attack_label), preprocessing=self.preprocessing_,
+        )  # fmt: skip
 
     @classmethod
     def from_estimator(cls, estimator, **params):

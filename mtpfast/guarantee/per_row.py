@@ -80,7 +80,8 @@ def certify(
         ``MANY`` rows or more.
     branches : int, optional
         Parts of the ratios of the labels, each with a comparison model of its own, where a proof by parts is known (the
-        hinge, and boxes of both labels). The time grows with it. By default 4, and 2 from two million entries of X on.
+        hinge, and boxes of both labels). The time grows with it. By default 4, and 2 from two million entries of X on,
+        or where the rows come in parts.
     n_jobs : int, optional
         joblib's: threads, or what ``joblib.parallel_config`` chooses.
     progress : callable, optional
@@ -105,7 +106,7 @@ def certify(
         raise ValueError("attack must be False or None: the victim of rows in parts is not retrained")
     attack, n_clean = not in_parts if attack is None else attack, X.shape[0]
     if branches is None:
-        branches = BRANCHES if n_clean * X.shape[1] < LARGE else BRANCHES // 2
+        branches = BRANCHES // 2 if in_parts or n_clean * X.shape[1] >= LARGE else BRANCHES
     n_rows, d = rows.shape
     hulls = hulls_of(feasible_set, d, objective)
     cases = cases_of(objective, hulls, theta)

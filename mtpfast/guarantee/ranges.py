@@ -46,9 +46,9 @@ def check_range(rows, numbers, X, feasible_set, names=None, given=True) -> None:
     j = int(features[at])
     name = f"feature {j}" if names is None else f"feature {names[j]!r}"
     raise ValueError(
-        f"X_eval must be in the range of the features: row {numbers[row]} has {name} = {values[row, at]:.6g}, outside the "
-        f"range {low[j]:.6g} to {high[j]:.6g} of the clean rows and of feasible_set ({int(off.any(axis=1).sum())} rows "
-        "are); outside='allow' certifies it"
+        f"X_eval must be in the range of the features: row {numbers[row]} has {name} = {values[row, at]:.6g}, outside "
+        f"the range {low[j]:.6g} to {high[j]:.6g} of the clean rows and of feasible_set "
+        f"({int(off.any(axis=1).sum())} rows are); outside='allow' certifies it"
     )
 
 

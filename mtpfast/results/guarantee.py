@@ -22,7 +22,7 @@ from mtpfast.proofs.pointwise import Pointwise
 
 from .files import FORMAT, decode_field, encode, read_file
 
-__all__ = ["Guarantee", "GuaranteeCheck", "LossBound", "NEVER", "count_of"]
+__all__ = ["Guarantee", "GuaranteeCheck", "LossBound", "NEVER", "budgets_of", "count_of"]
 
 
 STATUSES = ("done", "wrong", "interrupted")
@@ -48,6 +48,14 @@ def count_of(k, n_clean: int) -> int:
     if not k >= 0 or k == np.inf:
         raise ValueError(f"k must be at least 0 and finite, got {k!r}")
     return int(k) if isinstance(k, (int, np.integer)) else int(np.floor(k * n_clean * (1.0 + 1e-12)))
+
+
+def budgets_of(budgets, n_clean: int) -> tuple:
+    """Budgets as Python's own numbers, each a number of points or a share of the clean rows."""
+    budgets = tuple(k.item() if isinstance(k, np.generic) else k for k in budgets)
+    for k in budgets:
+        count_of(k, n_clean)
+    return budgets
 
 
 class LossBound(NamedTuple):
