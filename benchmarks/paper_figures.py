@@ -105,7 +105,7 @@ def convergence(rows, name, known):
             floor = 0.3 * min(row[f"Algorithm 1, {column}"] for row in own)  # what is all but 0 is written there
             ax.plot(n, np.maximum(theirs, floor), "^--", color=KKT, label="KKT", linewidth=0.9)
             for at, value in zip(n, theirs, strict=True):
-                if value < floor:
+                if 0.0 < value < floor:
                     power = int(np.floor(np.log10(value)))
                     ax.annotate(rf"${value / 10.0**power:.0f} \cdot 10^{{{power}}}$", (at, floor), xytext=(-5, 1),
                                 textcoords="offset points", ha="right", fontsize=7, color=KKT)  # fmt: skip
@@ -114,7 +114,7 @@ def convergence(rows, name, known):
         for method, style in (("Algorithm 1", {"color": OURS, "marker": "o"}), ("KKT", {"color": KKT, "marker": "^"})):
             lines = "-" if method == "Algorithm 1" else "--"
             line[2].plot(n, [row[f"{method}, error %"] for row in own], linestyle=lines, label=method, **style)
-        line[2].set_ylim(0, None)
+        line[2].set_ylim(0, 1.06 * line[2].dataLim.y1 or 1.0)
         line[0].set_ylabel(_name(title, loss) + "\n" + r"$\|\theta - \theta_p\|$")
         line[1].set_ylabel("loss difference $D$")
         line[2].set_ylabel("test error (%)")
@@ -146,7 +146,9 @@ def bounds(rows, name, known):
         n = np.array(curve["n"])
         ax.plot(n, n, color=GREY, linestyle=":", label="points used")
         ax.plot(n, curve["bound"], color=BOUND, label="proved lower bound")
-        ax.annotate(f"{np.ceil(curve['bound'][-1]):,.0f}", (n[-1], curve["bound"][-1]), xytext=(0, -10), ha="right",
+        last = curve["bound"][-1]
+        above = 4 if last < 0.15 * n[-1] else -10  # where there is no room below
+        ax.annotate(f"{np.ceil(last):,.0f}", (n[-1], last), xytext=(0, above), ha="right",
                     textcoords="offset points", fontsize=7, color=BOUND)  # fmt: skip
         ax.set(title=_name(title, loss), xlim=(0, None), ylim=(0, None))
         for axis in (ax.xaxis, ax.yaxis):

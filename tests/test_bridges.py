@@ -128,6 +128,24 @@ def test_the_attack_of_art_names_what_is_wrong(wrap):
         PoisoningAttackModelTargeted(classifier, (np.ones(3), 0.0)).poison(X, np.eye(3)[y])
 
 
+def test_the_attack_of_art_refuses_a_victim_that_preprocesses(wrap):
+    """It would be trained on other numbers than those the points are found on; ART's (0, 1) changes nothing."""
+    from mtpfast.contrib.art import PoisoningAttackModelTargeted
+
+    X, y = table()
+    classifier = wrap(LogisticRegression().fit(X, y))
+    attack = PoisoningAttackModelTargeted(classifier, (-np.ones(3), 0.0), max_points=2)
+    assert len(attack.poison(X.astype(np.float32), y)[0]) == 2
+    if HAS_ART:
+        from art.estimators.classification import SklearnClassifier
+
+        classifier = SklearnClassifier(classifier.model, preprocessing=(0.5, 2.0))
+    else:
+        classifier._apply_preprocessing = lambda x, y, fit: ((x - 0.5) / 2.0, y)
+    with pytest.raises(ValueError, match="classifier must have no preprocessing"):
+        PoisoningAttackModelTargeted(classifier, (-np.ones(3), 0.0)).poison(X, y)
+
+
 @pytest.mark.parametrize("missing", [not HAS_ART])
 def test_without_art_the_bridge_says_what_to_install(missing, monkeypatch):
     import mtpfast.contrib.art as bridge

@@ -49,7 +49,7 @@ def _make():
         classifier : ScikitlearnClassifier
             Around LinearSVC, SVC(kernel="linear"), LogisticRegression or SGDClassifier: the victim, with its loss,
             penalty and intercept. Its ``clip_values`` bound every feature of the points; without them, the
-            training data do.
+            training data do. It must not preprocess.
         target : fitted linear classifier, TargetModel or (coef, intercept)
             The model that training should return, for labels in the victim's order.
         attack : {"algorithm_1", "minimum"}
@@ -101,6 +101,7 @@ def _make():
             """
             if y is None:
                 raise ValueError("y must be given: the labels of the clean training data x")
+            self._refuse_preprocessing(np.asarray(x))
             clip, options = self.estimator.clip_values, dict(self.options)
             if clip is not None and "feasible_set" not in options:
                 options["feasible_set"] = FeatureSpace(*(np.broadcast_to(end, np.shape(x)[1:]) for end in clip))
@@ -113,6 +114,14 @@ def _make():
             if np.ndim(y) == 2 and np.shape(y)[1] == 2:
                 return x_poison, np.eye(2, dtype=np.asarray(y).dtype)[np.asarray(y_poison, dtype=int)]
             return x_poison, y_poison.reshape(-1, *np.shape(y)[1:])
+
+        def _refuse_preprocessing(self, x):
+            """Points are found on x as it is: a victim that is trained on other numbers is another one."""
+            apply = getattr(self.estimator, "_apply_preprocessing", None)
+            seen = x if apply is None else np.asarray(apply(x, None, fit=True)[0])
+            # ART converts to single precision
+            if seen.shape != x.shape or np.any(np.abs(seen - x) > 1e-6 * (1.0 + np.abs(x))):
+                raise ValueError("classifier must have no preprocessing; hand in x as its model sees it")
 
     PoisoningAttackModelTargeted.__module__ = __name__
     return PoisoningAttackModelTargeted
