@@ -167,7 +167,7 @@ def improved(rows, name, known):
     """Test error against the share of poison; hollow: what is published."""
     from matplotlib import pyplot as plt
 
-    figure, ax = plt.subplots(figsize=(3.6, 2.9), layout="constrained")
+    figure, ax = plt.subplots(figsize=(3.6, 3.2), layout="constrained")
     shares = (5, 15, 30)
     for row in rows:
         colour, marker, line = LINES[row["attack"]]
@@ -178,7 +178,7 @@ def improved(rows, name, known):
     ax.set(xlabel="poisoning points (% of clean rows)", ylabel="test error (%)", ylim=(0, None), xticks=shares)
     if name == "mnist":
         ax.plot([], [], linestyle="none", marker="o", markerfacecolor="none", color=GREY, label="hollow: published")
-    ax.legend(loc="upper left")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
