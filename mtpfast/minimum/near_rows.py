@@ -168,9 +168,8 @@ class Near:
             if not np.all(near):
                 far = block.some(~near)
                 groups.append(_sums(far.code, far.c, far.X))
-                block = block.some(near)
-            if len(block.c):
-                held.append(block)
+            if np.any(near):
+                held.append(block.some(near))  # a copy: the rows of a block are there until the next
         code, total = _added(*groups)
         n_bytes = sum(_bytes(block.X) for block in held)
         return replace(self, held=tuple(held), delta=delta, code=code, total=total, n_bytes=n_bytes)

@@ -76,13 +76,21 @@ class CleanGradient:
 
 
 def blocks(X, y, sample_weight=None):
-    """Yield (start, rows, labels, weights): float64 blocks of a dense array, memory map or CSR."""
-    n, step = X.shape[0], _block_rows(X)
+    """Yield (start, rows, labels, weights): float64 blocks of a dense array, memory map or CSR.
+
+    The rows are there until the next block is: of what is converted, all blocks lie in one place, as Dask's workers
+    give memory back at once, and pages that are new cost more than the pass.
+    """
+    n, step, doubles = X.shape[0], _block_rows(X), None
     for start in range(0, n, step):
         stop = min(n, start + step)
         rows = X if step == n else X[start:stop]
         if not sp.issparse(rows):
-            rows = np.asarray(rows, dtype=np.float64)
+            rows = np.asarray(rows)
+            if rows.dtype != np.float64:
+                doubles = np.empty_like(rows, dtype=np.float64) if doubles is None else doubles
+                np.copyto(doubles[: len(rows)], rows)
+                rows = doubles[: len(rows)]
         elif rows.dtype != np.float64:
             rows = rows.astype(np.float64)
         labels = np.asarray(y[start:stop], dtype=np.float64)
