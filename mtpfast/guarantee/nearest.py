@@ -1,13 +1,13 @@
 """Models of a half-space where one line below the clean loss proves nearly all that a mixture of many could.
 
 Equation (4) of ``proofs/pointwise.py`` is a dual problem, and where the penalty is weak, cutting planes need more lines
-for it than a row has. Its primal is, for the mean z of the points and the lam that a row has,
+for it than a row has. With ``lam = 1`` its primal is
 
-    min L(theta) + k theta' R (theta - theta_c) - M (1 - lam) z . theta   over   a . theta = 0,
+    min L(theta) + k theta' R (theta - theta_c)   over   a . theta = 0,
 
-a training with one equality: Newton's method takes about eight looks at the clean data. The line that touches the clean
-loss there has the slopes that are dual to it, of the hinge once its kink is smoothed over a small width. With
-``lam = 1`` it proves the plain bound ``(J(theta_H) - J*) / M_c``, theta_H the best model of the half-space.
+a training with one equality: Newton's method takes about ten looks at the clean data. The line that touches the clean
+loss at its model theta_H has the slopes that are dual to it, of the hinge once its kink is smoothed over a small width.
+It proves the plain bound ``(J(theta_H) - J*) / M_c``; with other lines, lam and comparison models, more.
 """
 
 from __future__ import annotations

@@ -27,10 +27,8 @@ __all__ = ["Bundle", "Search", "Soft"]
 
 
 N_LINES = 32  # per row
-FIRST, FEW = 10, 2  # of them at the clean victim, models that prove more come after; few where there are several of
-# those, and the nearest model of every row is looked for: of SMALL models (so many entries), and of larger ones where
-# the last line was above the mixture by so much, as a share of m
-SMALL, OFF = 200, 5.0
+FIRST, FEW = 10, 2  # of them at the clean victim, models that prove more come after; few where parts are to come
+SMALL, OFF = 200, 5.0  # ``nearest`` is for models of so few entries, or a last line above the mixture by so much of m
 MOST = 8.0  # points per clean row that anything is proved of
 NEAR = 1.25  # cases that allow so much more than the one that allows least are looked at with it
 WEAK = 0.05  # of k: how a free intercept is held near the last minimiser's, while a search goes on
