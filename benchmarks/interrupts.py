@@ -46,7 +46,7 @@ def make_target(data, folder):
     from mtpfast import make_target
 
     found = make_target(data.X_train, data.y_train, goal=0.02, alpha=ALPHA)
-    return f"target of error {found.error:.3f}, the best of {len(found.candidates)} models"
+    return f"target of error {found.error:.3f}"
 
 
 def minimum(data, folder):
@@ -186,7 +186,7 @@ def prepare(data, folder):
     from mtpfast import MinimumPoisoner
 
     data = datasets.load(data)
-    attacker = MinimumPoisoner(alpha=ALPHA, loss="log_loss").fit(data.X_train, data.y_train)
+    attacker = MinimumPoisoner(alpha=ALPHA).fit(data.X_train, data.y_train)
     attacker.attack(target_of(data, folder)).save(Path(folder) / f"{data.name}.npz")
 
 
@@ -210,6 +210,7 @@ def main():
                 for after in options.after:
                     seconds, what = interrupted(name, data, folder, after)
                     if seconds is None:
+                        print(f"{data}, {name}: ended by itself in less than {after:g} CPU s", flush=True)
                         break
                     row = {"data": data, "call": name, "after, CPU s": after, "until it returned, CPU s": seconds}
                     kept.add("Ctrl-C", row | {"kept": what})

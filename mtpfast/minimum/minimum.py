@@ -196,8 +196,10 @@ def tradeoff(
             raise
     tasks.close()
     # ended by the user: what is left keeps the points for the target itself, of which nothing is proved here
-    kept = replace(found, certificate=None, interrupted=True, message=INTERRUPTED)
-    return results + [_result(problem, kept, tol, max_points, curve) for tol in tols[len(results) :]]
+    kept, left = replace(found, certificate=None, interrupted=True, message=INTERRUPTED), tols[len(results) :]
+    if left:  # trained once for all of them
+        kept = replace(kept, attack=found.attack or retrain_victim(problem, found.points, found.labels, found.counts))
+    return results + [_result(problem, kept, tol, max_points, curve) for tol in left]
 
 
 def _task(tol, shared):
