@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from .maps import let_go, map_of
 
-__all__ = ["digests", "every", "in_doubles", "merge", "row_groups", "scores", "slices", "stack"]
+__all__ = ["digests", "every", "in_doubles", "merge", "rough_product", "row_groups", "scores", "slices", "stack"]
 
 
 #: A loss without a compiled kernel is evaluated so many rows at a time.
@@ -112,3 +112,9 @@ def row_groups(X, decimals=None) -> np.ndarray:
     else:
         keys = ((x + 0.0).tobytes() for x in X)  # -0.0 is 0.0
     return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.intp)
+
+
+def rough_product(A, v):
+    """``A v`` to 1e-6 or so of its size, as float64: A is dense and of float32, or sparse."""
+    with np.errstate(invalid="ignore"):  # a float32 product of OpenBLAS sets the flag, now and then, for lanes unused
+        return np.asarray(A @ v.astype(A.dtype), dtype=float)

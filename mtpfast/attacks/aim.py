@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.rows import rough_product
 from mtpfast.losses.margin import LOSSES
 
 __all__ = ["Aim", "METRICS", "Metric", "get_metric"]
@@ -119,8 +120,7 @@ class Aim:
 
     def rough_margins(self, theta) -> np.ndarray:
         """The margins to 1e-6 or so of their size: for steps of a search."""
-        w = theta[:-1].astype(self._rows.dtype)
-        return self.y * (np.asarray(self._rows @ w, dtype=float) + theta[-1])
+        return self.y * (rough_product(self._rows, theta[:-1]) + theta[-1])
 
     def near(self, margins, beta) -> Aim:
         """The rows that U still feels at this sharpness, as an aim of their own: rows ``which`` of this one."""
@@ -156,6 +156,6 @@ class Aim:
         """``dU / d theta`` from what :meth:`slopes` returns."""
         pull = slopes * self.y
         out = np.empty(self.X.shape[1] + 1)
-        out[:-1] = self._rows.T @ pull.astype(self._rows.dtype)
+        out[:-1] = rough_product(self._rows.T, pull)
         out[-1] = pull.sum()
         return out

@@ -7,6 +7,8 @@ import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsymv
 
+from mtpfast.arrays.rows import rough_product
+
 __all__ = ["KinkedSensitivity", "SmoothSensitivity"]
 
 
@@ -30,8 +32,7 @@ class KinkedSensitivity:
 
     def rough_margins(self, theta):
         """The margins of the clean rows, to 1e-6 or so."""
-        w = theta[:-1].astype(self._rows.dtype)
-        return self.y * (np.asarray(self._rows @ w, dtype=float) + theta[-1])
+        return self.y * (rough_product(self._rows, theta[:-1]) + theta[-1])
 
     def look(self, theta, k, margins, points, labels, weights, width):
         """Take in the model: ``margins`` of the clean rows, the points and what they weigh."""
