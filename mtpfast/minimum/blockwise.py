@@ -10,8 +10,9 @@ The victim's objective is ``F(theta) = L(theta) + (k / 2) theta' R theta``. Let 
 Smooth losses: ``eps = 0``, and Newton's method in blocks makes ``rho`` small. Hinge: a row on its margin may pull
 with any share t in [0, 1] of its weight c, at ``eps = c ((1 - t) max(0, 1 - m) + t max(0, m - 1))``; the shares are
 those that leave the least ``rho``, and theta moves (by next to nothing) so that the rows with a share strictly between
-lie on the margin. Where that proves too little, the hinge is trained by :mod:`mtpfast.minimum.near_rows`. All sums but
-those of a training come with the bound of their rounding (see :mod:`mtpfast.proofs.certificate`).
+lie on the margin. Where that proves too little of rows in parts, the hinge is trained by
+:mod:`mtpfast.minimum.near_rows`. All sums but those of a training come with the bound of their rounding (see
+:mod:`mtpfast.proofs.certificate`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from mtpfast.arrays.parts import over, width
+from mtpfast.arrays.parts import RowParts, over, width
 from mtpfast.arrays.rounding import gamma
 from mtpfast.losses.objective import Objective
 from mtpfast.minimum.programs.highs import solve_lp
@@ -80,7 +81,8 @@ class Training(NamedTuple):
 
 
 def measure(training: Training, theta, margin_tol) -> Measured | None:
-    """Where training ends, from a start at ``theta``; None where neither a proof nor a fit can be had.
+    """Where training ends, from a start at ``theta``; None where neither a proof nor a fit can be had. The hinge is
+    trained by passes for rows in parts only.
 
     Complexity: passes over the data in blocks; O(d^2) memory (smooth losses, up to :data:`DENSE_HESSIAN` features) or
     that of the rows on the margin (hinge).
@@ -95,7 +97,8 @@ def measure(training: Training, theta, margin_tol) -> Measured | None:
         closer, _ = _prove(training, theta + step, margin_tol)
         if closer is not None and (measured is None or closer.error < measured.error):
             measured = closer
-    if measured is not None and measured.error <= NEAR * float(np.linalg.norm(theta)):
+    told = measured is not None and measured.error <= NEAR * float(np.linalg.norm(theta))
+    if told or not isinstance(training.X, RowParts):  # other rows are trained on in memory, where that is asked for
         return measured
     fit = fit_by_passes(training)
     # of a free intercept nothing is proved, here as in memory

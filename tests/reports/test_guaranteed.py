@@ -21,7 +21,8 @@ class Attacker:
     def decision_function(self, rows):
         return rows[:, 0]
 
-    def certify(self, X, labels, *, rows, budgets, attack, joint, callback, n_jobs):
+    def certify(self, X, labels, *, rows, budgets, attack, joint, callback, n_jobs, outside):
+        assert outside == "allow"  # a holdout has rows that no clean row is like
         self.asked.append((len(rows), joint))
         status = np.where(MARGIN[rows] > 0.0, "done", "wrong").astype("<U11")
         if self.stop_after is not None and len(self.asked) > self.stop_after:
