@@ -177,7 +177,8 @@ class Search:
     def run(self, a, in_parts=False):
         """Multipliers for rows ``a`` (K, d + 1): a :class:`Bundle`. ``in_parts``: proofs by parts are to come."""
         bundle, is_small = Bundle(self, a), len(self.theta) <= SMALL
-        n_first = FEW if in_parts and is_small else FIRST
+        has_nearest = is_small and not isinstance(self.X, RowParts)
+        n_first = FEW if in_parts and has_nearest else FIRST
         for _ in range(4 * N_LINES):
             rows = np.flatnonzero(bundle.open() & (bundle.n_lines < n_first))
             if not len(rows):
