@@ -13,6 +13,14 @@ __all__ = ["main"]
 
 
 ALPHA, TOL = 0.09, 0.02
+EXAMPLES = """\
+examples:
+  mtpfast demo
+  mtpfast audit train.csv --label default --where "AGE < 25" --goal error=0.5
+  mtpfast verify audit/results.npz train.csv --label default
+
+mtpfast COMMAND --help lists the options of a command.
+"""
 
 
 class Row(NamedTuple):
@@ -57,10 +65,17 @@ def main(argv=None) -> int:
     from . import __version__
     from .reports.command import add_commands, run
 
-    parser = argparse.ArgumentParser(prog="mtpfast", description="Model-targeted poisoning of linear models.")
+    parser = argparse.ArgumentParser(
+        prog="mtpfast",
+        description="How few inserted rows change a linear model, which rows, and what is proved.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"mtpfast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("demo", help="attack a linear SVM on the digits 1 and 7 that scikit-learn carries")
+    text = "attack a linear SVM on the digits 1 and 7 that scikit-learn carries"
+    command = commands.add_parser("demo", help=text, description=f"{text[0].upper()}{text[1:]}: a few seconds.",
+                                  epilog="example: mtpfast demo --figure digits.png")  # fmt: skip
     command.add_argument("--figure", default="mtpfast_demo.png", help="where the picture goes (default: %(default)s)")
     command.add_argument("--no-figure", action="store_true", help="draw nothing")
     add_commands(commands)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import mtpfast
+from mtpfast.preprocessing.steps import _KNOWN, MONOTONE
 from mtpfast.spaces.labelled import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,33 @@ def test_examples_of(page, no_new_kinds):
             assert runner.run(session, clear_globs=False).failed == 0
         else:
             exec(compile("\n" * line + text, str(page), "exec"), names)
+
+
+def test_links_lead_to_files_and_headings():
+    """On GitHub as in the built pages: relative links of plain Markdown, and no role of Sphinx in a text."""
+    for page in [*PAGES, ROOT / "README.md", ROOT / "findings" / "README.md", ROOT / "benchmarks" / "README.md"]:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        assert not re.search(r"\{[a-z:]+\}`", text), page
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" in link:
+                continue
+            name, _, heading = link.partition("#")
+            other = page.parent / name if name else page
+            assert other.exists(), (page, link)
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+                slugs = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+                assert heading in slugs, (page, link)
+
+
+def test_the_list_of_steps_names_every_step():
+    """One list of the preprocessing that can be read, and it is that of the error which names what is known."""
+    page = (ROOT / "docs" / "tutorial_table.md").read_text(encoding="utf-8")
+    section = page.partition("### Steps that can be read")[2].partition("\n#")[0]
+    names = re.findall(r"\b[A-Z]\w+(?:Encoder|Scaler|Discretizer|Transformer|Imputer)\b", _KNOWN)
+    assert len(names) > 10
+    for name in [*names, *(function.__name__ for function in MONOTONE)]:
+        assert re.search(rf"\b{name}\b", section), name
 
 
 def test_the_pages_that_teach_have_examples():

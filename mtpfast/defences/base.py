@@ -35,6 +35,8 @@ class Defence(BaseEstimator):
         Whether it has a verdict of its own.
     per_share : bool
         Whether the scores depend on the share that is removed.
+    by_rules : bool
+        Whether it goes by rules of records, which are in the terms of the preprocessing fitted to the clean table.
 
     Notes
     -----
@@ -42,7 +44,7 @@ class Defence(BaseEstimator):
     makes of it. y holds a label for every row.
     """
 
-    ranks, decides, per_share = True, False, False
+    ranks, decides, per_share, by_rules = True, False, False, False
 
     @property
     def name(self) -> str:

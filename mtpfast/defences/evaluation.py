@@ -202,8 +202,8 @@ def evaluate(
     target : theta or (coef, intercept), optional
         For the distance; by default the target of the PoisoningResult.
     valid : space, optional
-        Which records may exist, for :class:`Validity`, in the terms of the preprocessed table. By default what records
-        can be where ``attack`` has a preprocessing, and else what the clean table shows.
+        Which records may exist, for :class:`Validity`, in the terms of the clean table's preprocessing. By default what
+        records can be where ``attack`` has a preprocessing, and else what the clean table shows.
     clean : bool, default=True
         Whether to measure the cost without poison, too.
     errors : "raise" or "note"
@@ -280,14 +280,15 @@ def _rows_of(defence, seed, shares, table, poisoned, measure):
         if poisoned:
             yield _row(defence.name, "own", seed, mixed, ~mixed.poison, table, poisoned, measure)
         return
+    Z = table.seen_by(defence, mixed)
     defence = clone(defence)
     if "random_state" in defence.get_params(deep=False):
         defence.set_params(random_state=seed)
     fitted = scores = None
     if defence.decides or not defence.per_share:
-        fitted = clone(defence).fit(mixed.Z, mixed.y)
+        fitted = clone(defence).fit(Z, mixed.y)
     if defence.decides:
-        kept = fitted.verdict(mixed.Z, mixed.y)
+        kept = fitted.verdict(Z, mixed.y)
         yield _row(defence.name, "own", seed, mixed, kept, table, poisoned, measure)
     if not defence.ranks:
         return
@@ -297,9 +298,9 @@ def _rows_of(defence, seed, shares, table, poisoned, measure):
         if rule == "poison" and not table.n_poison:
             continue
         if defence.per_share:
-            kept = defence.keep(mixed.Z, mixed.y, amount)
+            kept = defence.keep(Z, mixed.y, amount)
         else:
-            scores = fitted.scores(mixed.Z, mixed.y) if scores is None else scores
+            scores = fitted.scores(Z, mixed.y) if scores is None else scores
             kept = select(scores, amount)
         yield _row(defence.name, rule, seed, mixed, kept, table, poisoned, measure, amount)
 

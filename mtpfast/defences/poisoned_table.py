@@ -23,7 +23,7 @@ __all__ = ["PoisonedTable", "places_of"]
 
 
 class Mixed(NamedTuple):
-    """A table: raw rows, labels, what the preprocessing makes of the rows, and which are poison."""
+    """A table: raw rows, labels, what the preprocessing, fitted to them, makes of the rows, and which are poison."""
 
     X: Any
     y: Any
@@ -46,7 +46,7 @@ class PoisonedTable:
     victim : Objective or classifier
         What is trained on encoded rows, for the sanitisers that train something.
     valid : space or None
-        Which encoded records may exist.
+        Which records may exist, as the clean table's preprocessing encodes them (see :meth:`seen_by`).
     """
 
     def __init__(self, attack, X, y, X_test=None, y_test=None, estimator=None, target=None, valid=None):
@@ -77,8 +77,9 @@ class PoisonedTable:
             raise ValueError("X_test and y_test must be given together")
         self._X_test = X if X_test is None else X_test
         self.y_test = labels if y_test is None else np.asarray(y_test)
+        self._first = self._fitted_first(X, y)
         self._Z_test = self._encode(self._X_test) if estimator is None else None
-        self.clean = Mixed(X, y, self._encoded(X, y), np.zeros(self.n_clean, dtype=bool))
+        self.clean = Mixed(X, y, self._encode(X), np.zeros(self.n_clean, dtype=bool))
         self.victim = objective if estimator is None else _last_step(estimator)
         self.valid = self._valid_records(valid)
         self._clean_theta = self.theta(self.train(self.clean, ~self.clean.poison))
@@ -96,7 +97,15 @@ class PoisonedTable:
             order[order < n] = np.arange(n)
             X = reordered(append(self._X, X_poison if is_frame(X_poison) else np.asarray(X_poison)), order)
             y, poison = reordered(append_labels(self._y, np.asarray(y_poison)), order), order >= n
-        return Mixed(X, y, self._encoded(X, y), poison)
+        return Mixed(X, y, self._encode(X, self._fitted_first(X, y)), poison)
+
+    def seen_by(self, defence, mixed: Mixed):
+        """The rows as a defence is to judge them.
+
+        Rules are in the terms of the clean table's preprocessing: a scaler that is fitted again moves every row, and a
+        rule for ages, encoded, would hold for none of them. All else sees the preprocessing fitted to these rows.
+        """
+        return self._encode(mixed.X) if getattr(defence, "by_rules", False) else mixed.Z
 
     # -- the victim ---------------------------------------------------------------------------
 
@@ -137,18 +146,18 @@ class PoisonedTable:
     def _signs(self, y):
         return Classes(self.classes).signs(np.asarray(y))
 
-    def _encode(self, X):
-        """What the preprocessing of the result makes of raw rows."""
-        return check_X(X if self._frozen is None else to_matrix(self._frozen.transform(X)))
-
-    def _encoded(self, X, y):
-        """What sanitisers see: the rows after a preprocessing that is fitted to them where it is fitted again."""
+    def _fitted_first(self, X, y):
+        """The preprocessing: that of the result as it is, or the estimator's, fitted to these rows; None for none."""
         if self.estimator is None:
-            return self._encode(X)
-        steps = getattr(self.estimator, "steps", ())
-        if len(steps) < 2:
-            return check_X(X)
-        return check_X(to_matrix(clone(self.estimator[:-1]).fit(X, y).transform(X)))
+            return self._frozen
+        if len(getattr(self.estimator, "steps", ())) < 2:
+            return None
+        return clone(self.estimator[:-1]).fit(X, y)
+
+    def _encode(self, X, first=None):
+        """What a preprocessing, by default the clean table's, makes of raw rows."""
+        first = self._first if first is None else first
+        return check_X(X if first is None else to_matrix(first.transform(X)))
 
     def _valid_records(self, valid):
         """What records can be, in encoded terms: of a preprocessing that is known, else what the clean table shows."""

@@ -107,7 +107,7 @@ class Validity(Defence):
     ['', '', 'feature 0 is 38.5, not a whole number']
     """
 
-    decides = True
+    decides = by_rules = True
 
     def __init__(self, valid=None):
         self.valid = valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -25,29 +26,66 @@ class BadInput(ValueError):
     """What the user gave cannot be used: one line, exit status 2."""
 
 
+AUDIT = """\
+What inserted records can do to a model that is trained on a table: how wrong
+they make it, which records, which checks see them, and what is proved. Writes
+a page, JSON, and the records.
+
+exit status: 0 done; 1 the goal was met within the largest budget (with
+--fail-if-reached); 2 bad input; 130 interrupted, what was done is written
+"""
+AUDIT_EXAMPLE = """\
+example: how many records make it wrong on half of the applicants below 25?
+  mtpfast audit train.csv --label default --test holdout.csv \\
+      --where "AGE < 25" --goal error=0.5 --out audit/
+"""
+VERIFY = """\
+Prove what an audit saved again, from the clean table.
+
+exit status: 0 every claim holds; 1 some claim does not, or could not be
+decided; 2 bad input; 130 interrupted
+"""
+VERIFY_EXAMPLE = """\
+example, with the --drop, --victim, --C and --pipeline of the audit:
+  mtpfast verify audit/results.npz train.csv --label default
+"""
+
+
 def add_commands(commands) -> None:
     """The arguments of both commands, for argparse."""
+    raw = argparse.RawDescriptionHelpFormatter
     first = commands.add_parser(
         "audit",
         help="what inserted records can do to a model trained on a table",
-        description="Exit status: 0 done; 1 the goal was met within the largest budget (with --fail-if-reached); 2 bad "
-        "input; 130 interrupted, what was done is written.",
+        description=AUDIT,
+        epilog=AUDIT_EXAMPLE,
+        formatter_class=raw,
     )
     _shared(first)
-    first.add_argument("--where", help='the rows aimed at: a pandas query such as "AGE < 25 and y == 0"')
-    first.add_argument("--goal", help="metric=value, such as error=0.5 (also false_negative_rate, false_positive_rate)")
+    first.add_argument("--where", metavar="QUERY", help="the rows aimed at: a pandas query such as "
+                       '"AGE < 25 and y == 0" (default: all rows)')  # fmt: skip
+    first.add_argument("--goal", metavar="METRIC=VALUE", help="such as error=0.5; also false_negative_rate and "
+                       "false_positive_rate (default: none, only the budgets)")  # fmt: skip
     first.add_argument("--metric", default="error", help="what is measured without --goal (default: %(default)s)")
-    first.add_argument("--budgets", default="0.005,0.01,0.02,0.03,0.05,0.1", help="records, or shares of the rows")
-    first.add_argument("--rules", help="rules on raw columns as JSON, or a file of it: values, [low, high], levels")
-    first.add_argument("--test", metavar="TABLE", help="a holdout, on which everything is measured")
-    first.add_argument("--sanitizers", choices=["default", "all", "none"], default="default")
-    first.add_argument("--time-limit", type=float, metavar="SECONDS", help="for everything")
-    first.add_argument("--random-state", type=int, default=0)
+    first.add_argument("--budgets", default="0.005,0.01,0.02,0.03,0.05,0.1", help="numbers of records, or shares of "
+                       "the rows (default: %(default)s)")  # fmt: skip
+    first.add_argument("--rules", metavar="JSON", help="rules on raw columns, or a file of them: a value, [low, high], "
+                       'levels, such as \'{"age": [18, 60], "y": "no"}\' (default: the ranges and levels of the table)')
+    first.add_argument("--test", metavar="TABLE", help="a holdout, on which everything is measured (default: the rows "
+                       "of the table)")  # fmt: skip
+    first.add_argument("--sanitizers", choices=["default", "all", "none"], default="default", help="which checks are "
+                       "tried on the records: the quick ones, all, none (default: %(default)s)")  # fmt: skip
+    first.add_argument("--time-limit", type=float, metavar="SECONDS", help="for everything; each part has a share: "
+                       "damage curve 35 %%, fewest records 20, guarantees 15, label flips 10, checks 10, exact "
+                       "minimum 5. One that runs over takes from those after it; the report names what was left "
+                       "undone, and what is found then depends on the machine (default: none)")  # fmt: skip
+    first.add_argument("--random-state", type=int, default=0, help="of the searches (default: %(default)s)")
     first.add_argument("--out", default="audit", metavar="FOLDER", help="where the files go (default: %(default)s)")
     first.add_argument("--jobs", type=int, default=1, help="threads for the guarantees (default: %(default)s)")
     first.add_argument(
-        "--prove", default="1000", metavar="ROWS", help="of how many rows to ask for a guarantee: a number, all or none"
-    )
+        "--prove", default="1000", metavar="ROWS", help="of how many rows to ask for a guarantee: a number, all or "
+        "none (default: %(default)s)"
+    )  # fmt: skip
     first.add_argument("--checkpoint", metavar="FOLDER", help="where it keeps what is done, to go on from after a kill")
     first.add_argument("--sarif", action="store_true", help="also write report.sarif")
     first.add_argument("--fail-if-reached", action="store_true", help="exit with 1 if the goal was met")
@@ -55,8 +93,9 @@ def add_commands(commands) -> None:
     second = commands.add_parser(
         "verify",
         help="prove a saved result again from the clean table",
-        description="Exit status: 0 every claim holds; 1 some claim does not, or could not be decided; 2 bad input; "
-        "130 interrupted.",
+        description=VERIFY,
+        epilog=VERIFY_EXAMPLE,
+        formatter_class=raw,
     )
     second.add_argument("results", help="results.npz of an audit, or a file of result.save or guarantee.save")
     _shared(second)
@@ -66,11 +105,14 @@ def add_commands(commands) -> None:
 def _shared(command):
     command.add_argument("table", help="CSV, TSV (also gzipped) or Parquet, with a header")
     command.add_argument("--label", required=True, help="the label's column; it holds two values")
-    command.add_argument("--drop", default="", metavar="COLUMNS", help="columns to leave out, separated by commas")
-    command.add_argument("--victim", choices=sorted(VICTIMS), default="linear_svc", help="default: %(default)s")
+    command.add_argument("--drop", default="", metavar="COLUMNS", help="columns to leave out, such as ID,name "
+                         "(default: none)")  # fmt: skip
+    command.add_argument("--victim", choices=sorted(VICTIMS), default="linear_svc", help="the model at the end of the "
+                         "usual pipeline: impute, scale, one-hot (default: %(default)s)")  # fmt: skip
     command.add_argument("--C", type=float, default=1.0, help="its inverse penalty (default: %(default)s)")
-    command.add_argument("--class-weight", choices=["balanced"], help="of the victim")
-    command.add_argument("--pipeline", metavar="MODULE:OBJECT", help="your own, by import path, or a .skops file")
+    command.add_argument("--class-weight", choices=["balanced"], help="of the victim (default: every row weighs 1)")
+    command.add_argument("--pipeline", metavar="MODULE:OBJECT", help="your own pipeline in place of the usual one: by "
+                         "import path, such as train:pipeline, or a .skops file")  # fmt: skip
     command.add_argument("--trust", default="", metavar="TYPES", help="types that a .skops file may hold, by commas")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+from .parts import COMPLETE, STATUSES
 from .pictures import curve_picture
-from .tree import METRICS, percent
+from .tree import METRICS, as_given, percent, why_not
 
 __all__ = ["fragment", "page"]
 
@@ -24,6 +25,9 @@ padding-left:1rem;margin:0 0 1rem}
 .mtpfast th:first-child,.mtpfast td:first-child,.mtpfast .text td,.mtpfast .text th{text-align:left}
 .mtpfast .text td{white-space:normal;overflow-wrap:anywhere;vertical-align:top}
 .mtpfast thead th{background:var(--tint);vertical-align:bottom;white-space:normal;min-width:4rem}
+.mtpfast .tight th{padding:.3rem .5rem;min-width:3rem;max-width:6.5rem}
+.mtpfast .tight td{padding:.3rem .5rem}
+.mtpfast .tight td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:11.5rem}
 .mtpfast .text td:first-child{min-width:11rem;color:var(--soft)}
 .mtpfast img{max-width:100%;height:auto;display:block}
 .mtpfast .dark{display:none}
@@ -81,14 +85,19 @@ def _table(head, rows, kind=""):
 
 
 def _unfinished(tree):
-    open_parts = [part for part in tree["parts"] if part["status"] not in ("done", "not proved")]
+    """Which parts are not whole, and what of them was left undone."""
+    open_parts = [part for part in tree["parts"] if part["status"] not in COMPLETE]
     if not open_parts:
         return ""
-    said = "; ".join(
-        f"{part['name']}: {part['status']}" + (f" ({part['message']})" if part["message"] else "")
+    limit = tree["settings"]["time_limit"]
+    limit = "" if limit is None else f" The time limit was {limit:g} s."
+    lines = "".join(
+        f"<li>{escape(part['name'])}: {escape(STATUSES[part['status']])}"
+        + (f" ({escape(part['message'])})" if part["message"] else "")
+        + "</li>"
         for part in open_parts
     )
-    return f"<p class='note'><strong>Not all parts came to their end.</strong> {escape(said)}.</p>"
+    return f"<p class='note'><strong>Not all was run to its end.</strong>{escape(limit)}</p><ul>{lines}</ul>"
 
 
 def _with_error(measure):
@@ -102,16 +111,18 @@ def _curve(tree):
     question, metric = tree["question"], METRICS[tree["question"]["metric"]]
     if not tree["curve"]:
         return "<h2>What inserted records can do</h2><p>No budget was searched to its end.</p>"
-    text = f"The {metric} against the number of records inserted: attack, label flips, and what is proved."
+    text = f"The {metric} against the number of records inserted: attack, label flips, and what is proved"
+    if tree["fewest"]:
+        text += f"; the goal is reached with {tree['fewest']['records']:,} records"
     images = [(scheme, curve_picture(tree, scheme)) for scheme in ("light", "dark")]
-    shown = "".join(f"<img class='{s}' alt='{escape(text)}' src='{uri}'>" for s, uri in images if uri)
+    shown = "".join(f"<img class='{s}' alt='{escape(text)}.' src='{uri}'>" for s, uri in images if uri)
     shown = shown or "<p class='note'>No picture: matplotlib is not installed.</p>"
     rows = [
         ("clean", "0", "", _with_error(tree["clean"]["measured"]), "", "", percent(tree["clean"]["everyone"]["value"]))
     ]
     for point in tree["curve"] + ([tree["fewest"]] if tree["fewest"] else []):
         budget = point["budget"]
-        named = "goal" if budget is None else f"{100 * budget:g} %" if budget < 1 else f"{budget:,}"
+        named = "the goal" if budget is None else as_given(budget)
         rows.append(
             (
                 named,
@@ -127,11 +138,12 @@ def _curve(tree):
     rest = "of the holdout" if question["measured_on"] == "holdout" else "for training (there is no holdout)"
     on = f"on the {question['measured_rows']:,} of these rows {rest}"
     note = (
-        f"Rows aimed at: {where}. Every {metric} is measured {on}, in a clone of your pipeline fitted to the table "
-        "with the records in it; ± is its standard error. The search aims at the training rows and does not see the "
-        "holdout; only the number of records for a goal goes up until these rows meet it. Label flips: as "
-        "many copies of clean records with the other label, the best of three choices. What is found is "
-        "found, not proved to be the most."
+        f"Rows aimed at: {where}. Every {metric} is measured {on}, after a copy of your pipeline was trained on the "
+        "table with the records in it; ± is the standard error of that share. The search sees the training rows alone: "
+        "in the holdout it may do more or less. Only for the goal are records added until the measured rows meet it. "
+        "Found: other records may do more. Proved: no records, so many or fewer, do more. "
+        "Label flips, to compare with: as many copies of clean records that carry the other label, the best of three "
+        "ways to choose them. Attack, on all rows: the same model, on the rows not aimed at, too."
     )
     head = (
         "budget",
@@ -167,12 +179,13 @@ def _short(value):
 def _defences(tree):
     found = tree["defences"]
     if found is None:
-        return "<h2>Which checks would see them</h2><p>Not asked, or not come to: no sanitiser was tried.</p>"
+        why = escape(why_not(tree["parts"], "defences"))
+        return f"<h2>Which checks would see them</h2><p>No check was tried: {why}.</p>"
     metric = METRICS[tree["question"]["metric"]]
     rows = [
         (
             row["defence"],
-            {"own": "its own", "poison": "as many as were inserted"}.get(row["rule"], f"{row['share']:.3g}"),
+            {"own": "own", "poison": "as inserted"}.get(row["rule"], f"{row['share']:.3g}"),
             f"{row['n_removed']:,.0f}",
             percent(_number(row["recall"])),
             percent(_number(row["clean_lost"])),
@@ -183,21 +196,23 @@ def _defences(tree):
         for row in found["rows"]
     ]
     head = (
-        "check", "rule", "rows removed", "inserted records seen", "clean rows lost (false alarms)",
-        f"{metric} after it", f"{metric} without poison", "clean rows lost without poison",
+        "check", "removes", "rows removed", "of the records", "of the clean rows", f"{metric} after it",
+        f"no poison: {metric}", "no poison: clean rows removed",
     )  # fmt: skip
     note = (
-        f"The {found['records']:,} records of the first sentence in random places of the table; every check is fitted "
-        "to the poisoned table, as it would be, and the pipeline to what it leaves. Beside them: nothing removed "
-        "(none), exactly the inserted records removed (Oracle), rows removed at random (RandomRemoval)."
+        f"The {found['records']:,} records of the first sentence stand in random places of the table; every check "
+        "reads that table, removes rows, and the pipeline is trained on the rest. Removes: by its own threshold (own), "
+        "or as many rows as were inserted, those that it finds oddest (as inserted). Of the records: the share of them "
+        "removed; of the clean rows: false alarms. No poison: the same check on the clean table. To compare with: "
+        "nothing removed (none), exactly the inserted records (Oracle), rows at random (RandomRemoval)."
     )
     failed = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in (found["failures"] or {}).items())
     failed = f"<p class='note'>Could not be used:</p><ul>{failed}</ul>" if failed else ""
-    return f"<h2>Which checks would see them</h2>\n{_table(head, rows)}\n<p class='note'>{note}</p>{failed}"
+    return f"<h2>Which checks would see them</h2>\n{_table(head, rows, 'tight')}\n<p class='note'>{note}</p>{failed}"
 
 
 def _count(bound):
-    return "that no number flips them" if bound >= 2**53 else f"{bound:,.0f}"
+    return "without end (no number changes it)" if bound >= 2**53 else f"{bound:,.0f}"
 
 
 def _number(value):
@@ -208,21 +223,21 @@ def _proof(tree):
     proof, minimum, question = tree["proof"], tree["minimum"], tree["question"]
     lines = []
     if not proof["proved"]:
-        lines.append(f"Not proved: how many records any attack needs at least. {proof['reason']}.")
+        lines.append(f"Not proved: how few records could do it, whatever they are. {proof['reason']}.")
     else:
-        seen = f"{proof['rows_looked_at']:,} of the {proof['rows']:,} rows aimed at"
-        surest = "" if proof["rows_looked_at"] == proof["rows"] else ", those of the largest margins,"
+        seen, all_seen = f"the {proof['rows']:,} rows aimed at", proof["rows_looked_at"] == proof["rows"]
+        seen = seen if all_seen else f"{proof['rows_looked_at']:,} of {seen}, those of the largest margins,"
         if proof["largest_bound"] is not None:
             lines.append(
-                f"For {seen}{surest} a number of insertions is proved that fewer cannot flip, whatever is inserted "
-                f"within the ranges and levels of the clean table; its median is "
-                f"{_count(proof['median_bound'])}, the largest {_count(proof['largest_bound'])}."
+                f"For each of {seen} there is a proved number: fewer inserted records cannot change its "
+                f"prediction, whatever they hold within the ranges and levels of the clean table. The median of these "
+                f"numbers is {_count(proof['median_bound'])}, the largest {_count(proof['largest_bound'])}."
             )
         if proof["rows_looked_at"] < proof["rows"]:
             lines.append(
                 "The other rows were not looked at: nothing is claimed of them, and they count as wrong in what is "
                 "proved here. (Where the first rows take one record each, or too few for the smallest budget, the "
-                "others add nothing; prove=True looks at all.)"
+                "others add nothing; prove=True, --prove all, looks at all.)"
             )
         if question["goal"] is not None:
             least = proof["fewer_than"]
@@ -230,18 +245,23 @@ def _proof(tree):
                 "no number of records brings" if proof["no_number"] else f"fewer than {least:,} records cannot bring"
             ) + f" the {METRICS[question['metric']]} to {percent(question['goal'])}"
             lines.append(f"Hence {said}: proved." if proof["no_number"] or least >= 2 else
-                         "With bounds this small nothing follows for the goal.")  # fmt: skip
+                         "Numbers so small say nothing of how many records the goal takes.")  # fmt: skip
         lines.append(
             "The proofs speak of the model that your pipeline's last step aims at (its exact optimum), with the "
             "imputer, scaler and encoder that the clean table makes."
         )
     if minimum["proved"]:
-        bound = "no number of records suffices" if minimum["lower_bound"] is None else f"{minimum['lower_bound']:,}"
+        least = minimum["lower_bound"]
+        bound = "no number of records makes" if least is None else f"at least {least:,} records are needed to make"
         lines.append(
-            f"To make exactly the model of the first sentence, at least so many records are needed: {bound} (proved)."
+            f"The records of the first sentence lead to one model: {bound} exactly that one (proved). Another model "
+            "that is wrong as often may take fewer."
         )
     else:
-        lines.append(f"Not proved: how many records make exactly the model of the first sentence. {minimum['reason']}.")
+        lines.append(
+            "Not proved: how few records lead to exactly the model that those of the first sentence lead to. "
+            f"{minimum['reason']}."
+        )
     return "<h2>What is guaranteed</h2>\n" + "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 

@@ -7,18 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["OutOfTime", "Parts", "Progress"]
+__all__ = ["COMPLETE", "STATUSES", "OutOfTime", "Parts", "Progress"]
 
 
 STATUSES = {
     "done": "it came to its end",
-    "not finished": "its time was over: what it has is in the report",
+    "not finished": "the time limit ran out while it ran: what it has is in the report",
     "interrupted": "Ctrl-C, or the callback, ended it: what it has is in the report",
     "not proved": "nothing can be proved for this victim, for the reason given",
     "failed": "it ended with an error",
-    "not started": "the time was over, or the audit was interrupted, before",
+    "not started": "the time limit ran out, or the audit was interrupted, before it began: nothing of it was run",
     "not asked": "the caller did not ask for it",
 }
+COMPLETE = "done", "not proved", "not asked"
 
 
 class OutOfTime(Exception):
@@ -80,7 +81,8 @@ class Parts:
     Parameters
     ----------
     shares : dict of str to float
-        The share of the time of each part; what one leaves over goes to the next.
+        The share of the time of each part, in their order: of what is left when a part begins it gets its share
+        among those to come. So what one leaves over, or takes too much, all that follow share.
     time_limit : float or None
         Seconds for all of them.
     progress : Progress
@@ -110,7 +112,7 @@ class Parts:
     def check(self, text="", share=0.0):
         """Tell how far the part is; raise OutOfTime or KeyboardInterrupt if it must end."""
         before = sum(self.shares.get(part.name, 0.0) for part in self.done)
-        told = before + share * self.shares.get(self.name, 0.0)
+        told = (before + share * self.shares.get(self.name, 0.0)) / sum(self.shares.values())
         self.progress.say(self.name, told, text)
         if self.callback is not None and self.callback({"part": self.name, "share": told, "text": text}):
             raise KeyboardInterrupt
@@ -129,8 +131,9 @@ class Parts:
         """What ``work()`` returns, or None where it did not come to an end; its part is added to ``done``."""
         self.name, start = name, time.monotonic()
         if self.time_limit is not None:
-            used = sum(self.shares[part.name] for part in self.done)
-            self.deadline = self.begin + self.time_limit * (used + self.shares[name]) / sum(self.shares.values())
+            end = self.begin + self.time_limit
+            to_come = sum(self.shares.values()) - sum(self.shares[part.name] for part in self.done)
+            self.deadline = start + (end - start) * self.shares[name] / to_come
         part, value = Part(name, "done"), None
         try:
             if self.stopped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
-__all__ = ["curve_picture"]
+__all__ = ["curve_picture", "draw_curve"]
 
 
 INK = {"light": ("#1f2328", "#d0d7de"), "dark": ("#e6edf3", "#3d444d")}
@@ -28,9 +28,9 @@ def curve_picture(tree: dict, scheme: str) -> str | None:
     ink, line = INK[scheme]
     colors = COLORS[scheme]
     with rc_context({"svg.hashsalt": "mtpfast", "svg.fonttype": "path", "font.size": 11}):
-        figure = Figure(figsize=(8.6, 4.0), layout="constrained")
+        figure = Figure(figsize=(8.6, 4.2), layout="constrained")
         axes = figure.subplots()
-        _draw(axes, tree, points, colors)
+        draw_curve(axes, tree, points, colors)
         axes.grid(color=line, linewidth=0.6)
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
@@ -38,15 +38,16 @@ def curve_picture(tree: dict, scheme: str) -> str | None:
         axes.tick_params(colors=ink)
         for text in (axes.xaxis.label, axes.yaxis.label):
             text.set_color(ink)
-        legend = axes.legend(frameon=False, loc="upper left", labelcolor=ink)
-        legend.set_in_layout(True)
+        figure.legend(frameon=False, loc="outside lower center", ncols=3, labelcolor=ink)
         file = io.BytesIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _draw(axes, tree, points, colors):
-    clean = tree["clean"]["measured"]
+def draw_curve(axes, tree, points, colors):
+    """Every number of records that has a row in the table below the picture, the one found for the goal included."""
+    clean, fewest = tree["clean"]["measured"], tree["fewest"]
+    points = sorted([*points, *([fewest] if fewest else [])], key=lambda point: point["allowed"])
     budgets = [0, *(point["allowed"] for point in points)]
     attack = [clean, *(point["attack"]["measured"] for point in points)]
     axes.errorbar(
@@ -73,6 +74,16 @@ def _draw(axes, tree, points, colors):
             label="at most (proved)",
         )
     axes.axhline(100 * clean["value"], color=colors["clean"], linewidth=1, linestyle=(0, (1, 2)), label="clean")
+    if fewest:
+        axes.plot(
+            fewest["records"],
+            100 * fewest["attack"]["measured"]["value"],
+            "*",
+            markersize=13,
+            color=colors["attack"],
+            label=f"{fewest['records']:,} records: the goal",
+            zorder=4,
+        )
     goal = tree["question"]["goal"]
     if goal is not None:
         axes.axhline(100 * goal, color=colors["clean"], linewidth=1, linestyle="-.", label="goal")

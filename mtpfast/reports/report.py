@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .parts import COMPLETE
 from .tree import METRICS, percent
 
 __all__ = ["AuditReport"]
@@ -75,7 +76,7 @@ class AuditReport:
     @property
     def complete(self) -> bool:
         """Whether every part came to its end."""
-        return all(part["status"] in ("done", "not proved", "not asked") for part in self.tree["parts"])
+        return all(part["status"] in COMPLETE for part in self.tree["parts"])
 
     def result(self, budget=None):
         """The attack of a budget, given as in the question; by default that of the first sentence (or None)."""

@@ -14,13 +14,20 @@ import numpy as np
 from mtpfast import __version__
 
 from .guaranteed import fewer_than, looked_at, share_proved
+from .parts import COMPLETE, STATUSES
 from .question import METRICS, Measure
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "Found", "Tree", "percent", "plain"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "Found", "Tree", "as_given", "percent", "plain", "why_not"]
 
 
 SCHEMA, SCHEMA_VERSION = "mtpfast-audit", 1
 SHOWN = 10  # records in the report
+ENDED = {
+    "not finished": "ended by the time limit",
+    "interrupted": "interrupted",
+    "failed": "ended by an error",
+    "not started": "not run",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,19 @@ class Found:
 def percent(share: float) -> str:
     """A share in words: 12.3 %."""
     return "not known" if share is None or math.isnan(share) else f"{100.0 * share:.1f} %"
+
+
+def as_given(budget) -> str:
+    """A budget in words: 3 %, or 12 (records)."""
+    return f"{100 * budget:g} %" if budget < 1 else f"{budget:,}"
+
+
+def why_not(parts, name) -> str:
+    """Why a part has nothing to say, or did not come to its end."""
+    for part in parts:
+        if part["name"] == name:
+            return part["message"] or STATUSES[part["status"]]
+    return STATUSES["not asked"]
 
 
 def plain(value):
@@ -74,6 +94,7 @@ class Tree:
     def __init__(self, audit):
         self.audit, self.q = audit, audit.q
         self.n_counted = int(audit.q.counted.sum())
+        self.parts = [vars(part) for part in audit.parts.done]
 
     def grown(self) -> dict:
         audit = self.audit
@@ -91,7 +112,7 @@ class Tree:
             "defences": audit.defences,
             "model": self.model(),
             "not_tried": self.not_tried(),
-            "parts": [vars(part) for part in audit.parts.done],
+            "parts": self.parts,
             "settings": self.settings(),
             "versions": versions(),
             "fingerprints": self.fingerprints(),
@@ -157,7 +178,7 @@ class Tree:
         audit, q = self.audit, self.q
         guarantee = audit.guarantee
         if guarantee is None:
-            reason = audit.told.get("not proved", "the part did not come to its end")
+            reason = audit.told.get("not proved") or why_not(self.parts, "guarantee")
             return {"proved": False, "reason": reason, "fewer_than": None}
         n = self.n_counted
         least = None if q.goal is None else fewer_than(guarantee.lower_bound, q.goal, n)
@@ -177,7 +198,7 @@ class Tree:
     def minimum(self):
         found, audit = self.audit.minimum, self.audit
         if found is None:
-            return {"proved": False, "reason": audit.told.get("no minimum", "it was not looked for to the end")}
+            return {"proved": False, "reason": audit.told.get("no minimum") or why_not(self.parts, "exact minimum")}
         return {
             "proved": True,
             "records": found.n_points,
@@ -267,20 +288,27 @@ class Tree:
         shown = tree["fewest"] or (tree["curve"][-1] if tree["curve"] else None)
         clean = percent(tree["clean"]["measured"]["value"])
         if shown is None:
-            return f"No attack was searched: the {metric}{group} of the clean pipeline is {clean}; no more is known."
+            why = why_not(tree["parts"], "damage curve")
+            found = f"the {metric}{group} of the clean pipeline is {clean}"
+            return f"No attack was searched to its end: {found}; no more is known ({why})."
         after = percent(shown["attack"]["measured"]["value"])
         records = (
             f"{shown['records']:,} record{'s' if shown['records'] != 1 else ''}, {shown['share']:.2%} of the table"
         )
         records = records.replace("%", " %")
         change = f"the {metric}{group} from {clean} to {after} in your own pipeline, refitted"
+        rises = shown["attack"]["measured"]["value"] > tree["clean"]["measured"]["value"]
         if q.goal is None or tree["fewest"] is not None:
-            said = f"{records}, raise {change}"
+            said = f"{records}, {'raise' if rises else 'bring'} {change}"
         else:
             said = (
-                f"No records were found that raise the {metric}{group} to {percent(q.goal)}; {records}, raise it from "
-                f"{clean} to {after} in your own pipeline, refitted"
+                f"No records were found that raise the {metric}{group} to {percent(q.goal)}; {records}, "
+                f"{'raise' if rises else 'bring'} it from {clean} to {after} in your own pipeline, refitted"
             )
+        name = "damage curve" if q.goal is None else "fewest records"
+        ended = next((part["status"] for part in tree["parts"] if part["name"] == name), "done")
+        if ended not in COMPLETE:
+            said += f" (the search for the {'damage' if q.goal is None else 'fewest'} was {ENDED[ended]})"
         return f"{said}; {self.said_of_proof(tree, shown)}."
 
     def said_of_proof(self, tree, shown) -> str:

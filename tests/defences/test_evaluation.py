@@ -7,10 +7,10 @@ from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from mtpfast import DamagePoisoner
-from mtpfast.defences import ECOD, Loss, NearestNeighbors, RandomRemoval, RepeatedRows, Sphere, evaluate
+from mtpfast.defences import ECOD, Loss, NearestNeighbors, RandomRemoval, RepeatedRows, Sphere, Validity, evaluate
 from mtpfast.defences.evaluation import COLUMNS
 from mtpfast.defences.poisoned_table import places_of
 from mtpfast.losses.objective import make_objective
@@ -103,6 +103,25 @@ def test_raw_tables_are_judged_by_what_the_preprocessing_makes_of_them():
     coef = np.append(model[-1].coef_, model[-1].intercept_)
     np.testing.assert_allclose(row["distance_target"], np.linalg.norm(coef), rtol=1e-4)  # the trainer's tolerance
     assert "metric_aimed" in table.summary().columns
+
+
+def test_rules_hold_where_the_scaler_is_fitted_again():
+    """A record is valid or not whatever its neighbours are: ages 500 and 30.5 go, and no row of the clean table."""
+    rng = np.random.default_rng(0)
+    n = 80
+    X = pd.DataFrame({"age": rng.integers(20, 60, n).astype(float), "work": rng.choice(["state", "private"], n)})
+    y = np.where(X["age"] > 40, "yes", "no")
+    first = make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(), ["work"]))
+    pipeline = make_pipeline(first, LogisticRegression())
+    ages = [500.0, 30.5, X["age"].min(), X["age"].max()]
+    poison = pd.DataFrame({"age": ages, "work": ["state"] * 4}), np.array(["no"] * 4)
+    space = DamagePoisoner.from_estimator(pipeline).fit(X, y)._own_feasible_set()
+    for valid, recall in ((space, 0.5), (None, 0.25)):  # by default the ranges that the clean table shows
+        found = evaluate(
+            poison, X, y, estimator=pipeline, defences=[Validity(valid)] if valid else "default", shares=["poison"]
+        ).summary().set_index(["defence", "rule"])  # fmt: skip
+        assert found.loc[("Validity", "own"), "recall"] == recall
+        assert found.loc[("Validity", "own"), "clean_lost"] == 0.0
 
 
 def test_results_on_raw_tables_bring_their_preprocessing():

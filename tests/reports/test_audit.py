@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from late_payers import table_of
+from matplotlib.figure import Figure
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +18,8 @@ from sklearn.svm import LinearSVC
 from mtpfast import audit
 from mtpfast.defences import RepeatedRows
 from mtpfast.reports.guaranteed import fewer_than
+from mtpfast.reports.parts import OutOfTime, Parts, Progress
+from mtpfast.reports.pictures import COLORS, draw_curve
 from mtpfast.reports.question import read_budgets
 from mtpfast.reports.tables import usual_pipeline
 
@@ -177,6 +180,49 @@ def test_an_audit_without_time_says_so(data):
     report = audit(usual_pipeline(X), X, y, budgets=[2], **QUICK, time_limit=1e-9)
     assert {part["status"] for part in report.tree["parts"][1:]} <= {"not started", "not finished"}
     assert "no more is known" in report.summary
+    assert "time limit" in report.summary
+    assert "The time limit was 1e-09 s." in report.to_html()
+
+
+def test_what_a_part_leaves_or_overruns_all_that_follow_share():
+    """Of the time left when it begins, a part has its share among those to come; the last one has all that is left."""
+    parts = Parts({"a": 0.6, "b": 0.3, "c": 0.1}, 1000.0, Progress(0))
+    seen = {}
+    for name, used in (("a", 100.0), ("b", 870.0), ("c", 0.0)):
+        parts.run(name, lambda part: seen.update({part.name: parts.left()}))
+        parts.begin -= used  # as if the part had taken so long
+    lefts = [600.0, 900.0 * 0.3 / 0.4, 30.0]
+    assert [seen[name] for name in "abc"] == pytest.approx(lefts, abs=5.0)  # seconds that the test itself may take
+
+
+def test_a_search_that_the_clock_ended_says_what_was_left_undone(data, monkeypatch):
+    """The number of records is not called the fewest without a word: sentence, page and JSON name what was left."""
+    X, y, *_ = data
+
+    def check(parts, text="", share=0.0):
+        if parts.name == "fewest records" or (parts.name == "damage curve" and text.endswith(" 9 records")):
+            raise OutOfTime
+
+    monkeypatch.setattr(Parts, "check", check)
+    report = audit(usual_pipeline(X), X, y, budgets=[2, 9, 11], goal={"error": 0.7}, **QUICK)
+    parts = {part["name"]: part for part in report.tree["parts"]}
+    assert parts["damage curve"]["message"] == "the search at 9 was ended before its end; not searched: 11"
+    assert parts["fewest records"]["status"] == "not started"  # its first check came too late
+    assert "(the search for the fewest was not run)" in report.summary
+    assert "not searched: 11" in report.to_html()
+
+
+def test_the_picture_reaches_the_number_found_for_the_goal(report):
+    """Every number of records in the table is in the picture, the goal's too."""
+    axes = Figure().subplots()
+    tree = json.loads(report.to_json())
+    tree["fewest"]["records"] = tree["fewest"]["allowed"] = 77  # beyond the largest budget, 16
+    draw_curve(axes, tree, tree["curve"], COLORS["light"])
+    assert axes.get_xlim()[1] >= 77
+    drawn = {int(x) for line in axes.lines for x in line.get_xdata() if len(line.get_xdata()) != 2}  # axhline has 2
+    assert drawn >= {0, 77} | {point["allowed"] for point in tree["curve"]}
+    shown = tree["fewest"]["attack"]["measured"]["value"]
+    assert any(line.get_marker() == "*" and line.get_ydata()[0] == 100 * shown for line in axes.lines)
 
 
 class Fails(TransformerMixin, BaseEstimator):
