@@ -186,6 +186,7 @@ cdef enum Outcome:
     DONE = 0
     TOO_MANY_STEPS = 1
     NO_MEMORY = 2
+    TOO_FAR = 3  # more rows were looked at than allowed
 
 
 cdef inline int grow(void **p, size_t size) noexcept nogil:

@@ -6,7 +6,7 @@ from libc.math cimport INFINITY, NAN, fabs, sqrt
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
 
-from mtpfast._core cimport DEBUG, DONE, EPS, NO_MEMORY, TOO_MANY_STEPS, grow
+from mtpfast._core cimport DEBUG, DONE, EPS, NO_MEMORY, TOO_FAR, TOO_MANY_STEPS, grow
 from mtpfast._due cimport BINS, DueRows, Metric
 from mtpfast._factor cimport MarginFactor
 from mtpfast._rows cimport LONG, NUDGE, MarginRows, Row, ShortRows, nudge
@@ -131,6 +131,8 @@ cdef class HingeSolver:
     cdef double last_way
     cdef long steps_at_gather
     cdef readonly long n_steps, n_looks, n_close
+    cdef public long most_looks  # of one solve, which then ends as TOO_FAR; 0: as many as it takes
+    cdef readonly bint too_far  # how the last solve ended
     # one entry per row; `margin` is scratch
     cdef double[::1] margin
     cdef signed char[::1] side
@@ -574,7 +576,8 @@ cdef class HingeSolver:
                 break
 
     cdef int _solve(self) except -1 nogil:
-        cdef long steps = 0, drops = 0, looks = self.n_looks
+        cdef long steps = 0, drops = 0, looks = self.n_looks, last = self.n_looks + self.most_looks
+        self.too_far = False
         cdef double slope, most, before
         self._restore()
         self.joined, before = False, -1.0
@@ -584,6 +587,10 @@ cdef class HingeSolver:
             if most > 0.0:
                 self._drop(most * SHARE, False)
         while steps < 2000 + 20 * self.rows.n:
+            if self.most_looks > 0 and self.n_looks > last:
+                self.too_far = True
+                self._finish()
+                return TOO_FAR
             steps += 1
             if steps % STEPS_APART == 0 or self.n_looks - looks > LOOKS_APART:
                 looks = self.n_looks

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import lsq_linear
 
+from mtpfast.arrays.bounded import least_squares_in_unit
 from mtpfast.arrays.parts import RowParts
 from mtpfast.arrays.rows import digests
 from mtpfast.arrays.sweeps import sweep
@@ -296,8 +296,7 @@ def _on_margin(X, y, theta, objective, sample_weight):
         return NO_ROWS, np.empty(0)
     Z = rows.toarray() if sp.issparse(rows) else rows
     Z = (weights * labels)[:, None] * np.column_stack([Z, np.full(len(labels), objective.one)])
-    method = "bvls" if len(labels) < 500 else "trf"
-    slopes = lsq_linear(Z.T, clean.gradient, bounds=(0.0, 1.0), method=method, tol=1e-12).x
+    slopes = least_squares_in_unit(Z.T, clean.gradient, "bvls")
     found, place = np.unique(digests(rows, labels), return_inverse=True)
     weights = np.maximum(weights, 1e-300)
     return found, np.clip(np.bincount(place, weights * slopes) / np.bincount(place, weights), 0.0, 1.0)

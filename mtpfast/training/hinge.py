@@ -11,6 +11,7 @@ from mtpfast import _hinge
 from mtpfast.arrays.maps import is_map_of_singles, let_go, map_of
 from mtpfast.arrays.rows import every
 
+from .smoothed import Rows, cost_of_step, near_minimiser
 from .solver import Solver
 from .training_set import TrainingSet
 
@@ -19,6 +20,8 @@ __all__ = ["HingeSolver"]
 
 #: So many principal directions of the rows say how far theta has gone.
 DIRECTIONS = 8
+#: A solve that looks at more rows than so many steps of Newton's method would cost is led by these.
+LONG = 5
 #: A first model of rows in a file is that of so many of them.
 SAMPLE = 100_000
 
@@ -84,9 +87,30 @@ class HingeSolver(Solver):
             theta = self._of_a_sample()
         if theta is None:
             self.n_iter += core.descend(1e-3, 100)
-        core.start(theta)
+        self._led(partial(core.start, theta))
         self.audit()
         self.warn_if_loose()
+
+    def _led(self, move):
+        """What a ``move`` of the core gives; None where it got long, and a model near its end was looked for: from
+        there the core then went."""
+        core, training = self.core, self.training
+        if map_of(training.X) is None:  # a file is read as seldom as can be
+            core.most_looks = LONG * cost_of_step(core.n_rows, training.n_features)
+        try:
+            outcome = move()
+        finally:
+            core.most_looks = 0
+        if not core.too_far:
+            return outcome
+        theta = np.empty(training.n_features + 1)
+        core.theta(theta)
+        rows = [Rows(training.X, training.y, training.weight)]
+        if training.n_added:
+            rows.append(Rows(training.added_X, training.added_y, training.added_weight))
+        objective = training.objective
+        core.start(near_minimiser(rows, core.k * objective.R(training.n_features), objective.one, theta))
+        return None
 
     def _of_a_sample(self):
         """The model of evenly spaced rows; None where that would be most of them."""
@@ -111,7 +135,11 @@ class HingeSolver(Solver):
         """The weights of the clean rows, and k, are others; without theta the rows on the margin stay there first."""
         if theta is None:
             self.core.set_weights(self.training.weight, self.training.k)
-            self.audit()
+            found = self._led(self.core.audit)
+            if found is not None:
+                self._read(found[0])
+            if found is None or not self.is_tight():
+                self.audit()
             if self.is_tight():
                 return
         self.solve(self.theta if theta is None else theta)
@@ -123,7 +151,7 @@ class HingeSolver(Solver):
         if new:
             core.append(label)
         weight = count * training.settled.weight_of(label)
-        outcome = core.raise_weight(training.n_clean + index, weight, training.k - core.k)
+        outcome = self._led(partial(core.raise_weight, training.n_clean + index, weight, training.k - core.k))
         self.n_iter += 1
         self._moved(outcome)
 
@@ -147,7 +175,8 @@ class HingeSolver(Solver):
             told[moved] += more
             self._told = told
             training.rows.show()
-            self._moved(self.core.shift_weights(moved + training.n_clean, more, change_of_k), audit)
+            shift = partial(self.core.shift_weights, moved + training.n_clean, more, change_of_k)
+            self._moved(self._led(shift), audit)
 
     def _moved(self, outcome, audit=False):
         self._read(self.core.gap())

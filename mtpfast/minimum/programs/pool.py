@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import lsq_linear
 
+from mtpfast.arrays.bounded import least_squares_in_unit
 from mtpfast.arrays.rounding import EPS
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.clean_pass import CleanGradient
@@ -211,7 +211,7 @@ class PoolProgram:
         rest = self.clean.gradient + self.total(counts)
         if self.free.shape[1]:
             free = self.free.toarray()
-            rest = rest + free @ lsq_linear(free, -rest, (0.0, 1.0), tol=1e-12).x
+            rest = rest + free @ least_squares_in_unit(free, -rest)
         return rest
 
     def deal(self, counts):

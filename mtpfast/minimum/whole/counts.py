@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import lsq_linear
+
+from mtpfast.arrays.bounded import least_squares_in_unit
 
 __all__ = ["exchange", "round_counts", "settle"]
 
@@ -61,7 +62,7 @@ def settle(columns, target, counts, free, top=None, rounds=10):
 
     def best_t(counts):
         rest = target - columns @ counts
-        t = lsq_linear(free, rest, (0.0, 1.0), tol=1e-12).x if free.shape[1] else np.empty(0)
+        t = least_squares_in_unit(free, rest)
         return t, float(np.linalg.norm(rest - free @ t))
 
     counts = np.array(counts, dtype=int)
