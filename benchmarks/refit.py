@@ -98,6 +98,11 @@ def best_solver(X, y, target, n=5):
     return min(seconds, key=seconds.get), seconds
 
 
+def _effort(core):
+    """Of a hinge refit: line searches and turns of the path, rows looked at, and of these closely."""
+    return np.array([core.n_steps + core.n_turns, core.n_looks, core.n_close])
+
+
 def refit_work(loss, X, y, result, n):
     """What the refits of the first n points do: a replay without the oracle and the record.
 
@@ -110,7 +115,7 @@ def refit_work(loss, X, y, result, n):
     n = min(n, result.n_points)
     hinge = loss == "hinge"
     core = victim._solver.core if hinge else None
-    before = (core.n_steps, core.n_looks, core.n_close) if hinge else victim.n_iter
+    before = _effort(core) if hinge else victim.n_iter
     start = time.perf_counter()
     for i in result.sequence[:n]:
         victim.add(points[i], result.labels[i])
@@ -123,7 +128,7 @@ def refit_work(loss, X, y, result, n):
         read.append(time.perf_counter() - start)
     work = {"refit alone, ms": 1e3 * seconds, "one read, ms": 1e3 * np.median(read)}
     if hinge:
-        searches, looks, close = (np.array([core.n_steps, core.n_looks, core.n_close]) - before) / n
+        searches, looks, close = (_effort(core) - before) / n
         coded = not hasattr(X, "toarray") and X.shape[1] >= _rows.LONG_ROW
         reads = (looks / 8 + close if coded else looks) / X.shape[0]  # a code takes an eighth of the row
         work |= {"line searches": searches, "rows looked at": looks, "of these closely": close, "reads of X": reads}

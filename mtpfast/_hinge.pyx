@@ -97,6 +97,8 @@ cdef class HingeSolver:
     line runs at a right angle to them). At the minimiser of a piece the rows whose alpha is
     most out of bounds leave. Every step lowers the objective, and no path has to be followed: in real
     tables thousands of rows sit at the margin together, and one line search crosses hundreds.
+    Where only one weight and k change by a little, few rows come to the margin or leave it for good, and following the
+    minimiser from row to row is shorter (`_follow`); `solve` then finds nothing left to do, or does it.
 
     With thousands of rows at the margin the method would wander among equivalent sets of rows for
     ever, so while it works every row has a threshold of its own, 1 + `nudge`, which leaves no
@@ -129,8 +131,8 @@ cdef class HingeSolver:
     cdef readonly bint free_intercept
     cdef readonly double k
     cdef double last_way
-    cdef long steps_at_gather
-    cdef readonly long n_steps, n_looks, n_close
+    cdef long walks_at_gather
+    cdef readonly long n_steps, n_looks, n_close, n_turns
     cdef public long most_looks  # of one solve, which then ends as TOO_FAR; 0: as many as it takes
     cdef readonly bint too_far  # how the last solve ended
     # one entry per row; `margin` is scratch
@@ -148,20 +150,24 @@ cdef class HingeSolver:
     # (`model` is what the method moves, `exact` the model that `_finish` makes of it)
     cdef double[::1] model, exact, step, force, below_clean, below_added, unit
     cdef double below_weight, weight  # of the clean rows below the margin, and of all rows
-    cdef bint joined
+    cdef bint joined, from_below         # whether a line search ended at a row, and where that row was
+    cdef double ended                    # where the last line search ended
+    cdef Py_ssize_t rising               # the row whose weight grows while the path is followed, else -1
     cdef double *alpha
+    cdef double *beta
     cdef Crossing *crossings
     cdef Look *looks
     cdef Py_ssize_t looks_capacity
 
     def __cinit__(self):
-        self.alpha = NULL
+        self.alpha = self.beta = NULL
         self.crossings = NULL
         self.looks = NULL
         self.looks_capacity = 0
 
     def __dealloc__(self):
         free(self.alpha)
+        free(self.beta)
         free(self.crossings)
         free(self.looks)
 
@@ -177,7 +183,9 @@ cdef class HingeSolver:
         self.free_intercept = intercept and not penalize_intercept
         self.k = 1.0
         self.last_way = self.farthest = self.way_size = self.step_size = self.weight = self.below_weight = 0.0
-        self.n_close = self.n_steps = self.n_looks = self.steps_at_gather = self.n_wasted = 0
+        self.rising = -1
+        self.ended = 0.0
+        self.n_turns = self.n_close = self.n_steps = self.n_looks = self.walks_at_gather = self.n_wasted = 0
         self.margin, self.side = np.zeros(self.rows.capacity), np.zeros(self.rows.capacity, dtype=np.int8)
         self.model, self.exact, self.step, self.force = (np.zeros(self.d + 1) for _ in range(4))
         self.below_clean, self.below_added, self.unit = (np.zeros(self.d + 1) for _ in range(3))
@@ -209,7 +217,9 @@ cdef class HingeSolver:
             return DONE
         if self.factor.reserve(m) != DONE:
             return NO_MEMORY
-        return grow(<void **>&self.alpha, self.factor.capacity * sizeof(double))
+        if grow(<void **>&self.alpha, self.factor.capacity * sizeof(double)) != DONE:
+            return NO_MEMORY
+        return grow(<void **>&self.beta, self.factor.capacity * sizeof(double))
 
     cdef bint _join(self, Py_ssize_t i) noexcept nogil:
         """Put row i on the margin; False if it depends on the rows there (nothing changed then)."""
@@ -253,36 +263,47 @@ cdef class HingeSolver:
         return scale
 
     cdef double _find_step(self, const double *theta) noexcept nogil:
-        """Newton's step from theta with the rows on the margin held there, into `step`; `alpha` becomes -Q force / k.
+        """Newton's step from theta with the rows on the margin held there, into `step`.
 
-        Returns the slope force . step, or 0 if there is nowhere to go. Where the intercept is free
-        and no row is on the margin, the objective is linear in it and the step is a direction
+        `alpha` becomes -Q (k R step + force) / k. Returns the slope force . step, or 0 if there is nowhere to go. Where
+        the intercept is free and no row is on the margin, the objective is linear in it and the step is a direction
         only (see `_walk`).
         """
         cdef Py_ssize_t p, width = self.d + 1
-        cdef double scale, before, size = 0.0, s, b, qq
-        cdef double *z = self.factor.z
-        scale = self._find_force(theta)
+        cdef double scale = self._find_force(theta), size = 0.0, s
+        if self.free_intercept and self.factor.m == 0 and fabs(self.force[self.d]) > 1e-13 * scale:
+            for p in range(self.d):
+                self.step[p] = 0.0
+            self.step[self.d] = -1.0 if self.force[self.d] > 0 else 1.0
+            return -fabs(self.force[self.d])
+        self._yield_to_force(self.k, self.alpha)
         for p in range(width):
-            self.step[p] = -self.force[p] / self.k
+            size += fabs(self.step[p])
+        if self.k * size <= 1e-14 * scale * (width if width < 100 else 100):
+            return 0.0
+        s = mtp_dot(&self.force[0], &self.step[0], width)
+        return s if s < -1e-40 * self.weight else 0.0  # where the model is 0, nothing else ends the steps
+
+    cdef void _yield_to_force(self, double k, double *turned) noexcept nogil:
+        """The `step` v at a right angle to the rows on the margin with  k R v + force  in their span;
+        turned := -Q (k R v + force) / k."""
+        cdef Py_ssize_t p, width = self.d + 1
+        cdef double before, b, qq
+        cdef double *z = self.factor.z
+        for p in range(width):
+            self.step[p] = -self.force[p] / k
         before = mtp_dot(&self.step[0], &self.step[0], width)
         self.factor.project(&self.step[0], z)
-        memcpy(self.alpha, z, self.factor.m * sizeof(double))
+        memcpy(turned, z, self.factor.m * sizeof(double))
         self.factor.span(-1.0, z, &self.step[0])
         if mtp_dot(&self.step[0], &self.step[0], width) < 0.25 * before:
             self.factor.project(&self.step[0], z)  # once more, against cancellation
             for p in range(self.factor.m):
-                self.alpha[p] += z[p]
+                turned[p] += z[p]
             self.factor.span(-1.0, z, &self.step[0])
         if self.free_intercept:
-            # (k R step + force) must lie in the span of the rows on the margin
             b = self.step[self.d]
             if self.factor.m == 0:
-                if fabs(self.force[self.d]) > 1e-13 * scale:
-                    for p in range(self.d):
-                        self.step[p] = 0.0
-                    self.step[self.d] = -1.0 if self.force[self.d] > 0 else 1.0
-                    return -fabs(self.force[self.d])
                 self.step[self.d] = 0.0
             else:
                 for p in range(width):
@@ -290,14 +311,9 @@ cdef class HingeSolver:
                 self.unit[self.d] = 1.0
                 self.factor.project(&self.unit[0], self.factor.z)
                 qq = mtp_dot(self.factor.z, self.factor.z, self.factor.m)
+                mtp_axpy(self.factor.m, b / qq, self.factor.z, turned)
                 self.factor.span(-1.0, self.factor.z, &self.unit[0])
                 mtp_axpy(width, b / qq, &self.unit[0], &self.step[0])
-        for p in range(width):
-            size += fabs(self.step[p])
-        if self.k * size <= 1e-14 * scale * (width if width < 100 else 100):
-            return 0.0
-        s = mtp_dot(&self.force[0], &self.step[0], width)
-        return s if s < -1e-40 * self.weight else 0.0  # where the model is 0, nothing else ends the steps
 
     cdef double _shorten_step(self) noexcept nogil:
         """`step` where a row has just joined the margin: what is left of it, at a right angle to the row. Returns the
@@ -310,17 +326,20 @@ cdef class HingeSolver:
         after = mtp_dot(&self.step[0], &self.step[0], width)
         return -self.k * after if after > 0.01 * before else 0.0
 
-    cdef int _walk(self, double slope) noexcept nogil:
-        """Exact line search along `step` from t = 0; the row at which it ends joins the margin."""
+    cdef double _curve(self) noexcept nogil:
+        """k v' R v for the step v."""
+        return self.k * mtp_dot(&self.step[0], &self.step[0], self.d if self.free_intercept else self.d + 1)
+
+    cdef int _walk(self, double slope, double curve) noexcept nogil:
+        """Exact line search along `step` from t = 0, where the slope is slope + curve t and jumps at every row that
+        crosses; the row at which it ends joins the margin."""
         cdef Py_ssize_t p, i, left, first, n_looks = 0, used = 0, joins = -1
         cdef Look *look
         cdef Crossing crossed
-        cdef double f, curve, end, best, stage
+        cdef double f, end, best, stage
         cdef bint truncated = False
         f = self.metric.length(&self.step[0], False)
         self.joined = False
-        p = self.d if self.free_intercept else self.d + 1
-        curve = self.k * mtp_dot(&self.step[0], &self.step[0], p)
         end = -slope / curve if curve > 0.0 else INFINITY
         if end * f > self.due.horizon - self.due.travelled:
             end, truncated = (self.due.horizon - self.due.travelled) / f, True
@@ -383,6 +402,7 @@ cdef class HingeSolver:
         mtp_axpy(self.d + 1, best, &self.step[0], &self.model[0])
         self.due.travelled += best * f
         self.last_way = best * f
+        self.ended = best
         for p in range(n_looks):
             look = &self.looks[p]
             i = look.i
@@ -405,7 +425,8 @@ cdef class HingeSolver:
             i = joins
             if self._reserve_on(self.factor.m + 1) != DONE:
                 return NO_MEMORY
-            if self.side[i] == BELOW:
+            self.from_below = self.side[i] == BELOW
+            if self.from_below:
                 self._count_below(i, -self.rows.row[i].c)
             if self._join(i):
                 if used == 0 and not self.free_intercept:  # the same force, then, and less of it left
@@ -423,7 +444,6 @@ cdef class HingeSolver:
             if curve <= 0.0 and truncated:  # a slope that never ends may be what rounding left of sums that cancelled
                 self._sum_below()
             self._gather(0.0)
-        self.n_steps += 1
         return DONE
 
     cdef int _reserve_looks(self, Py_ssize_t used) noexcept nogil:
@@ -520,7 +540,7 @@ cdef class HingeSolver:
         if at > end:
             return
         self.n_wasted -= 1
-        self._foresee(p, at if at > 0.0 else 0.0, row.c * fabs(rate), left)
+        self._foresee(p, at if at > 0.0 else 0.0, INFINITY if i == self.rising else row.c * fabs(rate), left)
 
     cdef inline void _foresee(self, Py_ssize_t p, double step, double jump, Py_ssize_t *left) noexcept nogil:
         """Put a crossing onto the heap of those still ahead."""
@@ -533,10 +553,11 @@ cdef class HingeSolver:
         """Put all rows into new bins, of the width that theta lately went in two line searches; at least `ahead` in
         all."""
         cdef Py_ssize_t i
-        cdef double way = (self.due.travelled - self.due.gathered_at) / (self.n_steps - self.steps_at_gather + 1)
+        cdef long n_walks = self.n_steps + self.n_turns
+        cdef double way = (self.due.travelled - self.due.gathered_at) / (n_walks - self.walks_at_gather + 1)
         way = 0.5 * way if way > 0.0 else 1e-3 * (1.0 + self.last_way)
         self.due.clear(way if way > 2.0 / BINS * ahead else 2.0 / BINS * ahead)
-        self.steps_at_gather = self.n_steps
+        self.walks_at_gather = n_walks
         for i in range(self.rows.n):
             if self.side[i] != ON:
                 self.due.put(i)
@@ -561,19 +582,91 @@ cdef class HingeSolver:
 
     cdef void _drop(self, double least, bint first) noexcept nogil:
         """Rows whose dual variable is out of bounds by ``least`` leave the margin (or the first of them)."""
-        cdef Py_ssize_t p, i
+        cdef Py_ssize_t p
         for p in range(self.factor.m - 1, -1, -1):
             if self._excess(p) < least:
                 continue
-            i = self.factor.on[p]
-            self.side[i] = ABOVE if self.alpha[p] < 0.0 else BELOW
-            if self.side[i] == BELOW:
-                self._count_below(i, self.rows.row[i].c)
-            self.factor.remove(p)
-            self.due.note(i, 0.0)
-            self.due.put(i)
+            self._leave(p, ABOVE if self.alpha[p] < 0.0 else BELOW)
             if first:
                 break
+
+    cdef void _leave(self, Py_ssize_t p, Side to) noexcept nogil:
+        """The p-th row leaves the margin."""
+        cdef Py_ssize_t i = self.factor.on[p]
+        self.side[i] = to
+        if to == BELOW:
+            self._count_below(i, self.rows.row[i].c)
+        self.factor.remove(p)
+        self.due.note(i, 0.0)
+        self.due.put(i)
+
+    cdef int _follow(self, Py_ssize_t j, double dc, double dk) noexcept nogil:
+        """Follow the minimiser while c_j and k grow, from the model, which is the minimiser here, as far as it leads.
+
+        At the time t in [0, 1], k_t = k + t dk and s_t = sum_{below} c_i a_i + t dc a_j (where j is below),
+
+            k_t R theta_t = s_t + sum_{on} alpha_i(t) a_i,    a_i . theta_t  as it is for the rows on the margin.
+
+        So theta_t = theta + t / k_t v and alpha(t) = alpha + t beta, where v is at a right angle to the rows on the
+        margin and  R v + g = sum_{on} beta_i a_i,  g = dk R theta - dc a_j:  up to the first row that reaches its
+        threshold and joins the margin, or the first alpha that reaches a bound and whose row leaves. Rows with ties may
+        come and go without end: after so many of them, `_solve` does what is left to do.
+        """
+        cdef Py_ssize_t p, i, out, m, _, width = self.d + 1
+        cdef double t, done = 0.0, reach, b
+        cdef Row *row = &self.rows.row[j]
+        cdef bint upwards = False
+        if self.free_intercept and self.factor.m == 0:
+            return DONE
+        self._find_force(&self.model[0])
+        self.factor.project(&self.force[0], self.factor.z)
+        memcpy(self.alpha, self.factor.z, self.factor.m * sizeof(double))
+        self.factor.backward(self.alpha)
+        self.rising = j
+        for _ in range(100 + 4 * self.factor.m):
+            m = self.factor.m
+            for p in range(width):
+                self.force[p] = 0.0 if p == self.d and self.free_intercept else dk * self.model[p]
+            if self.side[j] == BELOW:
+                self.rows.axpy(j, -dc, &self.force[0])
+            self._yield_to_force(1.0, self.beta)
+            for p in range(m):
+                self.beta[p] = -self.beta[p]
+            self.factor.backward(self.beta)
+            t, out = 1.0 - done, -1
+            for p in range(m):
+                i = self.factor.on[p]
+                if self.beta[p] < 0.0 and self.alpha[p] + t * self.beta[p] < 0.0:
+                    t, out, upwards = -self.alpha[p] / self.beta[p], p, False
+                    t = 0.0 if t < 0.0 else t
+                b = self.beta[p] - dc if i == j else self.beta[p]
+                if b > 0.0 and self.alpha[p] + t * b > self.rows.row[i].c:
+                    t, out, upwards = (self.rows.row[i].c - self.alpha[p]) / b, p, True
+                    t = 0.0 if t < 0.0 else t
+            reach = t / (self.k + t * dk)
+            self.n_turns += 1
+            if self._walk(-1e-200 * reach, 1e-200) != DONE:
+                return NO_MEMORY
+            self.joined = False
+            if self.factor.m > m or self.ended < reach * (1.0 - 4 * EPS):
+                t, out = self.k * self.ended / (1.0 - self.ended * dk), -1
+            done += t
+            self.k += t * dk
+            row.c += t * dc
+            self.weight += t * dc
+            if self.side[j] == BELOW:
+                self._count_below(j, t * dc)
+            for p in range(m):
+                self.alpha[p] += t * self.beta[p]
+            if self.factor.m > m:
+                self.alpha[m] = self.rows.row[self.factor.on[m]].c if self.from_below else 0.0
+            elif out >= 0:
+                self._leave(out, BELOW if upwards else ABOVE)
+                memmove(self.alpha + out, self.alpha + out + 1, (m - 1 - out) * sizeof(double))
+            elif done >= 1.0:
+                break
+        self.rising = -1
+        return DONE
 
     cdef int _solve(self) except -1 nogil:
         cdef long steps = 0, drops = 0, looks = self.n_looks, last = self.n_looks + self.most_looks
@@ -601,7 +694,8 @@ cdef class HingeSolver:
             if slope == 0.0:
                 slope = self._find_step(&self.model[0])
             if slope < 0.0:
-                if self._walk(slope) != DONE:
+                self.n_steps += 1
+                if self._walk(slope, self._curve()) != DONE:
                     return NO_MEMORY
                 continue
             # Ties can make rows leave and come back for ever: with time, be less choosy.
@@ -868,13 +962,15 @@ cdef class HingeSolver:
         if not 0 <= j < self.rows.n:
             raise ValueError("raise_weight: no such row")
         cdef Row *row = &self.rows.row[j]
+        cdef double c = row.c + dc, k = self.k + dk, weight = self.weight + dc
         with nogil:
-            row.c += dc
-            self.weight += dc
-            self.k += dk
+            self._restore()
+            outcome = self._follow(j, dc, dk)
             if self.side[j] == BELOW:
-                self._count_below(j, dc)
-            outcome = self._solve()
+                self._count_below(j, c - row.c)
+            row.c, self.k, self.weight = c, k, weight
+            if outcome == DONE:
+                outcome = self._solve()
         self._settled(outcome)
         return outcome
 
