@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast import _core
+from mtpfast.arrays.threads import in_chunks
 from mtpfast.kernels import kernel_of
 
 from .difference import LossDifference, rounding_of, weight_of
@@ -28,7 +29,13 @@ def scan_pool(theta, theta_target, pool, loss, spent=None, weights=None):
     if weights is None and kernel is not None:
         labels = np.empty(0) if signs is None else signs
         spent = np.empty(0, np.uint8) if spent is None else spent
-        parts = _core.pool_loss_difference(kernel, theta, theta_target, pool.X, labels, spent, tie)
+
+        def of_chunk(i, j):
+            rows = pool.X if (i, j) == (0, pool.X.shape[0]) else pool.X[i:j]
+            found = _core.pool_loss_difference(kernel, theta, theta_target, rows, labels[i:j], spent[i:j], tie)
+            return [(i + row, y, value) for row, y, value in found]
+
+        parts = [_first_best(part, tie) for part in zip(*in_chunks(of_chunk, 0, pool.X.shape[0]), strict=True)]
     else:
         parts = _scan_by_array(theta, theta_target, pool.X, signs, loss, spent, tie, weights)
     found = []
@@ -42,6 +49,14 @@ def scan_pool(theta, theta_target, pool, loss, spent=None, weights=None):
         error = tie + heaviest * rounding_of(theta, theta_target, size, loss, value)
         found.append((row, y, LossDifference(x, y, value, value + error)))
     return found
+
+
+def _first_best(found, tie):
+    """Of candidates in order the best, by which a later one must be better by ``tie``."""
+    best = found[0]
+    for one in found[1:]:
+        best = one if one[2] > best[2] + tie else best
+    return best
 
 
 def _scan_by_array(theta, theta_target, X, signs, loss, spent, tie, weights):

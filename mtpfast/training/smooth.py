@@ -14,6 +14,7 @@ from mtpfast import _core
 from mtpfast.arrays.growing import Growing
 from mtpfast.arrays.rounding import EPS
 from mtpfast.arrays.rows import SLICE, slices
+from mtpfast.arrays.threads import in_chunks
 from mtpfast.kernels import kernel_of
 
 from .codes import PATTERNS, row_codes
@@ -235,11 +236,17 @@ class SmoothSolver(Solver):
 
     def _sums(self, theta, X, start, stop, y, weight, norm):
         """What ``_core.loss_pass`` returns, for any loss."""
-        sums = np.zeros(len(theta) + 4)
         intercept = self.training.objective.fit_intercept
         if self.kernel is not None:
-            _core.loss_pass(self.kernel, X, start, stop, y, weight, norm, theta, intercept, self.free, sums)
-            return sums
+
+            def of_chunk(i, j):
+                sums = np.zeros(len(theta) + 4)
+                _core.loss_pass(self.kernel, X, i, j, y, weight, norm, theta, intercept, self.free, sums)
+                return sums
+
+            found = in_chunks(of_chunk, start, stop)
+            return found[0] if len(found) == 1 else np.array([math.fsum(each) for each in zip(*found, strict=True)])
+        sums = np.zeros(len(theta) + 4)
         loss, balance = self.training.objective.loss, []
         for rows in slices(start, stop, SLICE):
             margin = y[rows] * (X[rows] @ theta[:-1] + theta[-1])
