@@ -27,7 +27,7 @@ padding-left:1rem;margin:0 0 1rem}
 .mtpfast thead th{background:var(--tint);vertical-align:bottom;white-space:normal;min-width:4rem}
 .mtpfast .tight th{padding:.3rem .5rem;min-width:3rem;max-width:6.5rem}
 .mtpfast .tight td{padding:.3rem .5rem}
-.mtpfast .tight td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:11.5rem}
+.mtpfast .tight td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:12.5rem}
 .mtpfast .text td:first-child{min-width:11rem;color:var(--soft)}
 .mtpfast img{max-width:100%;height:auto;display:block}
 .mtpfast .dark{display:none}
@@ -163,13 +163,14 @@ def _records(tree):
         return ""
     head = ("times", tree["question"]["label"], *records["columns"])
     rows = [(f"{row['times']:,}", row["label"], *map(_short, row["record"])) for row in records["rows"]]
+    kind = ""
     if len(head) > WIDE:  # a record to a column: a page is not so wide
-        head, *rows = zip(head, *rows, strict=True)
+        kind, (head, *rows) = "tight", zip(head, *rows, strict=True)
     note = (
         f"{len(records['rows'])} of {records['distinct']:,} distinct records, the most frequent first. All of them: "
         "inserted.csv."
     )
-    return f"<h2>The records</h2>\n{_table(head, rows)}\n<p class='note'>{note}</p>"
+    return f"<h2>The records</h2>\n{_table(head, rows, kind)}\n<p class='note'>{note}</p>"
 
 
 def _short(value):

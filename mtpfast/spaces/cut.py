@@ -108,6 +108,10 @@ class CutRegion:
             setattr(self, name, getattr(records, name))
         d = len(self.lower)
         far = self.tolerance + (np.zeros(d) if blur is None else blur)
+        if ball is not None and np.shape(ball[0]) == (d,):
+            corner = np.maximum(np.abs(self.lower - ball[0]), np.abs(self.upper - ball[0])) + far
+            if float(np.linalg.norm(corner)) * (1.0 + gamma(d + 4)) <= ball[1]:
+                ball = None  # it contains everything
         hull = self.hull = ConvexRegion(self.lower - far, self.upper + far, slabs, ball)
         # a record counts as inside by what it stands for
         hull._room = [room + float(np.abs(a) @ far) for (a, _, _), room in zip(hull.slabs, hull._room, strict=True)]
@@ -126,6 +130,11 @@ class CutRegion:
     def slabs(self) -> list:
         """Triples (a, low, high), without those that say nothing."""
         return self.hull.slabs
+
+    @property
+    def uncut(self) -> bool:
+        """Whether slabs and ball say nothing: then all records are inside."""
+        return not self.slabs and self.ball is None
 
     @property
     def balls(self) -> tuple:
@@ -157,7 +166,7 @@ class CutRegion:
 
     def _off(self, x, moves=None):
         """By how much a record, or what every change makes of it, is off, in units of length."""
-        total = 0.0
+        total = 0.0 if moves is None else np.zeros(moves.n)
         for (a, low, high), room in zip(self.slabs, self.hull._room, strict=True):
             at = float(a @ x) + (0.0 if moves is None else moves.change(a))
             off = np.maximum(0.0, np.maximum(low - at, at - high) - room)
@@ -314,9 +323,10 @@ class CutRegion:
         if n == 1 and self.ball is not None:
             return self._on_ball(q)
         first = self._best(q, n - 1)
-        a, low, high = self.slabs[n - 1 - (self.ball is not None)]
+        k = n - 1 - (self.ball is not None)
+        a, low, high = self.slabs[k]
         at = float(a @ first[0])
-        if low <= at <= high:
+        if low - self.hull._room[k] <= at <= high + self.hull._room[k]:
             return first[0], (*first[1], 0.0)
         sign, end = (-1.0, -low) if at < low else (1.0, high)
         a = sign * a
@@ -329,7 +339,7 @@ class CutRegion:
             point(0.0, *first),
             max(float(np.max(np.abs(q))) / float(np.max(np.abs(a))), 1e-300),
             float(np.abs(q) @ self.hull._far),
-            0.0,
+            self.hull._room[k],
             None,
             STEPS,
         )
@@ -337,7 +347,8 @@ class CutRegion:
 
     def _on_ball(self, q):
         first, square = self._best(q, 0)[0], self.ball[1] ** 2
-        if self._square(first) <= square:
+        room = 0.5 * self._slack  # so far above r^2 counts as inside
+        if self._square(first) <= square + room:
             return first, (0.0,)
 
         def point(t):
@@ -351,7 +362,7 @@ class CutRegion:
             (0.0, self._square(first) - square, float(q @ first), first),
             max(float(np.max(np.abs(q))) / reach, 1e-300),
             float(np.abs(q) @ self.hull._far),
-            0.0,
+            room,
             None,
             STEPS,
         )

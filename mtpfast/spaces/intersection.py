@@ -120,7 +120,8 @@ class Intersection(ConvexSpace):
                 f"feature {cut[0]} has bounds in a box that cut the records: "
                 "give them in the FeatureSpace of the records"
             )
-        return CutRegion(records, **rules, blur=blur)
+        region = CutRegion(records, **rules, blur=blur)
+        return records if region.uncut else region
 
     def rules_of(self, label, n_features) -> dict:
         """The arguments of the region of a label, and its ``records`` with their rounding, or None."""

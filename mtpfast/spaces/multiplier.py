@@ -37,7 +37,7 @@ def best_multiplier(at, first, step, scale, room, touching=None, steps=100):
     left = first
     for _ in range(60):
         right = at(step)
-        if right[1] <= 0.0:
+        if right[1] <= room:  # an end on the edge may never be below 0, and the step would grow without bound
             break
         left, step = right, 4.0 * step
     else:

@@ -80,7 +80,7 @@ def _largest(region, q):
 
 
 def _rules(region):
-    """Rules ``a . x + mu |x - c|^2 <= b`` as (a, mu, c, b, size)."""
+    """Rules ``a . x + mu |x - c|^2 <= b`` as (a, mu, c, b, size), without those that are ``0 <= 0``."""
     zero, far = np.zeros(len(region.lower)), np.maximum(np.abs(region.lower), np.abs(region.upper))
     rules = []
     for a, low, high in region.slabs:
@@ -90,7 +90,7 @@ def _rules(region):
     for center, radius in region.balls:
         size = float(np.sum((far + np.abs(center)) ** 2)) + radius * radius
         rules.append((zero, 1.0, center, radius * radius, size))
-    return rules
+    return [rule for rule in rules if rule[-1] > 0.0]
 
 
 def _excess(x, rules):

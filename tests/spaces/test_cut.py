@@ -108,6 +108,46 @@ def test_the_oracle_and_verify_bound_all_records_and_find_some(loss):
     assert np.mean(found_of_best) >= 0.7
 
 
+def test_rules_that_say_nothing_leave_the_records_as_they_are():
+    """A ball around everything, a slab that touches nothing: region and exact maximum are the records' own."""
+    everything = [Ball(UPPER / 2, 10.0), Slab(np.ones(9), -1.0, 20.0)]
+    for parts in (everything, everything[:1], everything[1:]):
+        region = Intersection([RECORDS, *parts]).regions(9)[1.0]
+        assert region == RECORDS.regions(9)[1.0]
+    models = np.random.default_rng(0).normal(size=(2, 10))
+    found, same = (max_loss_difference(*models, space) for space in (Intersection([RECORDS, *everything]), RECORDS))
+    assert (found.value, found.upper_bound) == (same.value, same.upper_bound)
+
+
+def test_bounds_are_no_worse_than_without_the_cut_where_only_its_edge_is_left():
+    """A ball whose sphere, a slab whose plane the only records touch: the best multiplier is at infinity or nowhere."""
+    rng = np.random.default_rng(8)
+    lattice = FeatureSpace([-0.1, 0.3], [0.2, 1.2], lattice={0: (-0.1, 0.1), 1: (0.3, 0.3)})
+    own = np.array([[-0.1 + 0.1 * i, 0.3 + 0.3 * j] for i in range(4) for j in range(4)])
+    for k in range(20):
+        x, a = own[rng.integers(16)], rng.normal(size=2)
+        edge = np.sort(own @ a)[0]
+        cuts = [Ball(x, 1e-9), Slab(a, -np.inf, edge), Slab(a, edge, edge)][: 1 + k % 3]
+        space = Intersection([lattice, *(cuts[:1] if k % 2 else cuts[1:] or cuts[:1])])
+        region = space.regions(2)[1.0]
+        inside = own[region.contains(own)]
+        for q in rng.normal(size=(4, 2)):
+            value, error = region.linear_maximum(q)
+            assert np.max(inside @ q) <= value + error
+            assert value + error <= np.max(own @ q) + 1e-6  # 1e-9 of room, times multipliers of at most a thousand
+
+
+def test_a_slab_of_columns_that_are_zero_is_no_rule():
+    """``0 <= 0`` holds: the bound that verify makes is that of the other rules."""
+    records = FeatureSpace([0.0, 0.0], [0.0, 3.0], integer=[0, 1])
+    space = Intersection([records, Ball([0.0, 1.0], 1.2), Slab([1.0, 0.0], 0.0, 0.0)])
+    models = np.array([[0.3, 1.0, 0.1], [-0.2, -1.0, 0.4]])
+    found = max_loss_difference(*models, space, loss="log_loss")
+    attained, proved = attained_and_proved(*models, space.bind(), get_loss("log_loss"))
+    assert attained == found.value
+    assert found.value <= proved <= found.upper_bound + 1e-6
+
+
 def test_continuous_features_are_best_for_the_record_they_belong_to():
     """With the other features of the answer pinned, what remains is convex: no point of it does better."""
     rng = np.random.default_rng(5)
