@@ -37,7 +37,7 @@ def largest_in_convex(region, a, p, loss):
 def between_lines(image):
     """``(attained, proved)`` of an image: between chords and supporting lines."""
     first, last = image.line(1.0, 0.0), image.line(0.0, 1.0)
-    image.ends = first[3], last[4]
+    image.ends = -first[2], last[2]  # what is proved: where the lines touch is a solver's, and a little off
     cells = [(image.corner(first, last), first, last)]
     attained, closed = image.on_chord(first, last), -math.inf
     for _ in range(LINES):
@@ -52,10 +52,9 @@ def between_lines(image):
             continue
         new = image.line(dv / length, du / length)
         attained = max(attained, image.on_chord(left, new), image.on_chord(new, right))
-        beyond = max(0.0, new[2] - (du * left[4] - dv * left[3]) / length)
-        if not left[3] < new[3] < right[3]:  # nothing lies further beyond the chord
-            ends = [(line[3] - beyond * dv / length, line[4] + beyond * du / length) for line in (left, right)]
-            closed = max(closed, min(most, image.on(*ends)))
+        if not left[3] < new[3] < right[3]:  # nothing lies further beyond the chord, so that it touches in its middle
+            new = (*new[:3], 0.5 * (left[3] + right[3]), 0.5 * (left[4] + right[4]))
+            closed = max(closed, min(most, max(image.corner(left, new), image.corner(new, right))))
             continue
         cells += [(image.corner(left, new), left, new), (image.corner(new, right), new, right)]
     return attained, max([attained, closed, *(most for most, *_ in cells)])

@@ -137,6 +137,21 @@ def test_bounds_are_no_worse_than_without_the_cut_where_only_its_edge_is_left():
             assert value + error <= np.max(own @ q) + 1e-6  # 1e-9 of room, times multipliers of at most a thousand
 
 
+@pytest.mark.parametrize("seed", [0, 35, 122, 144])
+def test_what_verify_proves_is_not_below_a_record_found(seed):
+    """Where a line touches is a linear program's mixture, a little off: what bounds is the line, beyond its point too."""
+    rng = np.random.default_rng(seed)
+    records = FeatureSpace([-0.2, 0.5], [0.1, 3.0], lattice={0: (-0.2, 0.1)})
+    a = rng.normal(size=2)
+    center = np.array([-0.2 + 0.1 * rng.integers(4), rng.uniform(0.5, 3)]) + 0.3 * rng.normal(size=2)
+    space = Intersection([records, Ball(center, 2.0), Slab(a, -np.inf, a @ center)])
+    models = rng.normal(size=(2, 3))
+    found = max_loss_difference(*models, space)
+    attained, proved = attained_and_proved(*models, space.bind(), get_loss("hinge"))
+    assert found.value <= proved * (1.0 + 1e-14)  # two sums of three terms
+    assert attained <= found.upper_bound
+
+
 def test_a_slab_of_columns_that_are_zero_is_no_rule():
     """``0 <= 0`` holds: the bound that verify makes is that of the other rules."""
     records = FeatureSpace([0.0, 0.0], [0.0, 3.0], integer=[0, 1])
