@@ -75,7 +75,7 @@ class Question:
         """Within which distance a model counts as the target."""
         return self.goal.tol
 
-    def clean_gradient(self, tol=None, direction=None) -> CleanGradient:
+    def clean_gradient(self, tol=None, direction=None, compact=None) -> CleanGradient:
         """One pass over the clean rows at the target: for the ball of models that count as hits, or of radius tol."""
         return clean_gradient(
             self.X,
@@ -86,7 +86,7 @@ class Question:
             margin_tol=self.goal.margin_tol,
             tol=self.goal.tol if tol is None else tol,
             direction=direction,
-            compact=tol is None,
+            compact=tol is None if compact is None else compact,
         )
 
 

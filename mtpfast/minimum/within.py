@@ -9,15 +9,17 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.oracle.supply import Supply
-from mtpfast.proofs.certificate import Certificate, certificate_for, prove
-from mtpfast.proofs.goal import Goal
+from mtpfast.proofs.certificate import Certificate, certificate_for, prove, prove_from
 from mtpfast.question import Problem, moved_to
 from mtpfast.training.victim import Victim
 
+from .begun import Begun
 from .exact import exact_minimum
 from .found import Attack, Found, dense_row, point_matrix, retrain_victim, training_data
-from .plan import has_ball_program, is_one_by_one, program_for
+from .plan import has_ball_program
+from .programs.ascent import BallAscent
 from .programs.ball import BallProgram
+from .slide import ON_MARGIN, Slide, can_slide
 from .whole import record_sums, records
 
 __all__ = ["ball_direction", "closest_model", "descend", "improve", "within_ball"]
@@ -27,39 +29,52 @@ __all__ = ["ball_direction", "closest_model", "descend", "improve", "within_ball
 #: shares of that number; and how often the radius of one is looked for.
 FIRST_RADIUS, SIZES, TRIES = 0.01, (0.97, 0.85), 2
 
+#: A number of points is near enough to its bound above this share of it. Up to so many entries of X relaxed points, at
+#: these shares of the radius, and Algorithm 1 are starts, too; above so many of free rows no relaxed program is solved.
+NEAR_BOUND, SMALL, SHARES, LARGE = 0.8, 2 * 10**6, (0.5, 0.35, 0.25, 0.15), 3 * 10**6
+
 INTERRUPTED = "interrupted; the best points found so far are kept"
 
 
-def _ball_certificate(problem: Problem, exact: Found, tol, solution) -> Certificate:
-    """The best bound found for every model within ``tol``, of which the program's ``solution`` is a first one."""
+def _ball_certificate(problem: Problem, exact: Found, tol, more=()):
+    """The best bound found for every model within ``tol``, and the solution of the relaxed program if it was solved.
+
+    ``more``: directions that may prove much.
+    """
     theta = problem.theta
     tol = max(tol, problem.radius)  # what counts as a hit of any tolerance
     goal = replace(problem.goal, tol=tol)
-    starts = []
+    starts, solution, large = list(more), None, False
     if exact.certificate is not None:
         starts.append(exact.certificate.direction)
-    if problem.retrain:
+    if problem.retrain and problem.objective.loss.kinked:
         ball = moved_to(problem, theta, tol)
 
-        def clean_at(v):
-            return ball.clean
+        def value_of(v):
+            return prove(ball.clean, v, goal)[0]
 
+        large = ball.clean.free_rows.shape[0] * len(theta) > LARGE
+        if has_ball_program(problem):
+            if not large:
+                solution = BallProgram(ball.setting, tol).solve()
+            elif problem.setting.is_box and starts:
+                starts.insert(0, BallAscent(ball.setting, tol).direction(starts[0]))
         if solution is not None:
             starts.insert(0, solution.direction)
+    else:
+
+        def value_of(v):
+            return prove(problem.clean_gradient(tol, v, compact=True), v, goal)[0]
+
+    if problem.retrain:
         fit = retrain_victim(problem, [], [], [])
         if np.linalg.norm(fit.theta - theta) > tol:
             starts.append(fit.theta - theta)
-    else:
-
-        def clean_at(v):
-            return problem.clean_gradient(tol, v)
-
-    starts = [v for v in starts if np.any(v)]
-    _, v = ball_direction(clean_at, goal, starts)
+    v = ball_direction(value_of, [v for v in starts if np.any(v)], between=not large)
     if v is None:
         v = np.ones_like(theta)
-    value, rounding = prove(clean_at(v), v, goal)
-    return certificate_for(goal, "farkas" if math.isinf(value) else "direction", v, value, rounding)
+    value, rounding = prove_from(problem.X, problem.y, problem.sample_weight, v, goal)
+    return certificate_for(goal, "farkas" if math.isinf(value) else "direction", v, value, rounding), solution
 
 
 def _take(found: Found, attack: Attack, message) -> Found:
@@ -125,8 +140,10 @@ def _parts(exact: Found):
 
 def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) -> Found:
     """A bound for every model within ``tol`` of the target, and as few points as were found for one of them."""
-    solution = _program(problem, max(tol, problem.radius)) if problem.retrain else None
-    certificate = _ball_certificate(problem, exact, tol, solution)
+    models = []
+    if problem.retrain and not problem.objective.loss.kinked and can_slide(problem) and problem.setting.is_convex:
+        models = Slide(problem, tol * (1.0 - 1e-6)).below(problem.theta)
+    certificate, solution = _ball_certificate(problem, exact, tol, [model.solution.direction for model in models])
     if certificate.kind == "farkas":
         return Found(certificate=certificate, message=f"no poisoning induces a model within {tol:g} of the target")
     found = replace(exact, certificate=certificate)
@@ -135,7 +152,7 @@ def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) 
         return replace(found, points=[], labels=[], counts=[], exact=False, message=message)
     if not problem.retrain:
         return replace(found, message=f"{found.message}; X is too large for the search within the tolerance")
-    search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison), callback)
+    search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison), callback, certificate, models)
     try:
         _look_for(search, problem, exact, tol, max_points, solution)
     except KeyboardInterrupt:
@@ -152,7 +169,7 @@ def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) 
 
 
 def _look_for(search, problem: Problem, exact: Found, tol, max_points, solution):
-    """Searches from the exact minimum, from relaxed points, from parts of both, and from nothing."""
+    """Searches from the exact minimum, from cheaper models near the target, from relaxed points and from nothing."""
 
     def of_radius(radius):
         return search.descend(_whole_points(problem, _program(problem, radius)))
@@ -161,7 +178,19 @@ def _look_for(search, problem: Problem, exact: Found, tol, max_points, solution)
     search.take(first)
     if problem.of_records and first is not None:  # records hit any other model as nearly as this one, or so
         search.stray = 1.5 * first.distance
-    search.take(search.slide(problem.theta))
+    if search.slides:
+        search.take(search.slide())
+        if search.is_settled:
+            return
+        if search.best is not None and search.best is not first:
+            if len(problem.y) * len(problem.theta) <= SMALL:
+                search.descend(_whole_points(problem, solution))
+                for share in SHARES:
+                    of_radius(share * tol)
+                search.descend([])  # Algorithm 1 itself: what is found never needs more points
+            return
+    else:
+        search.take(search.slide(problem.theta))
     radii = {tol: search.descend(_whole_points(problem, solution))}
     for radius in tol * np.array([0.7, 0.5, 0.35, 0.25, 0.15]):
         radii[radius] = of_radius(radius)
@@ -179,50 +208,46 @@ def _look_for(search, problem: Problem, exact: Found, tol, max_points, solution)
         search.take(search.slide(search.best.theta))
 
 
-def _slide(problem: Problem, start, radius, steps=12) -> Attack | None:
-    """The exact minimum for the model ``start`` in the ball, or for a cheaper one near it.
-
-    The cost of ``theta`` is ``-G(theta).v`` for the normalised dual direction v, and ``G`` is the gradient of a convex
-    function: moving along v lowers the cost. Steps along v, back into the ball each time, while that pays.
-    """
-    if problem.feasible_set.is_finite or is_one_by_one(problem.setting) or not radius > 0.0:
-        return None
-    best = moved_to(problem, start, margin_tol=1e-7)
-    solution = program_for(best.setting).solve()
-    if solution is None:
-        return None
-    step = radius
-    for _ in range(steps):
-        v = solution.direction
-        moved = best.theta + step * v / np.linalg.norm(v) - problem.theta
-        moved *= radius / max(radius, float(np.linalg.norm(moved)))
-        there = moved_to(problem, problem.theta + moved, margin_tol=1e-7)
-        other = program_for(there.setting).solve()
-        if other is not None and other.value < solution.value * (1.0 - 1e-6):
-            best, solution = there, other
-        else:
-            step *= 0.4
-            if step < 1e-3 * radius:
-                break
-    found = exact_minimum(best)
-    if not found.points:
-        return None
-    fit = retrain_victim(best, found.points, found.labels, found.counts)
-    return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
+def _placed(problem: Problem, models) -> Attack | None:
+    """Whole points for the first of some models that has any."""
+    for model in models:
+        there = moved_to(problem, model.theta, margin_tol=ON_MARGIN)
+        found = exact_minimum(there)
+        if found.points:
+            fit = retrain_victim(there, found.points, found.labels, found.counts)
+            return Attack(found.points, np.array(found.labels), found.counts, fit.theta, problem.theta, fit.gap)
+    return None
 
 
 class _Search:
     """Searches for as few points as come within ``tol``, each cut off where it could not win."""
 
-    def __init__(self, problem: Problem, tol, limit, callback=None):
-        self.problem, self.callback = problem, callback
+    def __init__(self, problem: Problem, tol, limit, callback=None, certificate: Certificate | None = None, models=()):
+        self.problem, self.callback, self.certificate, self.models = problem, callback, certificate, models
         self.shared = training_data(problem), problem.theta, problem.objective, problem.feasible_set
         self.tol, self.limit = tol, limit
         self.stray = 0.0  # how far from a model the records for it end up
         self.best = self.nearest = None
+        # whole points of a convex set hit the model that they are meant for
+        self.slides = can_slide(problem) and problem.setting.is_convex
 
-    def slide(self, start) -> Attack | None:
-        return _slide(self.problem, start, self.tol * (1.0 - 1e-6) - self.stray)
+    @property
+    def is_settled(self) -> bool:
+        """Whether what is found is near to what is proved."""
+        return self.best is not None and self.certificate.n_poison >= NEAR_BOUND * self.best.n_points
+
+    def slide(self, start=None) -> Attack | None:
+        """Points for the cheapest model found on the ways down from a model; without one, from the target and the edge
+        of the ball."""
+        radius = self.tol * (1.0 - 1e-6) - self.stray
+        if not can_slide(self.problem) or not radius > 0.0:
+            return None
+        way = Slide(self.problem, radius, lambda: self.take(None))
+        if start is None:
+            models = self.models or way.models(self.certificate.direction)
+        else:
+            models = way.below(start) if self.slides else [way.down(start, 0.0)]
+        return _placed(self.problem, (model for model in models if model.solution is not None))
 
     def take(self, attack: Attack | None):
         if attack is not None and attack.n_points <= self.limit:
@@ -252,9 +277,9 @@ class _Search:
         limit = self.limit
         if self.best is not None and start:
             limit += 2 + self.limit // 32
-        attack = descend(*self.shared, start, self.tol, limit)
+        attack = descend(*self.shared, start, self.tol, limit, certificate=self.certificate)
         self.take(attack)
-        if self.tol and attack.distance <= self.tol:
+        if self.tol and (self.slides or attack.distance <= self.tol):
             self.take(self.slide(attack.theta))
         return attack.n_points * max(1.0, attack.distance / self.tol) if self.tol else attack.distance
 
@@ -316,17 +341,17 @@ def _nearly(problem: Problem, reach, most):
             yield start
 
 
-def ball_direction(clean_at, goal: Goal, starts):
-    """A direction with a large bound for the ball of a goal, by ascent from each start; (value, v).
+def ball_direction(value_of, starts, between=True):
+    """Of directions, or of those ``between`` two of them, one with a large bound for a ball; None without any.
 
-    ``clean_at(v)`` passes over the data with the free rows reduced against v. The bound is a quotient of a concave and
-    a convex function of v, so it is quasi-concave: one hill. The ascent is a search; each value is a proof.
+    The bound is a quotient of a concave and a convex function of v, so it is quasi-concave: one hill. Between two
+    directions the hill is one-dimensional, and often that is most of the way.
     """
     best = (0.0, None)
 
     def value(v):
         nonlocal best
-        found = prove(clean_at(v), v, goal)[0]
+        found = value_of(v)
         if best[1] is None or found > best[0]:
             best = (found, v.copy())
         return found
@@ -334,9 +359,8 @@ def ball_direction(clean_at, goal: Goal, starts):
     for start in starts:
         value(np.asarray(start, dtype=float))
     first, v = best
-    if first <= 0.0 or math.isinf(first):
-        return best
-    # Between the starts: the hill is one-dimensional there, and often that is most of the way.
+    if first <= 0.0 or math.isinf(first) or not between:
+        return v
     for other in starts:
         low, high = 0.0, 1.0
         unit_v, unit_o = v / np.linalg.norm(v), other / np.linalg.norm(other)
@@ -347,13 +371,14 @@ def ball_direction(clean_at, goal: Goal, starts):
             else:
                 high = c
         v = best[1]
-    return best
+    return v
 
 
-def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8):
+def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8, certificate=None):
     """Algorithm 1 from any start: add the point of largest loss difference until the model is within ``tol``.
 
-    ``start``: [(x, label, count)]. Stops at ``limit`` points. Returns the nearest :class:`Attack` met.
+    ``start``: [(x, label, count)]. Stops at ``limit`` points, and where a ``certificate`` for ``tol`` proves that more
+    than those are needed. Returns the nearest :class:`Attack` met.
     """
     X, y, weight = data
     victim, supply = (
@@ -366,6 +391,7 @@ def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_
         victim.add_many(*groups)
     least, best = math.inf, None
     n = int(sum(count for _, _, count in start))
+    begun = Begun(None if start else certificate)
     while True:
         distance = float(np.linalg.norm(victim.theta - theta_target))
         if distance < least:
@@ -378,6 +404,8 @@ def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_
         supply.take(1)
         victim.add(worst.x, worst.y)
         n += 1
+        if begun.add(worst.x, worst.y) and begun.n_points > limit:
+            break
     counts, theta, gap = best
     kept = np.flatnonzero(counts > 0)
     rows = victim.added_X[kept]

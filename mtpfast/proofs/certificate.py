@@ -69,6 +69,7 @@ __all__ = [
     "certificate_for",
     "certify_coarsely",
     "prove",
+    "prove_from",
 ]
 
 
@@ -234,18 +235,7 @@ class Certificate:
                 raise ValueError(f"X has shape {X.shape}, expected (n_samples, {d})")
             if len(y) != X.shape[0]:
                 raise ValueError(f"y has {len(y)} labels, X has {X.shape[0]} rows")
-        clean = clean_gradient(
-            X,
-            y,
-            self.theta_target,
-            self.objective,
-            sample_weight,
-            margin_tol=self.margin_tol,
-            tol=self.tol,
-            direction=self.direction,
-            compact=self.tol <= hit_radius(self.theta_target, self.feasible_set, self.objective.fit_intercept),
-        )
-        value, rounding = prove(clean, self.direction, self.goal)
+        value, rounding = prove_from(X, y, sample_weight, self.direction, self.goal)
         n_poison = whole(value)
         return CertificateCheck(value, n_poison, self.n_poison <= n_poison, rounding)
 
@@ -255,6 +245,24 @@ def prove(clean: CleanGradient, direction, goal: Goal):
     return bound(
         clean, direction, goal.theta_target, goal.objective, goal.feasible_set, goal.tol, margin_tol=goal.margin_tol
     )
+
+
+def prove_from(X, y, sample_weight, direction, goal: Goal):
+    """:func:`bound` for a direction and a goal, from the data: one pass over them, two for a smooth loss in a ball.
+
+    There the rows' slopes lie in intervals, or near their tangents (``compact`` of
+    :func:`mtpfast.proofs.clean_pass.clean_gradient`), and either may prove more.
+    """
+    theta, objective, space = goal.theta_target, goal.objective, goal.feasible_set
+    hit = goal.tol <= hit_radius(theta, space, objective.fit_intercept)
+    found = []
+    for compact in (True,) if hit or objective.loss.kinked else (True, False):
+        clean = clean_gradient(
+            X, y, theta, objective, sample_weight, margin_tol=goal.margin_tol, tol=goal.tol, direction=direction,
+            compact=compact,
+        )  # fmt: skip
+        found.append(prove(clean, direction, goal))
+    return max(found, key=lambda pair: pair[0])
 
 
 def certificate_for(goal: Goal, kind, direction, value, rounding) -> Certificate:

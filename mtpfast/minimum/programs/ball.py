@@ -6,11 +6,11 @@ interval it can reach), allow poison margins up to ``1 + tol |x~|``, and a resid
 ``|rho| <= k_N tol`` in the stationarity rows: the relaxed program is convex, and its dual direction proves its
 value for the whole ball (:mod:`mtpfast.proofs.certificate`, with the term ``k tol |R v|``).
 
-**Above.** Algorithm 1 is the Frank-Wolfe method for the poison's total gradient: each point it adds is the best
-vertex for the current model. So it can start anywhere, and points that later turn out badly chosen can be taken away
-again. The search starts from nothing (then it is Algorithm 1, whose count is never exceeded) and from points
-of the relaxed program, drops the points of least loss difference, and repairs; it re-targets to the models it finds,
-whose exact minimum never needs more points than they were made with.
+**Above.** The exact minimum of a model is a function of the model, and its gradient is known: the search slides down
+it inside the ball (:mod:`mtpfast.minimum.slide`). Where what is found is not near what is proved, and the data are few,
+more starts are tried: Algorithm 1 is the Frank-Wolfe method for the poison's total gradient, each point it adds is the
+best vertex for the current model, so it can start anywhere: from points of the relaxed program, and from nothing (then
+it is Algorithm 1, whose count is not exceeded; it ends early where the bound proves that it would be).
 """
 
 from __future__ import annotations

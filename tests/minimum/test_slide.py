@@ -1,0 +1,129 @@
+"""Cheaper models in a ball, the ascent of its bound, and what an attack needs that begins with given points."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from mtpfast import FeatureSpace, minimum_poisoning
+from mtpfast.losses.objective import make_objective
+from mtpfast.minimum.begun import AT_ONCE, Begun
+from mtpfast.minimum.programs.ascent import BallAscent, fewest_entries
+from mtpfast.minimum.programs.ball import BallProgram
+from mtpfast.minimum.slide import Slide
+from mtpfast.proofs.certificate import certificate_for, prove, prove_from
+from mtpfast.question import Problem, moved_to, read_question
+from mtpfast.training.victim import refit
+
+BOX = FeatureSpace(0.0, 1.0)
+
+
+def planted(loss, seed, n=120, d=4, n_points=40):
+    """A problem whose target is induced by so many points, and those points."""
+    rng = np.random.default_rng(seed)
+    X = rng.random((n, d))
+    y = np.where((X - 0.5) @ rng.normal(size=d) > 0.1 * rng.normal(size=n), 1.0, -1.0)
+    points, labels = rng.random((n_points, d)).round(), np.where(rng.random(n_points) < 0.5, 1.0, -1.0)
+    objective = make_objective(loss, alpha=0.05)
+    rows, signs = np.vstack([X, points]), np.append(y, labels)
+    theta = refit(rows, signs, objective, np.ones(n + n_points), float(n + n_points), tol=1e-10).theta
+    question = read_question(X, y, theta, objective, BOX, margin_tol=1e-6)
+    return Problem.of(question), points, labels
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+@pytest.mark.parametrize("seed", range(3))
+def test_ways_down_end_in_the_ball_at_models_that_cost_no_more(loss, seed):
+    """N falls along H v: every model found costs at most what its start does, and lies in the ball."""
+    problem, *_ = planted(loss, seed)
+    slide = Slide(problem, 0.02)
+    first, found = slide.look(problem.theta), slide.models(problem.theta)
+    assert found
+    assert found[0].value < first.value
+    for model in found:
+        assert np.linalg.norm(model.theta - problem.theta) <= 0.02 * (1 + 1e-12)
+    # the program of the model itself, from a pass with errors
+    again = moved_to(problem, found[0].theta, margin_tol=1e-7)
+    assert_allclose(minimum_of(again), found[0].value, rtol=1e-6)  # two orders of sums, one solver
+
+
+def minimum_of(problem):
+    result = minimum_poisoning(
+        problem.X, problem.y, problem.theta, loss=problem.objective.loss.name, alpha=0.05, feasible_set=BOX,
+        margin_tol=1e-7, integer=False,
+    )  # fmt: skip
+    return result.history["minimum"][0]
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "log_loss"])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_way_of_a_smooth_loss_is_the_gradient(loss, seed):
+    """dN / dtheta = -H v (envelope theorem), by central differences: N falls along it as fast as along any other."""
+    problem, *_ = planted(loss, seed)
+    slide = Slide(problem, 1.0)
+    model = slide.look(problem.theta)
+    way = slide.way(model, 0.0)
+    h = 1e-4
+
+    def slope(u):
+        return (slide.look(problem.theta + h * u).value - slide.look(problem.theta - h * u).value) / (2.0 * h)
+
+    gradient = np.array([slope(u) for u in np.eye(len(way))])
+    # the program's tangents settle to 1e-7 of N, which h divides, and multipliers to less: the cosine, not each entry
+    assert gradient @ way <= -0.95 * np.linalg.norm(gradient)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("tol", [0.01, 0.05])
+def test_the_ascent_proves_nearly_what_the_program_of_the_ball_does(seed, tol):
+    """Never above the program's value, which is the maximum over all directions, and within 2 % of it."""
+    problem, *_ = planted("hinge", seed)
+    ball = moved_to(problem, problem.theta, tol)
+    whole = BallProgram(ball.setting, tol).solve()
+    start = moved_to(problem, problem.theta).prove(-problem.theta).direction
+    goal = ball.goal.__class__(problem.theta, problem.objective, ball.feasible_set, tol, problem.margin_tol)
+    value = prove(ball.clean, BallAscent(ball.setting, tol).direction(start), goal)[0]
+    best = prove(ball.clean, whole.direction, goal)[0]
+    # the tower of planes exceeds the ball by 5e-4 of its radius, and the certificate bounds margins a little wider
+    assert value <= whole.value * 1.01 + 1e-6
+    assert value >= 0.98 * best - 0.01
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_an_attack_needs_that_begins_with_given_points_is_never_more_than_it_has(loss, seed):
+    """The planted points in any order: after each of them the bound for the whole attack is at most their number."""
+    tol = 1e-3
+    problem, points, labels = planted(loss, seed, n_points=4 * AT_ONCE)
+    goal = problem.goal.__class__(problem.theta, problem.objective, problem.feasible_set, tol, problem.margin_tol)
+    start = problem.clean_gradient(tol, problem.theta, compact=True)
+    for v in (-start.gradient, -problem.theta):
+        certificate = certificate_for(goal, "direction", v, *prove_from(problem.X, problem.y, None, v, goal))
+        begun, known = Begun(certificate), []
+        for i in np.random.default_rng(seed).permutation(len(labels)):
+            begun.add(points[i], labels[i])
+            known.append(begun.n_points)
+        assert max(known) <= len(labels)
+        if certificate.value > 0.0:
+            assert known[-1] >= certificate.n_poison  # the points cannot pull more than the most
+
+
+def test_a_ball_of_a_smooth_loss_takes_the_better_of_two_proofs():
+    """Taylor's formula or intervals of the slopes: the certificate's check proves what the search claimed."""
+    problem, *_ = planted("log_loss", 0)
+    X, y = problem.X, problem.y
+    result = minimum_poisoning(X, y, problem.theta, loss="log_loss", alpha=0.05, feasible_set=BOX, tol=0.05)
+    certificate = result.certificate
+    assert certificate.check(X, y).holds
+    values = [
+        prove(problem.clean_gradient(0.05, certificate.direction, compact=compact), certificate.direction, result.goal)
+        for compact in (True, False)
+    ]
+    assert certificate.value == max(value for value, _ in values)
+
+
+def test_fewest_entries_keeps_every_entry():
+    """Dense or CSR, the matrix is the same."""
+    rng = np.random.default_rng(0)
+    for share in (0.1, 0.9):
+        X = rng.random((30, 7)) * (rng.random((30, 7)) < share)
+        assert_allclose(fewest_entries(X) @ np.eye(7), X, rtol=0)
