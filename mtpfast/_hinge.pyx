@@ -898,27 +898,63 @@ cdef class HingeSolver:
                     active, firm = n, INFINITY  # all rows once more before believing it
         return epoch
 
-    def start(self, theta=None):
-        """Solve from theta (default: from where the model is). Returns an Outcome (0: solved)."""
+    def start(self, theta=None, sides=None):
+        """Solve from theta (default: from where the model is). Returns an Outcome (0: solved).
+
+        ``sides``: where every row is thought to be at the solution near theta (0 above the margin, 1 on it, 2 below).
+        """
         cdef const double[::1] given
+        cdef const signed char[::1] near
         cdef Py_ssize_t i
-        cdef int outcome
+        cdef int outcome = DONE
         if theta is not None:
             given = theta
             if given.shape[0] != self.d + 1:
                 raise ValueError("start: shapes disagree")
             memcpy(&self.model[0], &given[0], (self.d + 1) * sizeof(double))
+        if sides is not None:
+            near = sides
+            if near.shape[0] != self.rows.n:
+                raise ValueError("start: shapes disagree")
         with nogil:
             self.factor.m = 0
-            for i in range(self.rows.n):
-                self.side[i] = ABOVE
-            self._pass()
-            for i in range(self.rows.n):
-                self.side[i] = BELOW if self.margin[i] < 1.0 + nudge(i) else ABOVE
-            self._sum_below()
-            outcome = self._solve()
+            if sides is None:
+                for i in range(self.rows.n):
+                    self.side[i] = ABOVE
+                self._pass()
+                for i in range(self.rows.n):
+                    self.side[i] = BELOW if self.margin[i] < 1.0 + nudge(i) else ABOVE
+            else:
+                outcome = self._stand(&near[0])
+            if outcome == DONE:
+                self._sum_below()
+                outcome = self._solve()
         self._settled(outcome)
         return outcome
+
+    cdef int _stand(self, const signed char *near) noexcept nogil:
+        """Rows on given sides, the model at the minimiser of that piece, and all margins; rows that are not where they
+        were said to be change sides."""
+        cdef Py_ssize_t i
+        cdef double size, allowance
+        for i in range(self.rows.n):
+            self.side[i] = near[i] if near[i] != ON else ABOVE
+        for i in range(self.rows.n):
+            if near[i] == ON:
+                if self._reserve_on(self.factor.m + 1) != DONE:
+                    return NO_MEMORY
+                self._join(i)
+        self._sum_below()
+        self._restore()
+        if self._find_step(&self.model[0]) < 0.0 and not (self.free_intercept and self.factor.m == 0):
+            mtp_axpy(self.d + 1, 1.0, &self.step[0], &self.model[0])
+        self._pass()
+        size = sqrt(mtp_dot(&self.model[0], &self.model[0], self.d + 1))
+        for i in range(self.rows.n):
+            allowance = 3 * NUDGE + 64 * EPS * self.rows.row[i].norm * size
+            if self.side[i] != ON and fabs(self.margin[i] - 1.0) > allowance:
+                self.side[i] = BELOW if self.margin[i] < 1.0 else ABOVE
+        return DONE
 
     def set_added(self, X, Py_ssize_t n):
         """Use the first n rows of X (dense or CSR like the clean rows) as the added rows.

@@ -109,7 +109,7 @@ class HingeSolver(Solver):
         if training.n_added:
             rows.append(Rows(training.added_X, training.added_y, training.added_weight))
         objective = training.objective
-        core.start(near_minimiser(rows, core.k * objective.R(training.n_features), objective.one, theta))
+        core.start(*near_minimiser(rows, core.k * objective.R(training.n_features), objective.one, theta))
         return None
 
     def _of_a_sample(self):

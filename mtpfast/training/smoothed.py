@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-__all__ = ["cost_of_step", "near_minimiser"]
+from .training_set import squares
+
+__all__ = ["ABOVE", "BELOW", "ON", "Rows", "cost_of_step", "near_minimiser"]
 
 
+ABOVE, ON, BELOW = 0, 1, 2  # the margin
 #: The half-width of the kink: at first so many of the rows are in it, then so much of it remains from round to round,
-#: until the rows in it are as many as can lie on a margin, and half as many again; or so many steps were made.
-BEGIN, SHRINK, ENOUGH = 0.2, 0.4, 1.5
-STEPS = 40
-#: Rows are tied on the margin where a round leaves more than this share of them in the kink.
-TIED = 0.9
+#: or so much while rows are tied.
+BEGIN, SHRINK, TIED_SHRINK = 0.2, 0.4, 0.1
+#: Rows are tied on the margin where a round leaves more than this share of them in the kink. Each gets a threshold of
+#: its own once the kink is this narrow, in units of ``|x~| / sqrt(k)``: much narrower, and what rounding leaves of the
+#: slopes would move the model by more than the kink.
+TIED, FINE = 0.9, 1.2e-6
 #: A round ends where a step promises less than this share of what the smoothing is worth.
 SMALL = 0.03
+STEPS = 120
+#: Untied rows in the kink, for every feature: few enough for the exact method to sort out.
+ENOUGH = 1.5
 
 
 class Rows(NamedTuple):
@@ -36,61 +42,102 @@ def cost_of_step(n: int, d: int) -> int:
 
 
 def near_minimiser(rows: list[Rows], ridge, intercept: float, theta):
-    r"""Nearly the least of ``theta' diag(ridge) theta / 2 + sum_i c_i max(0, 1 - m_i)``, from a model theta.
+    r"""``(theta, sides)``: nearly the least of ``theta' diag(ridge) theta / 2 + sum_i c_i max(0, 1 - m_i)``.
 
     ``m_i = y_i (w . x_i + intercept b)`` are the margins. The kink at ``m = 1`` is smoothed over ``|m - 1| <= h`` (the
     loss there is ``(1 + h - m)^2 / 4h``), and Newton's method with a line search finds the least, for one h after
-    another. Nothing is proved of what comes out: it is where an exact method starts from.
+    another, from where the last two lead, until hardly more rows are in the kink than there are features. Thousands of
+    rows that are tied on the margin would never leave: they get thresholds of their own, ``_hinge``'s but wider, until
+    the same few are left in two rounds. Nothing is proved of what comes out: it is where an exact method starts from.
 
-    ``ridge`` of shape (d + 1,). O(n d + d^3) a step, 20 to 40 steps.
+    ``ridge`` of shape (d + 1,). ``sides``: of every row, where rows were tied: ABOVE, ON or BELOW; else None.
+    O(n d + n_kink d^2) a step, 20 to 100 steps.
     """
-    d = len(theta) - 1
-    y, c = (np.concatenate([getattr(part, name) for part in rows]) for name in ("y", "weight"))
-    starts = np.cumsum([0, *(len(part.y) for part in rows)])
-
-    def scores(theta):
-        return y * (np.concatenate([part.X @ theta[:-1] for part in rows]) + intercept * theta[-1])
-
-    def pull(s):
-        own = c * s * y
-        parts = [own[i:j] @ part.X for part, i, j in zip(rows, starts[:-1], starts[1:], strict=True)]
-        return np.append(np.sum(parts, axis=0), intercept * own.sum())
-
-    def bent(inside):
-        """The rows in the kink."""
-        found = []
-        for part, i, j in zip(rows, starts[:-1], starts[1:], strict=True):
-            X = part.X[np.flatnonzero(inside[i:j])]
-            found.append(X.toarray() if sp.issparse(X) else X)
-        Z = np.vstack(found)
-        return np.column_stack([Z, np.full(len(Z), intercept)])
-
-    def slopes(margin, h):
-        return np.clip((1.0 + h - margin) / (2.0 * h), 0.0, 1.0)
-
-    margin, before = scores(theta), np.inf
+    data = _Stacked(rows, ridge, intercept)
+    y, c, d = data.y, data.c, len(theta) - 1
+    nothing = theta, None
+    margin = data.margins(theta)
     if c @ np.maximum(0.0, 1.0 - margin) + 0.5 * float(ridge @ theta**2) > c.sum():  # that of the model of zero
         theta, margin = np.zeros(d + 1), np.zeros(len(y))
-    h = max(1.5 * float(np.quantile(np.abs(margin - 1.0), BEGIN)), 1e-9)
+    fine = FINE * data.size / np.sqrt(max(float(ridge.max()), 1e-300))
+    h = max(1.5 * float(np.quantile(np.abs(margin - 1.0), BEGIN)), fine)
+    before, tied, spread, last = np.inf, False, False, None
     for _ in range(STEPS):
-        s = slopes(margin, h)
+        s = _slopes(margin, h)
         inside = (s > 0.0) & (s < 1.0) & (c > 0.0)
-        gradient = ridge * theta - pull(s)
-        step = _newton(bent(inside), c[inside] / (2.0 * h), ridge, gradient)
-        along, slope = scores(step), float(gradient @ step)
-        if not slope < 0.0:
-            break
-        flat, curve = float(ridge * theta @ step), float(ridge * step @ step)
-        pulled = partial(lambda m, r, h, t: slopes(m + t * r, h) @ (c * r), margin, along, h)
-        t = _length(pulled, flat, curve, slope)
+        promised, t, step, along = data.step(theta, margin, s, inside, h)
         theta, margin = theta + t * step, margin + t * along
-        if -slope > SMALL * h * float(c[inside].sum()):
+        if promised > SMALL * h * float(c[inside].sum()):
             continue
         left = np.count_nonzero(inside)
-        if left <= ENOUGH * (d + 1) or left > TIED * before:
+        if left <= ENOUGH * (d + 1) and not spread:
             break
-        before, h = left, SHRINK * h
-    return theta
+        if left == before <= d + 1:
+            return theta, np.where(inside, ON, np.where(s > 0.5, BELOW, ABOVE)).astype(np.int8)
+        tied |= left > max(TIED * before, 2 * d)
+        if tied and not spread and h <= fine:
+            spread, before, last = True, np.inf, None
+            margin = margin - h * _thresholds(len(y))
+            continue
+        narrower = max(TIED_SHRINK * h, fine) if tied and not spread else SHRINK * h
+        here = h, theta, margin
+        if last is not None:  # the model moves along with h as long as the same rows are in the kink
+            far = (narrower - h) / (last[0] - h)
+            theta, margin = theta + far * (last[1] - theta), margin + far * (last[2] - margin)
+        last, before, h = here, left, narrower
+    return (theta, None) if np.all(np.isfinite(theta)) else nothing
+
+
+def _slopes(margin, h):
+    return np.clip((1.0 + h - margin) / (2.0 * h), 0.0, 1.0)
+
+
+def _thresholds(n):
+    """``nudge`` of ``_rows.pxd``, in units of its own."""
+    return 1.0 + np.arange(n, dtype=np.uint64) * np.uint64(2654435761) % np.uint64(2**32) / 2.0**32
+
+
+class _Stacked:
+    """All rows, and the ridge; ``size``: the root of the mean square of a row."""
+
+    def __init__(self, rows, ridge, intercept):
+        self.rows, self.ridge, self.one = rows, ridge, intercept
+        self.y, self.c = (np.concatenate([getattr(part, name) for part in rows]) for name in ("y", "weight"))
+        self.starts = np.cumsum([0, *(len(part.y) for part in rows)])
+        total = sum(float(squares(part.X, axis=1).sum()) for part in rows)
+        self.size = np.sqrt(total / len(self.y) + intercept)
+
+    def parts(self):
+        """(X, first row, end) of every part."""
+        return zip((part.X for part in self.rows), self.starts[:-1], self.starts[1:], strict=True)
+
+    def margins(self, theta):
+        return self.y * (np.concatenate([X @ theta[:-1] for X, _, _ in self.parts()]) + self.one * theta[-1])
+
+    def step(self, theta, margin, s, inside, h):
+        """Newton's step at the slopes s: what it promises (0: there is none), its length, itself and its margins."""
+        pulls = self.c * s * self.y
+        pull = np.append(np.sum([pulls[i:j] @ X for X, i, j in self.parts()], axis=0), self.one * pulls.sum())
+        gradient = self.ridge * theta - pull
+        step = _newton(self._dense(inside), self.c[inside] / (2.0 * h), self.ridge, gradient)
+        along, promised = self.margins(step), -float(gradient @ step)
+        if not promised > 0.0:
+            return 0.0, 0.0, step, along
+        flat, curve, weighed = float(self.ridge * theta @ step), float(self.ridge * step @ step), self.c * along
+        low, high, t = 0.0, np.inf, 1.0
+        for _ in range(30):  # the derivative along the step rises to 0
+            at = flat + t * curve - float(_slopes(margin + t * along, h) @ weighed)
+            if abs(at) <= 0.01 * promised:
+                break
+            low, high = (t, high) if at < 0.0 else (low, t)
+            t = 2.0 * t if high == np.inf else 0.5 * (low + high)
+        return promised, t, step, along
+
+    def _dense(self, inside):
+        """The rows in the kink, with the intercept's column."""
+        found = [X[np.flatnonzero(inside[i:j])] for X, i, j in self.parts()]
+        Z = np.vstack([X.toarray() if sp.issparse(X) else X for X in found])
+        return np.column_stack([Z, np.full(len(Z), self.one)])
 
 
 def _newton(Z, curve, ridge, gradient):
@@ -101,16 +148,7 @@ def _newton(Z, curve, ridge, gradient):
     unit = 1.0 / np.where(unit > 0.0, unit, 1.0)
     H *= unit * unit[:, None]
     H[np.diag_indices_from(H)] += 1e-12
-    return -unit * scipy.linalg.solve(H, unit * gradient, assume_a="pos")
-
-
-def _length(pulled, flat, bent, slope):
-    """Where the derivative along a step, ``flat + t bent - pulled(t)``, is nearly 0; 1 where it is near."""
-    low, high, t = 0.0, np.inf, 1.0
-    for _ in range(30):
-        at = flat + t * bent - pulled(t)
-        if abs(at) <= 0.1 * abs(slope):
-            break
-        low, high = (t, high) if at < 0.0 else (low, t)
-        t = 2.0 * t if high == np.inf else 0.5 * (low + high)
-    return t
+    try:
+        return -unit * scipy.linalg.solve(H, unit * gradient, assume_a="pos")
+    except np.linalg.LinAlgError:
+        return -unit * unit * gradient

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 import mtpfast.training.hinge as hinge
 from mtpfast.losses.objective import make_objective
-from mtpfast.training.smoothed import Rows, near_minimiser
+from mtpfast.training.smoothed import ABOVE, BELOW, ON, Rows, near_minimiser
 from mtpfast.training.victim import Victim
 
 
@@ -33,7 +33,8 @@ def test_it_ends_near_the_minimum(start, free):
     objective = make_objective("hinge", C=1.0, penalize_intercept=not free)
     ridge = objective.k(float(len(y))) * objective.R(8)
     best = Victim(X, y, objective, sample_weight=c, tol=1e-10).theta
-    found = near_minimiser(rows, ridge, 1.0, np.full(9, start))
+    found, sides = near_minimiser(rows, ridge, 1.0, np.full(9, start))
+    assert sides is None
     least = value(rows, ridge, best)
     # the kink is about as wide as what holds the rows on the margin: far less than the loss of the model of zero
     assert least - 1e-9 * c.sum() <= value(rows, ridge, found) <= least + 0.02 * c.sum()
@@ -68,11 +69,49 @@ def test_a_led_walk_ends_at_the_same_model(monkeypatch, sparse, free):
     assert np.max(np.abs(alone - together) * size) <= 1e-6 * np.max(np.abs(alone) * size)
 
 
-def test_rows_tied_on_the_margin_are_left_alone():
-    """All rows of one kind, and no kink can be too narrow for them: the method gives up instead of going on."""
-    X = np.zeros((400, 3))
-    X[:, 0] = 1.0
-    y = np.where(np.arange(400) < 390, 1.0, -1.0)
-    rows, ridge, begin = [Rows(X, y, np.ones(400))], np.full(4, 1e-3), np.zeros(4)
-    theta = near_minimiser(rows, ridge, 1.0, begin)
-    assert value(rows, ridge, theta) < 0.5 * value(rows, ridge, begin)
+def tied(n=3000):
+    """Few rows of one label among many of the other: all answers are alike, and most margins exactly 1."""
+    rng = np.random.default_rng(5)
+    X = np.round(rng.random((n, 12)), 2)
+    X[:, 6:] = X[:, 6:] > 0.7
+    return X, np.where(rng.random(n) < 0.06, 1.0, -1.0)
+
+
+def test_rows_tied_on_the_margin_are_told_their_sides(monkeypatch):
+    X, y = tied()
+    objective = make_objective("hinge", C=0.1)
+    monkeypatch.setattr(hinge, "LONG", 10**9)
+    alone = Victim(X, y, objective, tol=1e-10)
+    margin = y * (X @ alone.theta[:-1] + alone.theta[-1])
+    assert np.count_nonzero(np.abs(margin - 1.0) <= 1e-9) > 2500
+    found = []
+    near = hinge.near_minimiser
+    monkeypatch.setattr(hinge, "near_minimiser", lambda *args: found.append(near(*args)) or found[-1])
+    monkeypatch.setattr(hinge, "LONG", 0.01)
+    led = Victim(X, y, objective, tol=1e-10)
+    theta, sides = found[0]
+    assert set(sides) <= {ABOVE, ON, BELOW}
+    assert np.count_nonzero(sides == ON) <= 13
+    margin = y * (X @ theta[:-1] + theta[-1])
+    assert np.all(sides[margin > 1.001] == ABOVE)
+    assert np.all(sides[margin < 0.999] == BELOW)
+    assert np.linalg.norm(led.theta - alone.theta) <= 1e-8 * np.linalg.norm(alone.theta)
+    assert led.gap <= 1e-9 * len(y)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("free", [False, True])
+def test_wrong_sides_do_no_harm(seed, free):
+    """The core checks what it is told: any sides, and any model, lead to the minimiser."""
+    X, y = problem(seed, n=300, scales=(0.0, 0.5))
+    objective = make_objective("hinge", C=1.0, penalize_intercept=not free)
+    victim = Victim(X, y, objective, tol=1e-10)
+    right, rng = victim.theta, np.random.default_rng(seed)
+    core = victim._solver.core
+    theta = np.empty(9)
+    for sides in (np.full(300, ON), np.full(300, ABOVE), np.full(300, BELOW), rng.integers(0, 3, 300)):
+        assert core.start(right + rng.normal(size=9), sides.astype(np.int8)) == 0
+        core.audit()
+        core.theta(theta)
+        assert np.linalg.norm(theta - right) <= 1e-7 * np.linalg.norm(right)
+        assert not core.invariants()
