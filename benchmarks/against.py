@@ -112,6 +112,30 @@ def minimum(name, loss, **options):
     return lambda: float(attacker.attack(target).n_points), 1
 
 
+def grown(n):
+    """So many rows like Adult's: drawn from them, the four continuous columns moved by up to 0.02."""
+    X, y = datasets.load("adult")[1:3]
+    rng = np.random.default_rng(n)
+    chosen = rng.integers(len(y), size=n)
+    X = X[chosen]
+    X[:, :4] = np.clip(X[:, :4] + rng.uniform(-0.02, 0.02, (n, 4)), 0.0, 1.0)
+    return X, y[chosen]
+
+
+def growth(work, n):
+    """make_target over full tapes (an error of 30 %), or the fewest points within a tenth of the way to its target."""
+    from mtpfast import FeatureSpace, MinimumPoisoner, make_target
+
+    X, y = grown(n)
+    if work == "tapes":
+        return lambda: make_target(X, y, goal=0.3, loss="hinge", alpha=ALPHA).clean_objective, 1
+    target = make_target(X, y, quantiles=[0.1], repeats=[2], goal=0.0, loss="hinge", alpha=ALPHA)
+    attacker = MinimumPoisoner(alpha=ALPHA, feasible_set=FeatureSpace(0.0, 1.0)).fit(X, y)
+    away = np.append(np.ravel(target.coef_) - np.ravel(attacker.coef_), target.intercept_ - attacker.intercept_)
+    attacker.set_params(tol=0.1 * float(np.linalg.norm(away)))
+    return lambda: float(attacker.attack((target.coef_, target.intercept_)).n_points), 1
+
+
 #: name: (part, case, its arguments)
 CASES = {
     **{
@@ -147,6 +171,11 @@ CASES = {
             ("credit default", "log_loss", (0.25,)),
         )
         for goal in goals
+    },
+    **{
+        f"{name}, {n:,} rows": ("growth", growth, (work, n))
+        for name, work in (("make_target, hinge, full tapes", "tapes"), ("within a tolerance, hinge", "ball"))
+        for n in (10_000, 30_000, 100_000, 300_000, 1_000_000)
     },
     "minimum, Adult, hinge": ("minimum", minimum, ("adult", "hinge")),
     "minimum, Adult, log loss": ("minimum", minimum, ("adult", "log_loss")),
