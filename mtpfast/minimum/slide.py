@@ -34,6 +34,9 @@ __all__ = ["Slide", "can_slide"]
 STEPS, SHORTER, SHORTEST = 40, 0.4, 1e-3  # a step that does not pay is taken shorter, down to a share of the radius
 PAYS, HARDLY = 1e-6, 1e-4  # relative: what is saved by a step that counts, and by one after which steps are shorter
 WIDTHS = (0.0, 3.0)
+#: Where the number of points is given: the first radius as a share of the way to the clean model, by how much it grows,
+#: and how often one is looked for between two, until a model takes this share of the points.
+FIRST, GROWTH, TRIES, ENOUGH = 0.01, 2.0, 4, 0.97
 ON_MARGIN = 1e-7  # a clean row so near to the kink of the hinge is on it
 
 
@@ -142,3 +145,33 @@ class Slide:
         widths = WIDTHS if self.problem.objective.loss.kinked else WIDTHS[:1]
         found = [self.down(start, width) for start in starts for width in widths]
         return sorted((model for model in found if model.solution is not None), key=lambda model: model.value)
+
+    def nearest(self, most, reach):
+        """Models that cost at most ``most``, the nearest first; ``reach``: as far away is one that costs nothing.
+
+        The radius grows until there is one, and then it is one of a straight line between the radii known (in the
+        logarithm). Each search begins at the model found for the radius before.
+        """
+        known, theta, radius = [], self.target, FIRST * reach
+
+        def ask():
+            self.radius = radius
+            found = self.below(theta)
+            known.append((radius, found[0].value if found else math.inf, found[0] if found else None))
+            known.sort(key=lambda each: each[0])
+            return known[-1]
+
+        while True:
+            _, value, model = ask()
+            if value <= most or radius >= reach:
+                break
+            theta, radius = (self.target if model is None else model.theta), GROWTH * radius
+        for _ in range(TRIES):
+            enough = next((i for i, each in enumerate(known) if each[1] <= most), 0)
+            if not enough or known[enough][1] > ENOUGH * most or math.isinf(known[enough - 1][1]):
+                break
+            (left, more, model), (right, fewer, _) = known[enough - 1 : enough + 1]
+            share = (more - 0.5 * (1.0 + ENOUGH) * most) / (more - fewer)
+            theta, radius = model.theta, left * (right / left) ** share
+            ask()
+        return [model for _, value, model in known if value <= most]

@@ -28,6 +28,7 @@ __all__ = ["ball_direction", "closest_model", "descend", "improve", "within_ball
 #: Where the number of points is given: the first ball, as a share of the way to the target; the sizes of starts as
 #: shares of that number; and how often the radius of one is looked for.
 FIRST_RADIUS, SIZES, TRIES = 0.01, (0.97, 0.85), 2
+WHOLE = 1.0  # points that whole counts take more than the fractional minimum, or so
 
 #: A number of points is near enough to its bound above this share of it. Up to so many entries of X relaxed points, at
 #: these shares of the radius, and Algorithm 1 are starts, too; above so many of free rows no relaxed program is solved.
@@ -299,6 +300,13 @@ def closest_model(problem: Problem, exact: Found, max_points, callback=None) -> 
     search = _Search(problem, 0.0, max_points, callback)
     search.nearest = Attack([], np.empty(0), [], clean.theta, problem.theta, clean.gap)  # no points are allowed, too
     try:
+        if search.slides and reach > 0.0 and problem.X.shape[0] * len(problem.theta) <= SMALL:
+            slide = Slide(problem, reach, lambda: search.take(None))
+            for model in slide.nearest(max_points - WHOLE, reach):
+                attack = _placed(problem, [model])
+                search.take(attack)
+                if attack is not None and attack.n_points <= max_points:
+                    break
         for start in (*_nearly(problem, reach, max_points), *_parts(exact), []):
             search.descend(start)
     except KeyboardInterrupt:

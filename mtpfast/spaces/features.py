@@ -116,13 +116,18 @@ class FeatureSpace(LabelledSpace):
         labels=None,
         names=None,
     ):
-        self.lower, self.upper = _bounds(lower, "lower"), _bounds(upper, "upper")
-        self.integer = () if integer is None else read_spec(integer, "integer")
-        self.lattice, self.fixed = read_lattice(lattice), read_pins(fixed)
-        self.one_hot, self.at_most_one = read_groups(one_hot, "one_hot"), read_groups(at_most_one, "at_most_one")
-        self.tied = read_tied(tied)
+        self.__dict__.update(  # nothing depends on them yet that would have to be made anew
+            lower=_bounds(lower, "lower"),
+            upper=_bounds(upper, "upper"),
+            integer=() if integer is None else read_spec(integer, "integer"),
+            lattice=read_lattice(lattice),
+            fixed=read_pins(fixed),
+            one_hot=read_groups(one_hot, "one_hot") if one_hot != () else (),
+            at_most_one=read_groups(at_most_one, "at_most_one") if at_most_one != () else (),
+            tied=read_tied(tied) if tied != () else (),
+            _rounding=None,
+        )
         super().__init__(labels, names)
-        self._rounding = None
         known = self._known_labels()
         if len(known) > 2:
             raise ValueError(f"labels, lower and upper must name two labels at most, got {known}")

@@ -39,8 +39,7 @@ class LabelledSpace:
     max_repeats, is_finite = None, False
 
     def __init__(self, labels=None, names=None):
-        self.labels, self.names = as_labels(labels), read_names(names)
-        self.canonical, self._regions = None, {}
+        self.__dict__.update(labels=as_labels(labels), names=read_names(names), canonical=None, _regions={})
 
     def __setattr__(self, name, value):
         """Set an attribute; the regions, which depend on it, are made anew."""
@@ -208,6 +207,8 @@ class LabelledSpace:
 
     def _known_labels(self):
         """Every label that the arguments name."""
+        if not self._per_label:
+            return list(self.labels or ())
         tables = [value for name in self.arguments if isinstance(value := getattr(self, name), dict)]
         return list(dict.fromkeys([*(self.labels or ()), *(label for table in tables for label in table)]))
 

@@ -23,6 +23,8 @@ def normal_form(features: Features, lower, upper, integer, lattice, one_hot, at_
         if np.ndim(bound) == 1 and len(bound) != features.n:
             raise ValueError(f"feasible_set has {len(bound)} features in {argument}, expected {features.n}")
     draft = _Draft(features, lower, upper)
+    if not (lattice or one_hot or at_most_one or fixed) and isinstance(integer, tuple) and not integer:
+        return draft.region(())  # a box
     draft.put_on_lattices(integer, lattice)
     groups = draft.disjoint_groups(one_hot, at_most_one)
     draft.read_pins(fixed)
@@ -45,7 +47,7 @@ class _Draft:
 
     def __init__(self, features, lower, upper):
         self.features = features
-        self.lower, self.upper = (np.array(np.broadcast_to(bound, features.n)) for bound in (lower, upper))
+        self.lower, self.upper = (np.array(b) if np.ndim(b) else np.full(features.n, b) for b in (lower, upper))
         self.origin, self.step, self.tolerance, self.value = np.zeros((4, features.n))
         self.pinned = np.zeros(features.n, dtype=bool)
 

@@ -18,7 +18,7 @@ import numpy as np
 from mtpfast.arrays.frames import column_names, is_frame
 from mtpfast.arrays.frozen import read_only
 from mtpfast.arrays.labels import plain
-from mtpfast.arrays.magnitude import check_magnitude
+from mtpfast.arrays.magnitude import check_magnitude, is_moderate
 
 if TYPE_CHECKING:
     from .base import Region
@@ -183,6 +183,8 @@ def read_bound(value, argument):
         raise TypeError(f"{argument} must be a number or one number per feature, got {value!r}") from None
     if bound.ndim > 1:
         raise ValueError(f"{argument} must be a number or one number per feature, got shape {bound.shape}")
+    if bound.ndim == 1 and (is_moderate(bound) or not bound.any()):
+        return read_only(bound)
     bad = ~np.isfinite(bound.ravel())
     if np.any(bad):
         at = f" at feature {np.argmax(bad)}" if bound.ndim else ""
@@ -197,6 +199,8 @@ def read_bound(value, argument):
 def check_order(lower, upper, names=None):
     """Raise unless ``lower <= upper``; either may be a number or a vector."""
     try:
+        if np.less_equal(lower, upper).all():
+            return
         low, high = np.broadcast_arrays(lower, upper)
     except ValueError:
         raise ValueError(f"lower and upper disagree: {np.size(lower)} and {np.size(upper)} features") from None

@@ -127,3 +127,17 @@ def test_fewest_entries_keeps_every_entry():
     for share in (0.1, 0.9):
         X = rng.random((30, 7)) * (rng.random((30, 7)) < share)
         assert_allclose(fewest_entries(X) @ np.eye(7), X, rtol=0)
+
+
+@pytest.mark.parametrize(("loss", "seed"), [("hinge", 0), ("log_loss", 1)])
+def test_the_nearest_models_cost_what_is_given_at_most(loss, seed):
+    """Nearer ones first; none costs more than the points that there are, and half of the target's minimum is enough."""
+    problem, *_ = planted(loss, seed)
+    slide = Slide(problem, 1.0)
+    clean = refit(problem.X, problem.y, problem.objective, None, problem.amount, tol=1e-10).theta
+    most, reach = 0.5 * slide.look(problem.theta).value, float(np.linalg.norm(clean - problem.theta))
+    models = slide.nearest(most, reach)
+    away = [float(np.linalg.norm(model.theta - problem.theta)) for model in models]
+    assert models
+    assert all(model.value <= most for model in models)
+    assert away[0] == min(away)
