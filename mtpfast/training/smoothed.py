@@ -24,6 +24,7 @@ TIED, FINE = 0.9, 1.2e-6
 #: A round ends where a step promises less than this share of what the smoothing is worth.
 SMALL = 0.03
 STEPS = 120
+BLOCK = 4096  # rows
 #: Untied rows in the kink, for every feature: few enough for the exact method to sort out.
 ENOUGH = 1.5
 
@@ -119,7 +120,7 @@ class _Stacked:
         pulls = self.c * s * self.y
         pull = np.append(np.sum([pulls[i:j] @ X for X, i, j in self.parts()], axis=0), self.one * pulls.sum())
         gradient = self.ridge * theta - pull
-        step = _newton(self._dense(inside), self.c[inside] / (2.0 * h), self.ridge, gradient)
+        step = _newton(self._curvature(inside) / (2.0 * h), self.ridge, gradient)
         along, promised = self.margins(step), -float(gradient @ step)
         if not promised > 0.0:
             return 0.0, 0.0, step, along
@@ -133,16 +134,20 @@ class _Stacked:
             t = 2.0 * t if high == np.inf else 0.5 * (low + high)
         return promised, t, step, along
 
-    def _dense(self, inside):
-        """The rows in the kink, with the intercept's column."""
-        found = [X[np.flatnonzero(inside[i:j])] for X, i, j in self.parts()]
-        Z = np.vstack([X.toarray() if sp.issparse(X) else X for X in found])
-        return np.column_stack([Z, np.full(len(Z), self.one)])
+    def _curvature(self, inside):
+        """``sum c z z'`` of the rows in the kink, some at a time: no copy of X is made."""
+        total = np.zeros((len(self.ridge),) * 2)
+        for X, i, j in self.parts():
+            chosen = np.flatnonzero(inside[i:j])
+            for some in (chosen[at : at + BLOCK] for at in range(0, len(chosen), BLOCK)):
+                block = X[some].toarray() if sp.issparse(X) else X[some]
+                Z = np.column_stack([block, np.full(len(some), self.one)])
+                total += (Z * self.c[i:j][some, None]).T @ Z
+        return total
 
 
-def _newton(Z, curve, ridge, gradient):
-    """``-H^-1 gradient``, H of unit diagonal first: features may be of very different scales."""
-    H = (Z * curve[:, None]).T @ Z
+def _newton(H, ridge, gradient):
+    """``-(H + diag(ridge))^-1 gradient``, of unit diagonal first: features may be of very different scales."""
     H[np.diag_indices_from(H)] += ridge
     unit = np.sqrt(np.diagonal(H))
     unit = 1.0 / np.where(unit > 0.0, unit, 1.0)

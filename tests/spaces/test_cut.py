@@ -139,7 +139,7 @@ def test_bounds_are_no_worse_than_without_the_cut_where_only_its_edge_is_left():
 
 @pytest.mark.parametrize("seed", [0, 35, 122, 144])
 def test_what_verify_proves_is_not_below_a_record_found(seed):
-    """Where a line touches is a linear program's mixture, a little off: what bounds is the line, beyond its point too."""
+    """Where a line touches is a linear program's mixture, a little off: what bounds is the line, beyond that too."""
     rng = np.random.default_rng(seed)
     records = FeatureSpace([-0.2, 0.5], [0.1, 3.0], lattice={0: (-0.2, 0.1)})
     a = rng.normal(size=2)
