@@ -22,6 +22,14 @@ METRICS = {
     "false_negative_rate": "false negative rate",
     "false_positive_rate": "false positive rate",
 }
+WIDER = {  # of whole numbers in a query: 100 + 100 is 200, and in int8 would wrap round
+    f"{small}{bits}{kind}": f"{wide}64{kind}"
+    for small, wide, kind in (
+        ("int", "int", ""), ("uint", "int", ""), ("Int", "Int", ""), ("UInt", "Int", ""), ("int", "int", "[pyarrow]"),
+        ("uint", "int", "[pyarrow]"),
+    )
+    for bits in (8, 16, 32)
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -259,6 +267,7 @@ def _query(where, X, y, labels):
         if name is not None and name not in frame.columns:
             frame = frame.assign(**{str(name): labels})
     frame = frame.assign(**{"__row": np.arange(len(frame))})
+    frame = frame.astype({name: WIDER[str(own)] for name, own in frame.dtypes.items() if str(own) in WIDER})
     try:
         kept = frame.query(where, engine="python", local_dict={}, global_dict={})
         rows = kept["__row"].to_numpy()

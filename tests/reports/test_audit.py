@@ -20,7 +20,7 @@ from mtpfast.defences import RepeatedRows
 from mtpfast.reports.guaranteed import fewer_than
 from mtpfast.reports.parts import OutOfTime, Parts, Progress
 from mtpfast.reports.pictures import COLORS, draw_curve
-from mtpfast.reports.question import read_budgets
+from mtpfast.reports.question import read_budgets, select
 from mtpfast.reports.tables import usual_pipeline
 
 QUICK = {"n_starts": 1, "max_iter": 30, "verbose": 0, "sanitizers": None}
@@ -210,6 +210,14 @@ def test_a_search_that_the_clock_ended_says_what_was_left_undone(data, monkeypat
     assert parts["fewest records"]["status"] == "not started"  # its first check came too late
     assert "(the search for the fewest was not run)" in report.summary
     assert "not searched: 11" in report.to_html()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "Int8", "UInt8", "int8[pyarrow]"])
+def test_small_integers_do_not_wrap_round_in_a_query(dtype):
+    """100 + 100 is above 150 and 10 - 20 below 0, in whatever type of whole numbers a table holds them."""
+    X = pd.DataFrame({"a": [100, 10], "b": [100, 20]}, dtype=dtype)
+    assert select("a + b > 150", X, None, np.array([0, 1]), "X").tolist() == [True, False]
+    assert select("a - b < 0", X, None, np.array([0, 1]), "X").tolist() == [False, True]
 
 
 def test_the_picture_reaches_the_number_found_for_the_goal(report):
