@@ -154,10 +154,8 @@ def within(name, loss, quantile, repeats, tol, subpopulation=None, max_points=No
     X, y = data.X_train, data.y_train
     options = {"quantiles": [quantile], "repeats": [repeats], "goal": 0.0, "loss": loss, "alpha": ALPHA}
     if subpopulation is not None:
-        import objective
-        from refit import CONV
-
-        found = list(datasets.subpopulations(data, objective.retrain(loss, CONV, X, y)))
+        clean = MinimumPoisoner(loss=loss, alpha=ALPHA).fit(X, y)
+        found = list(datasets.subpopulations(data, np.append(clean.coef_, clean.intercept_)))
         options |= {"mask": found[subpopulation][1], "improved": False}
     target = make_target(X, y, **options)
     target = target.coef_, target.intercept_

@@ -28,7 +28,6 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from mtpfast import MinimumPoisoner, ModelTargetedPoisoner, make_target
-from mtpfast.preprocessing.tables import RecordCodec
 
 NUMBERS = ["age", "capital-gain", "capital-loss", "hours-per-week"]
 WORDS = ["workclass", "education-num", "marital-status", "occupation", "relationship", "race", "sex"]
@@ -45,6 +44,8 @@ def pipeline(scaler, C):
 
 def judge(name, attacker, result, table, income, seconds):
     """A line of the table; what a record may not be is an error."""
+    from mtpfast.preprocessing.tables import RecordCodec  # not in the earlier builds that against.py may load
+
     codec = RecordCodec(attacker.preprocessing_, table)
     records = result.records
     points = result.points.toarray() if sp.issparse(result.points) else result.points

@@ -89,7 +89,7 @@ class Slide:
         return np.append(weights @ self.X, self.problem.objective.one * weights.sum())
 
     def way(self, model: Model, width, v=None) -> np.ndarray:
-        """The unit vector along H v, v the model's own or another direction."""
+        """The unit vector along H v, v the model's own or another direction; along v where H v is 0 (0 for v = 0)."""
         objective, loss = self.problem.objective, self.problem.objective.loss
         v = model.solution.direction if v is None else v
         slope = self.X @ v[:-1] + v[-1]  # y z.v
@@ -102,11 +102,12 @@ class Slide:
                     bend = loss.second_derivative(np.array([sign * float(x @ model.theta)]))[0]
                     along = along + objective.weight_of(sign) * count * bend * float(x @ v) * x
         else:
-            tau, length = width * self.radius, float(np.linalg.norm(v))
-            turning = np.abs(model.margins - 1.0) * length <= tau * np.abs(slope)
+            tau, size = width * self.radius, float(np.linalg.norm(v))
+            turning = np.abs(model.margins - 1.0) * size <= tau * np.abs(slope)
             if tau > 0.0:
-                along = along + self._sum(turning * np.abs(self.signed) * np.sign(slope)) * (0.5 * length / tau)
-        return along / np.linalg.norm(along)
+                along = along + self._sum(turning * np.abs(self.signed) * np.sign(slope)) * (0.5 * size / tau)
+        length = float(np.linalg.norm(along)) or float(np.linalg.norm(v)) or 1.0
+        return (along if np.any(along) else v) / length
 
     def down(self, start, width) -> Model:
         """From a model to cheaper ones, back into the ball after each step, while that pays."""

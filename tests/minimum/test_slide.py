@@ -141,3 +141,14 @@ def test_the_nearest_models_cost_what_is_given_at_most(loss, seed):
     assert models
     assert all(model.value <= most for model in models)
     assert away[0] == min(away)
+
+
+def test_a_direction_of_the_intercept_alone_has_a_way():
+    """A free intercept bends nothing: H v = 0 where no row turns, and the way is v; there is none for v = 0."""
+    problem, *_ = planted("hinge", 0)
+    free = make_objective("hinge", alpha=0.05, penalize_intercept=False)
+    problem = Problem.of(read_question(problem.X, problem.y, problem.theta, free, BOX, margin_tol=1e-6))
+    slide = Slide(problem, 1e-6)
+    model, v = slide.look(problem.theta), np.array([0.0, 0.0, 0.0, 0.0, -2.0])
+    assert_allclose(slide.way(model, 0.0, v), v / 2.0, rtol=0)
+    assert_allclose(slide.way(model, 0.0, 0.0 * v), 0.0 * v, rtol=0)
