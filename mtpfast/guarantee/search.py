@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mtpfast import _master
 from mtpfast.arrays.parts import RowParts
 from mtpfast.proofs.clean_pass import amount_of
 from mtpfast.proofs.hulls import planes_of
@@ -34,6 +35,7 @@ NEAR = 1.25  # cases that allow so much more than the one that allows least are 
 WEAK = 0.05  # of k: how a free intercept is held near the last minimiser's, while a search goes on
 PATIENCE, FEW_CASES = 4, 5  # lines that bring nothing before a row is left; half as many where cases are many
 WIDTH = 0.02  # of margins over which the slopes of the hinge's lines fall: see ``nearest``
+NONE, NEVER = np.empty(0, dtype=np.intp), np.empty(0, dtype=np.uint8)
 HOT, COLD = 3e-3, 2e-4  # temperatures, as shares of the right side of (1)
 
 
@@ -60,16 +62,17 @@ class Soft:
         The half-space is ``a . theta <= offset``. A free intercept is at either end of ``interval``; where there is
         none near ``centre``, or without heat left out by the multiplier ``tau`` that this takes.
         """
-        rest = (1.0 - lam)[:, None]
+        rest = 1.0 - lam
         exact = self.is_free and heat is None and self.interval is None
         if exact:
-            tau = self.a[:, -1] * (p[:, -1] + self.push_on[:, -1] * rest[:, 0])
+            tau = self.a[:, -1] * (p[:, -1] + self.push_on[:, -1] * rest)
         q = tau[:, None] * self.a - p - self.k * (self.R * self.theta)
         ends = []
-        tilt = self.pi[:, : len(self.limits)] @ self.planes
         for end, push, z in ((0, self.push_off, self.hull.lower), (1, self.push_on, self.hull.upper)):
-            theta = (push * rest - q) / (2.0 * self.k)
-            value = push * self.theta + tilt * z - self.k * theta * theta
+            theta, value = np.empty_like(q), np.empty_like(q)
+            _master.ends(q, push, rest, self.k, self.theta, theta, value)
+            if len(self.limits):
+                value += (self.pi[:, : len(self.limits)] @ self.planes) * z
             if exact:
                 theta[:, -1], value[:, -1] = 0.0, push[:, -1] * self.theta[-1]
             elif self.interval is not None:
@@ -122,19 +125,9 @@ class Soft:
 
 def _softened(hull, low, high, heat):
     """``least`` with the minimum over the levels of a group softened: ``-heat log sum exp(-value / heat)``."""
-    fall = (low - high) / heat[:, None]
-    if hull.order is None:
-        small = np.exp(-np.abs(fall))
-        share = np.where(fall > 0.0, 1.0, small) / (1.0 + small)
-        return low.sum(axis=1) - heat * (np.maximum(fall, 0.0) + np.log1p(small)).sum(axis=1), share
-    fall = fall[:, hull.order]
-    top = np.maximum.reduceat(fall, hull.starts, axis=1)
-    top = np.where(hull.exactly, top, np.maximum(top, 0.0))
-    weight = np.exp(fall - top[:, hull.group])
-    total = np.add.reduceat(weight, hull.starts, axis=1) + np.where(hull.exactly, 0.0, np.exp(-np.maximum(top, 0.0)))
     share = np.empty_like(low)
-    share[:, hull.order] = weight / total[:, hull.group]
-    return low.sum(axis=1) - heat * (top + np.log(total)).sum(axis=1), share
+    groups = (NONE, NONE, NEVER) if hull.order is None else (hull.order, hull.starts, hull.exactly.view(np.uint8))
+    return _master.softened(low, high, np.ascontiguousarray(heat), *groups, share), share
 
 
 class Search:
