@@ -3,10 +3,12 @@
 cimport cython
 from libc.float cimport DBL_EPSILON as EPS
 from libc.math cimport INFINITY, exp, expm1, fabs, log, log1p, sqrt
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport realloc
 
 from mtpfast._simd cimport (
-    mtp_axpy, mtp_dot, mtp_dot2, mtp_single_axpy, mtp_single_dot, mtp_single_dot2, mtp_sparse_dot2,
+    mtp_axpy, mtp_bits_axpy, mtp_bits_dot, mtp_corner_axpy, mtp_corner_dot, mtp_dot, mtp_dot2, mtp_single_axpy,
+    mtp_single_dot, mtp_single_dot2, mtp_sparse_dot2,
 )
 
 
@@ -112,7 +114,8 @@ ctypedef fused Loss:
 
 
 # ---------------------------------------------------------------------------------------------
-# Rows: clean or added, dense (of doubles, or singles where `single` is not NULL) or CSR, behind three small functions
+# Rows: clean or added, dense (of doubles, or singles where `single` is not NULL), CSR, or corners of a box where `bits`
+# is not NULL (training/corners.py), behind three small functions
 # ---------------------------------------------------------------------------------------------
 
 cdef struct Rows:
@@ -122,16 +125,50 @@ cdef struct Rows:
     const float *single
     const int *indices
     const int *indptr
+    const uint64_t *bits    # d of them a row, from a whole word on; indptr etc.: the entries that differ
+    const double *low                 # NULL where all are 0 and all of high are 1
+    const double *high
 
 
 cdef Rows rows_of(X)
 cdef void products(const Rows *rows, Py_ssize_t n, const double *v, double *out) noexcept nogil
 
 
+cdef inline double corner_entry(const Rows *rows, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    """Entry j of the corner next to row i."""
+    cdef bint high = rows.bits[i * ((rows.d + 63) // 64) + j // 64] >> (j % 64) & 1
+    if rows.low == NULL:
+        return 1.0 if high else 0.0
+    return rows.high[j] if high else rows.low[j]
+
+
+cdef inline double corner_dot(const Rows *rows, Py_ssize_t i, const double *v) noexcept nogil:
+    cdef const uint64_t *words = rows.bits + i * ((rows.d + 63) // 64)
+    cdef double s
+    cdef int j
+    s = mtp_bits_dot(words, v, rows.d) if rows.low == NULL else mtp_corner_dot(words, rows.low, rows.high, v, rows.d)
+    for j in range(rows.indptr[i], rows.indptr[i + 1]):
+        s += (rows.data[j] - corner_entry(rows, i, rows.indices[j])) * v[rows.indices[j]]
+    return s
+
+
+cdef inline void corner_axpy(const Rows *rows, Py_ssize_t i, double t, double *v) noexcept nogil:
+    cdef const uint64_t *words = rows.bits + i * ((rows.d + 63) // 64)
+    cdef int j
+    if rows.low == NULL:
+        mtp_bits_axpy(rows.d, t, words, v)
+    else:
+        mtp_corner_axpy(rows.d, t, words, rows.low, rows.high, v)
+    for j in range(rows.indptr[i], rows.indptr[i + 1]):
+        v[rows.indices[j]] += t * (rows.data[j] - corner_entry(rows, i, rows.indices[j]))
+
+
 cdef inline double row_dot(const Rows *rows, Py_ssize_t i, const double *v) noexcept nogil:
     """x_i . v"""
     cdef double s = 0.0
     cdef int j
+    if rows.bits != NULL:
+        return corner_dot(rows, i, v)
     if rows.single != NULL:
         return mtp_single_dot(rows.single + i * rows.d, v, rows.d)
     if not rows.sparse:
@@ -146,6 +183,9 @@ cdef inline void row_dot2(
 ) noexcept nogil:
     """x_i . v and x_i . w in one read of the row"""
     cdef Py_ssize_t start
+    if rows.bits != NULL:
+        both[0], both[1] = corner_dot(rows, i, v), corner_dot(rows, i, w)
+        return
     if rows.single != NULL:
         mtp_single_dot2(rows.single + i * rows.d, v, w, rows.d, both)
     elif not rows.sparse:
@@ -158,6 +198,9 @@ cdef inline void row_dot2(
 cdef inline void row_axpy(const Rows *rows, Py_ssize_t i, double t, double *v) noexcept nogil:
     """v += t x_i"""
     cdef int j
+    if rows.bits != NULL:
+        corner_axpy(rows, i, t, v)
+        return
     if rows.single != NULL:
         mtp_single_axpy(rows.d, t, rows.single + i * rows.d, v)
         return

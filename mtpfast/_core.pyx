@@ -43,18 +43,28 @@ KERNELS = {"hinge": HINGE, "squared_hinge": SQUARED_HINGE, "log_loss": LOG_LOSS}
 # ---------------------------------------------------------------------------------------------
 
 cdef Rows rows_of(X):
-    """A dense array (m, d), or what has shape, data, indices and indptr (CSR); X must live on."""
+    """A dense array (m, d), or what has shape, data, indices and indptr (CSR), and corners; X must live on."""
     cdef Rows rows
+    cdef const uint64_t[::1] bits
+    cdef const double[::1] low, high
     cdef const double[::1] data
     cdef const int[::1] indices, indptr
     rows.d, rows.sparse = X.shape[1], not isinstance(X, np.ndarray)
     data = X.data if rows.sparse else X.reshape(-1)
     rows.data = &data[0] if data.shape[0] else NULL
-    rows.single = NULL
+    rows.single, rows.bits, rows.low, rows.high = NULL, NULL, NULL, NULL
     rows.indices = rows.indptr = NULL
     if rows.sparse:
         indices, indptr = X.indices, X.indptr
         rows.indices, rows.indptr = &indices[0] if indices.shape[0] else NULL, &indptr[0]
+    if hasattr(X, "bits"):
+        bits = X.bits.reshape(-1)
+        rows.bits = &bits[0] if bits.shape[0] else NULL
+        if not X.is_unit:
+            low, high = X.low, X.high
+            if not low.shape[0] == high.shape[0] == rows.d:
+                raise ValueError("rows_of: shapes disagree")
+            rows.low, rows.high = &low[0], &high[0]
     return rows
 
 

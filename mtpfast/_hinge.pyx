@@ -155,12 +155,15 @@ cdef class HingeSolver:
     cdef Py_ssize_t rising               # the row whose weight grows while the path is followed, else -1
     cdef double *alpha
     cdef double *beta
+    cdef double *product          # what the rows on the margin make of the force, and of the rising row
+    cdef double *with_rising
+    cdef double[::1] pull
     cdef Crossing *crossings
     cdef Look *looks
     cdef Py_ssize_t looks_capacity
 
     def __cinit__(self):
-        self.alpha = self.beta = NULL
+        self.alpha = self.beta = self.product = self.with_rising = NULL
         self.crossings = NULL
         self.looks = NULL
         self.looks_capacity = 0
@@ -168,6 +171,8 @@ cdef class HingeSolver:
     def __dealloc__(self):
         free(self.alpha)
         free(self.beta)
+        free(self.product)
+        free(self.with_rising)
         free(self.crossings)
         free(self.looks)
 
@@ -189,7 +194,7 @@ cdef class HingeSolver:
         self.margin, self.side = np.zeros(self.rows.capacity), np.zeros(self.rows.capacity, dtype=np.int8)
         self.model, self.exact, self.step, self.force = (np.zeros(self.d + 1) for _ in range(4))
         self.below_clean, self.below_added, self.unit = (np.zeros(self.d + 1) for _ in range(3))
-        self.anchor, self.way = np.zeros(self.d + 1), np.zeros(self.d + 1)
+        self.anchor, self.way, self.pull = (np.zeros(self.d + 1) for _ in range(3))
         for i in range(self.rows.n):
             self._measure(i)
         self.short_clean = self.short_added = None
@@ -217,9 +222,15 @@ cdef class HingeSolver:
             return DONE
         if self.factor.reserve(m) != DONE:
             return NO_MEMORY
-        if grow(<void **>&self.alpha, self.factor.capacity * sizeof(double)) != DONE:
+        cdef size_t size = self.factor.capacity * sizeof(double)
+        if (
+            grow(<void **>&self.alpha, size)
+            or grow(<void **>&self.beta, size)
+            or grow(<void **>&self.product, size)
+            or grow(<void **>&self.with_rising, size)
+        ):
             return NO_MEMORY
-        return grow(<void **>&self.beta, self.factor.capacity * sizeof(double))
+        return DONE
 
     cdef bint _join(self, Py_ssize_t i) noexcept nogil:
         """Put row i on the margin; False if it depends on the rows there (nothing changed then)."""
@@ -276,7 +287,7 @@ cdef class HingeSolver:
                 self.step[p] = 0.0
             self.step[self.d] = -1.0 if self.force[self.d] > 0 else 1.0
             return -fabs(self.force[self.d])
-        self._yield_to_force(self.k, self.alpha)
+        self._yield_to_force(self.k, self.alpha, NULL)
         for p in range(width):
             size += fabs(self.step[p])
         if self.k * size <= 1e-14 * scale * (width if width < 100 else 100):
@@ -284,19 +295,25 @@ cdef class HingeSolver:
         s = mtp_dot(&self.force[0], &self.step[0], width)
         return s if s < -1e-40 * self.weight else 0.0  # where the model is 0, nothing else ends the steps
 
-    cdef void _yield_to_force(self, double k, double *turned) noexcept nogil:
+    cdef void _yield_to_force(self, double k, double *turned, const double *product) noexcept nogil:
         """The `step` v at a right angle to the rows on the margin with  k R v + force  in their span;
-        turned := -Q (k R v + force) / k."""
+        turned := -Q (k R v + force) / k. `product`, if not NULL, is what the rows there make of the force."""
         cdef Py_ssize_t p, width = self.d + 1
-        cdef double before, b, qq
+        cdef double before, b, qq, left = 0.25
         cdef double *z = self.factor.z
         for p in range(width):
             self.step[p] = -self.force[p] / k
         before = mtp_dot(&self.step[0], &self.step[0], width)
-        self.factor.project(&self.step[0], z)
+        if product == NULL:
+            self.factor.project(&self.step[0], z)
+        else:  # to less digits, which are enough along the path
+            left = 1e-6
+            for p in range(self.factor.m):
+                z[p] = -product[p] / k
+            self.factor.forward(z)
         memcpy(turned, z, self.factor.m * sizeof(double))
         self.factor.span(-1.0, z, &self.step[0])
-        if mtp_dot(&self.step[0], &self.step[0], width) < 0.25 * before:
+        if mtp_dot(&self.step[0], &self.step[0], width) < left * before:
             self.factor.project(&self.step[0], z)  # once more, against cancellation
             for p in range(self.factor.m):
                 turned[p] += z[p]
@@ -524,6 +541,7 @@ cdef class HingeSolver:
         cdef Row *row = &self.rows.row[i]
         cdef double both[2]
         cdef double rate, at, noise = 32 * EPS * f * row.reach
+        cdef bint coded = self.has_short_clean if i < self.rows.n_clean else self.has_short_added
         self.n_close += 1
         if row.stamp == self.due.travelled:  # its margin is known
             rate = self.rows.dot(i, &self.step[0])
@@ -533,13 +551,13 @@ cdef class HingeSolver:
             rate = both[1]
         row.base = row.slack - look.shift
         look.slack, look.rate, look.close = row.slack, rate, True
-        self.n_wasted += 1
+        self.n_wasted += coded
         if (self.side[i] == ABOVE and rate >= -noise) or (self.side[i] == BELOW and rate <= noise):
             return
         at = -row.slack / rate
         if at > end:
             return
-        self.n_wasted -= 1
+        self.n_wasted -= coded
         self._foresee(p, at if at > 0.0 else 0.0, INFINITY if i == self.rising else row.c * fabs(rate), left)
 
     cdef inline void _foresee(self, Py_ssize_t p, double step, double jump, Py_ssize_t *left) noexcept nogil:
@@ -623,13 +641,24 @@ cdef class HingeSolver:
         memcpy(self.alpha, self.factor.z, self.factor.m * sizeof(double))
         self.factor.backward(self.alpha)
         self.rising = j
+        # without Q: a_i . g from a_i . theta, which is known, and a_i . a_j
+        cdef bint short = not self.factor.keep_Q and not self.free_intercept
+        if short:
+            self.rows.unfold(j, &self.pull[0])
+            for p in range(self.factor.m):
+                self.with_rising[p] = self.rows.dot(self.factor.on[p], &self.pull[0])
         for _ in range(100 + 4 * self.factor.m):
             m = self.factor.m
             for p in range(width):
                 self.force[p] = 0.0 if p == self.d and self.free_intercept else dk * self.model[p]
             if self.side[j] == BELOW:
                 self.rows.axpy(j, -dc, &self.force[0])
-            self._yield_to_force(1.0, self.beta)
+            if short:
+                for p in range(m):
+                    self.product[p] = dk * (1.0 + nudge(self.factor.on[p]))
+                    if self.side[j] == BELOW:
+                        self.product[p] -= dc * self.with_rising[p]
+            self._yield_to_force(1.0, self.beta, self.product if short else NULL)
             for p in range(m):
                 self.beta[p] = -self.beta[p]
             self.factor.backward(self.beta)
@@ -660,9 +689,12 @@ cdef class HingeSolver:
                 self.alpha[p] += t * self.beta[p]
             if self.factor.m > m:
                 self.alpha[m] = self.rows.row[self.factor.on[m]].c if self.from_below else 0.0
+                if short:
+                    self.with_rising[m] = self.rows.dot(self.factor.on[m], &self.pull[0])
             elif out >= 0:
                 self._leave(out, BELOW if upwards else ABOVE)
                 memmove(self.alpha + out, self.alpha + out + 1, (m - 1 - out) * sizeof(double))
+                memmove(self.with_rising + out, self.with_rising + out + 1, (m - 1 - out) * sizeof(double))
             elif done >= 1.0:
                 break
         self.rising = -1

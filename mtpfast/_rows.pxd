@@ -102,7 +102,9 @@ cdef class MarginRows:
         """Ask for what `dot` will read."""
         cdef Py_ssize_t p
         cdef const Rows *rows = self.block(i, &p)
-        if rows.sparse:
+        if rows.bits != NULL:
+            mtp_prefetch(rows.bits + p * ((self.d + 63) // 64), (self.d + 7) // 8)
+        elif rows.sparse:
             mtp_prefetch(rows.data + rows.indptr[p], (rows.indptr[p + 1] - rows.indptr[p]) * sizeof(double))
             mtp_prefetch(rows.indices + rows.indptr[p], (rows.indptr[p + 1] - rows.indptr[p]) * sizeof(int))
         elif rows.single != NULL:

@@ -112,6 +112,31 @@ cdef class MarginRows:
         for i in range(self.n):
             out[i] = self.row[i].y * (out[i] + b)
 
+    def show(self, X, const double[::1] y):
+        """Take in added rows, of X, with these labels."""
+        cdef Py_ssize_t i
+        if self.n != self.n_clean or X.shape[1] != self.d or X.shape[0] < y.shape[0]:
+            raise ValueError("show: shapes disagree")
+        self.set_added(X)
+        self.reserve(self.n_clean + y.shape[0])
+        for i in range(y.shape[0]):
+            self.add(y[i])
+
+    def multiplied(self, const double[::1] v, const double[::1] w):
+        """a_i . v and a_i . w for every row, one by one and in one read, |a_i|, and sum_i (i + 1) a_i."""
+        cdef Py_ssize_t i
+        cdef double[:, ::1] out = np.zeros((4, self.n))
+        cdef double[::1] total = np.zeros(self.d + 1)
+        cdef double both[2]
+        if not v.shape[0] == w.shape[0] == self.d + 1:
+            raise ValueError("multiplied: shapes disagree")
+        for i in range(self.n):
+            out[0, i] = self.dot(i, &v[0])
+            self.dot2(i, &v[0], &w[0], both)
+            out[1, i], out[2, i], out[3, i] = both[0], both[1], self.row[i].norm
+            self.axpy(i, i + 1.0, &total[0])
+        return *np.asarray(out), np.asarray(total)
+
     cdef void enter(self, Py_ssize_t window) noexcept nogil:
         """Rows of another window of the file are about to be read."""
         self.window = window

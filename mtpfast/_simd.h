@@ -67,6 +67,67 @@ static void mtp_single_axpy(ptrdiff_t n, double t, const float *x, double *y) {
     for (i = 0; i < n; i++) y[i] += t * (double)x[i];
 }
 
+/* the same loops for a corner of a box: bit j of the words says whether entry j is high[j] or low[j] */
+MTP_CLONES
+static double mtp_corner_dot(const uint64_t *q, const double *low, const double *high, const double *b, ptrdiff_t n) {
+    double lane[16] = {0}, s = 0.0;
+    ptrdiff_t i, k, t;
+    for (i = 0; i + 64 <= n; i += 64, q++) {
+        for (k = 0; k < 64; k += 16) {
+            const uint64_t w = *q >> k;
+            const double *l = low + i + k, *h = high + i + k, *v = b + i + k;
+            #pragma omp simd
+            for (t = 0; t < 16; t++) { double f = h[t], e = l[t]; lane[t] += (w & (uint64_t)1 << t ? f : e) * v[t]; }
+        }
+    }
+    for (; i < n; i++) s += (*q >> i % 64 & 1 ? high[i] : low[i]) * b[i];
+    for (t = 0; t < 16; t++) s += lane[t];
+    return s;
+}
+
+MTP_CLONES
+static void mtp_corner_axpy(ptrdiff_t n, double t, const uint64_t *q, const double *low, const double *high, double *y) {
+    ptrdiff_t i, k;
+    for (i = 0; i + 64 <= n; i += 64, q++) {
+        const uint64_t w = *q;
+        const double *l = low + i, *h = high + i;
+        double *v = y + i;
+        #pragma omp simd
+        for (k = 0; k < 64; k++) { double f = h[k], e = l[k]; v[k] += t * (w & (uint64_t)1 << k ? f : e); }
+    }
+    for (; i < n; i++) y[i] += t * (*q >> i % 64 & 1 ? high[i] : low[i]);
+}
+
+/* the same for corners of the unit box: low 0 and high 1 */
+MTP_CLONES
+static double mtp_bits_dot(const uint64_t *q, const double *b, ptrdiff_t n) {
+    double lane[16] = {0}, s = 0.0;
+    ptrdiff_t i, k, t;
+    for (i = 0; i + 64 <= n; i += 64, q++) {
+        for (k = 0; k < 64; k += 16) {
+            const uint64_t w = *q >> k;
+            const double *v = b + i + k;
+            #pragma omp simd
+            for (t = 0; t < 16; t++) { double f = v[t]; lane[t] += w & (uint64_t)1 << t ? f : 0.0; }
+        }
+    }
+    for (; i < n; i++) s += *q >> i % 64 & 1 ? b[i] : 0.0;
+    for (t = 0; t < 16; t++) s += lane[t];
+    return s;
+}
+
+MTP_CLONES
+static void mtp_bits_axpy(ptrdiff_t n, double t, const uint64_t *q, double *y) {
+    ptrdiff_t i, k;
+    for (i = 0; i + 64 <= n; i += 64, q++) {
+        const uint64_t w = *q;
+        double *v = y + i;
+        #pragma omp simd
+        for (k = 0; k < 64; k++) v[k] += w & (uint64_t)1 << k ? t : 0.0;
+    }
+    for (; i < n; i++) y[i] += *q >> i % 64 & 1 ? t : 0.0;
+}
+
 /* both products of a row of n entries a[i] in columns j[i] */
 MTP_CLONES
 static void mtp_sparse_dot2(const double *a, const int *j, const double *b, const double *c, ptrdiff_t n,

@@ -1,11 +1,21 @@
 """The vector loops of ``_simd.h``, which says what each computes."""
 
+from libc.stdint cimport uint64_t
+
 cdef extern from "_simd.h":
     double mtp_dot(const double *a, const double *b, Py_ssize_t n) noexcept nogil
     void mtp_dot2(const double *a, const double *b, const double *c, Py_ssize_t n, double *s) noexcept nogil
     double mtp_single_dot(const float *a, const double *b, Py_ssize_t n) noexcept nogil
     void mtp_single_dot2(const float *a, const double *b, const double *c, Py_ssize_t n, double *s) noexcept nogil
     void mtp_single_axpy(Py_ssize_t n, double t, const float *x, double *y) noexcept nogil
+    double mtp_bits_dot(const uint64_t *q, const double *b, Py_ssize_t n) noexcept nogil
+    void mtp_bits_axpy(Py_ssize_t n, double t, const uint64_t *q, double *y) noexcept nogil
+    double mtp_corner_dot(
+        const uint64_t *q, const double *low, const double *high, const double *b, Py_ssize_t n
+    ) noexcept nogil
+    void mtp_corner_axpy(
+        Py_ssize_t n, double t, const uint64_t *q, const double *low, const double *high, double *y
+    ) noexcept nogil
     void mtp_sparse_dot2(
         const double *a, const int *j, const double *b, const double *c, Py_ssize_t n, double *s
     ) noexcept nogil

@@ -42,7 +42,7 @@ class TrainingSet:
         self.renew(objective, sample_weight, total_weight)
         self.unit = _unit(X)
         self._index = {1.0: {}, -1.0: {}}  # per label: what stands for a point, and its row
-        self.rows = AddedRows(self.n_features, self.sparse, may_be_dense=objective.loss.kinked)
+        self.rows = AddedRows(self.n_features, self.sparse, may_be_corners=objective.loss.kinked)
 
     @property
     def n_clean(self) -> int:
