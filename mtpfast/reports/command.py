@@ -76,9 +76,9 @@ def add_commands(commands) -> None:
     first.add_argument("--sanitizers", choices=["default", "all", "none"], default="default", help="which checks are "
                        "tried on the records: the quick ones, all, none (default: %(default)s)")  # fmt: skip
     first.add_argument("--time-limit", type=float, metavar="SECONDS", help="for everything; each part has a share: "
-                       "damage curve 35 %%, fewest records 20, guarantees 15, label flips 10, checks 10, exact "
-                       "minimum 5. One that runs over takes from those after it; the report names what was left "
-                       "undone, and what is found then depends on the machine (default: none)")  # fmt: skip
+                       "damage curve 35 %%, fewest records 20, label flips 10, exact minimum 5, checks 10, guarantees "
+                       "15, in this order. One that runs over takes from those after it; the report names what was "
+                       "left undone, and what is found then depends on the machine (default: none)")  # fmt: skip
     first.add_argument("--random-state", type=int, default=0, help="of the searches (default: %(default)s)")
     first.add_argument("--out", default="audit", metavar="FOLDER", help="where the files go (default: %(default)s)")
     first.add_argument("--jobs", type=int, default=1, help="threads for the guarantees (default: %(default)s)")
