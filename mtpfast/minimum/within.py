@@ -31,7 +31,8 @@ FIRST_RADIUS, SIZES, TRIES = 0.01, (0.97, 0.85), 2
 WHOLE = 1.0  # points that whole counts take more than the fractional minimum, or so
 
 #: A number of points is near enough to its bound above this share of it. Up to so many entries of X relaxed points, at
-#: these shares of the radius, and Algorithm 1 are starts, too; above so many of free rows no relaxed program is solved.
+#: these shares of the radius, and Algorithm 1 are starts, too; on boxes, above so many entries of free rows, an ascent
+#: takes the place of the relaxed program.
 NEAR_BOUND, SMALL, SHARES, LARGE = 0.8, 2 * 10**6, (0.5, 0.35, 0.25, 0.15), 3 * 10**6
 
 INTERRUPTED = "interrupted; the best points found so far are kept"
@@ -54,11 +55,11 @@ def _ball_certificate(problem: Problem, exact: Found, tol, more=()):
         def value_of(v):
             return prove(ball.clean, v, goal)[0]
 
-        large = ball.clean.free_rows.shape[0] * len(theta) > LARGE
         if has_ball_program(problem):
+            large = problem.setting.is_box and ball.clean.free_rows.shape[0] * len(theta) > LARGE
             if not large:
                 solution = BallProgram(ball.setting, tol).solve()
-            elif problem.setting.is_box and starts:
+            elif starts:
                 starts.insert(0, BallAscent(ball.setting, tol).direction(starts[0]))
         if solution is not None:
             starts.insert(0, solution.direction)

@@ -121,6 +121,14 @@ def test_a_ball_of_a_smooth_loss_takes_the_better_of_two_proofs():
     assert certificate.value == max(value for value, _ in values)
 
 
+def test_the_ascent_leaves_a_direction_of_which_it_knows_no_quotient():
+    """What nothing pulls against, or no direction at all, is where it was or somewhere finite."""
+    problem, *_ = planted("hinge", 0)
+    ascent = BallAscent(moved_to(problem, problem.theta, 0.01).setting, 0.01)
+    for start in (np.zeros(5), problem.theta, -problem.clean.gradient):
+        assert np.all(np.isfinite(ascent.direction(start)))
+
+
 def test_fewest_entries_keeps_every_entry():
     """Dense or CSR, the matrix is the same."""
     rng = np.random.default_rng(0)

@@ -55,9 +55,14 @@ class BallAscent:
         self.loads = np.append([objective.k_of_point(sign) for sign in setting.regions], setting.a)
 
     def direction(self, start) -> np.ndarray:
-        """The direction at the end of the ascent from another one."""
-        d = len(self.theta)
-        x = np.append(start, np.zeros(len(self.labels)))
+        """The direction at the end of the ascent from another one, or from the first for which the quotient is one."""
+        d, sizes = len(self.theta), (1e-9, 1e-9, 1e-9)
+        for v in (start, -self.theta, -self.clean.gradient):
+            x = np.append(v, np.zeros(len(self.labels)))
+            if np.any(v) and math.isfinite(self._quotient(x / np.max(np.abs(v)), *sizes)[0]):
+                break
+        else:
+            return np.asarray(start, dtype=float)
         intercept = (None, None) if self.one else (0.0, 0.0)
         bounds = [(None, None)] * (d - 1) + [intercept] + [(0.0, None)] * len(self.labels)
         for mu, most in SMOOTH:
