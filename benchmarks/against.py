@@ -214,7 +214,9 @@ CASES = {
     },
     "Algorithm 1, Adult, hinge, 500 points": ("steps", steps, ("adult", "hinge", 500)),
     "Algorithm 1, Adult, log loss, 500 points": ("steps", steps, ("adult", "log_loss", 500)),
+    "Algorithm 1, Adult, hinge, 1500 points": ("steps", steps, ("adult", "hinge", 1500)),
     "Algorithm 1, MNIST, hinge, 300 points": ("steps", steps, ("mnist", "hinge", 300)),
+    "Algorithm 1, Enron, hinge, 500 points": ("steps", steps, ("enron", "hinge", 500)),
     "make_target, Adult, hinge, 39 candidates": ("tapes", tapes, ("adult", "hinge", [0.1, 0.15, 0.3])),
     "make_target, Adult, log loss, 26 candidates": ("tapes", tapes, ("adult", "log_loss", [0.1, 0.3])),
     "make_target, MNIST, hinge, 14 candidates": (
