@@ -170,7 +170,7 @@ def table(found):
 
 def report(found) -> str:
     """The page: a table for every commit, the last one first."""
-    lines = ["# Guarantees for single predictions", "", __doc__.partition("\n\n")[2].strip()]
+    lines = ["# Guarantees for single predictions", "", __doc__.partition("\n\n")[2].rstrip()]
     for commit in dict.fromkeys(r["commit"] for r in reversed(found)):
         own = [r for r in found if r["commit"] == commit]
         lines += ["", f"Commit {commit}:", "", *table(own)]
