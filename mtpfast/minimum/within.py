@@ -30,10 +30,12 @@ __all__ = ["ball_direction", "closest_model", "descend", "improve", "within_ball
 FIRST_RADIUS, SIZES, TRIES = 0.01, (0.97, 0.85), 2
 WHOLE = 1.0  # points that whole counts take more than the fractional minimum, or so
 
-#: A number of points is near enough to its bound above this share of it. Up to so many entries of X relaxed points, at
-#: these shares of the radius, and Algorithm 1 are starts, too; on boxes, above so many entries of free rows, an ascent
-#: takes the place of the relaxed program.
-NEAR_BOUND, SMALL, SHARES, LARGE = 0.8, 2 * 10**6, (0.5, 0.35, 0.25, 0.15), 3 * 10**6
+#: A number of points is near enough to its bound above this share of it. Else relaxed points, at these shares of the
+#: radius, and Algorithm 1 are starts, too; on boxes, above so many entries of free rows, an ascent takes the place of
+#: the relaxed program, and Algorithm 1 is the only other start.
+NEAR_BOUND, SHARES, LARGE = 0.8, (0.5, 0.35, 0.25, 0.15), 3 * 10**6
+#: Up to so many entries of X the nearest model for a number of points is looked for by the slide, too.
+SMALL = 2 * 10**6
 
 INTERRUPTED = "interrupted; the best points found so far are kept"
 
@@ -185,11 +187,11 @@ def _look_for(search, problem: Problem, exact: Found, tol, max_points, solution)
         if search.is_settled:
             return
         if search.best is not None and search.best is not first:
-            if len(problem.y) * len(problem.theta) <= SMALL:
+            if solution is not None:  # where the relaxed program was not too large, smaller balls' are not
                 search.descend(_whole_points(problem, solution))
                 for share in SHARES:
                     of_radius(share * tol)
-                search.descend([])  # Algorithm 1 itself: what is found never needs more points
+            search.descend([])  # Algorithm 1 itself: what is found never needs more points
             return
     else:
         search.take(search.slide(problem.theta))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mtpfast import FeatureSpace, minimum_poisoning
+from mtpfast import FeatureSpace, minimum_poisoning, poison
 from mtpfast.losses.objective import make_objective
+from mtpfast.minimum import within
 from mtpfast.minimum.begun import AT_ONCE, Begun
 from mtpfast.minimum.programs.ascent import BallAscent, fewest_entries
 from mtpfast.minimum.programs.ball import BallProgram
@@ -160,3 +161,19 @@ def test_a_direction_of_the_intercept_alone_has_a_way():
     model, v = slide.look(problem.theta), np.array([0.0, 0.0, 0.0, 0.0, -2.0])
     assert_allclose(slide.way(model, 0.0, v), v / 2.0, rtol=0)
     assert_allclose(slide.way(model, 0.0, 0.0 * v), 0.0 * v, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_found_in_a_ball_is_never_more_than_algorithm_1_needs(seed, monkeypatch):
+    """At any size: where the bound comes from an ascent, no relaxed program is a start, and Algorithm 1 still is."""
+    problem, *_ = planted("hinge", seed)
+    X, y, theta = problem.X, problem.y, problem.theta
+    tol = 0.15 * float(np.linalg.norm(theta - refit(X, y, problem.objective, tol=1e-10).theta))
+    whole = {"alpha": 0.05, "feasible_set": BOX, "tol": tol}
+    plain = poison(X, y, (theta[:-1], theta[-1]), stop="distance", **whole)
+    assert plain.status == "reached"
+    monkeypatch.setattr(within, "LARGE", 0)
+    monkeypatch.setattr(within, "SMALL", 0)
+    found = minimum_poisoning(X, y, (theta[:-1], theta[-1]), **whole)
+    assert found.status == "reached"
+    assert found.lower_bound <= found.n_points <= plain.n_points

@@ -7,7 +7,7 @@ interval it can reach), allow poison margins up to ``1 + tol |x~|``, and a resid
 value for the whole ball (:mod:`mtpfast.proofs.certificate`, with the term ``k tol |R v|``).
 
 **Above.** The exact minimum of a model is a function of the model, and its gradient is known: the search slides down
-it inside the ball (:mod:`mtpfast.minimum.slide`). Where what is found is not near what is proved, and the data are few,
+it inside the ball (:mod:`mtpfast.minimum.slide`). Where what is found is not near what is proved,
 more starts are tried: Algorithm 1 is the Frank-Wolfe method for the poison's total gradient, each point it adds is the
 best vertex for the current model, so it can start anywhere: from points of the relaxed program, and from nothing (then
 it is Algorithm 1, whose count is not exceeded; it ends early where the bound proves that it would be).
