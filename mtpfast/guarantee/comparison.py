@@ -254,7 +254,9 @@ class Shared:
                 raise StopIteration
 
         way = {"method": "L-BFGS-B", "options": {"maxiter": MOST_STEPS}, "callback": enough}
-        found = minimize(function, start, jac=True, bounds=bounds, **way).x
+        with np.errstate(over="ignore", invalid="ignore"):  # in single precision, where margins are squared
+            found = minimize(function, start, jac=True, bounds=bounds, **way).x
+        found = found if np.isfinite(found).all() else start
         self.theta, mu, _, bundle.tau[:, cases], bundle.lam[:, cases], bundle.pi[:, cases] = apart(found)
         bundle.mu[:, cases, :T] = mu
         search.theta, search.loss = self.theta, self._loss(self.theta, 1e-9)[0]

@@ -109,9 +109,32 @@ class Flips:
     # -- counts ------------------------------------------------------------------------------------
 
     def _score(self, points, labels, counts, x, sign):
+        """The row's score after training, its sign positive where it is not flipped: of all models that are optimal the
+        one with the largest."""
         theta = self._train(points, labels, counts)
+        if self.objective.is_free and not self.is_smooth:
+            theta = np.append(theta[:-1], self._last_intercept(theta, points, labels, counts, sign))
         scale = FIRM * (1.0 + float(np.abs(x) @ np.abs(self.theta[:-1])) + abs(self.theta[-1]))
         return sign * float(x @ theta[:-1] + theta[-1]) + scale
+
+    def _last_intercept(self, theta, points, labels, counts, sign):
+        """The end of the optimal intercepts of the hinge, free, in the direction of ``sign``.
+
+        At given weights w the loss is piecewise linear in b: it bends at ``y_i - w . x_i``. Where the slope to the
+        right of b (for ``sign`` -1: the left) is 0, as many rows pull b up as down, and all b up to the next bend do.
+        """
+        X, w = np.array(points, dtype=float).reshape(-1, len(theta) - 1), theta[:-1]
+        y = np.concatenate([self.y, np.asarray(labels, dtype=float)])
+        weight = np.concatenate([self.victim.weight, [self.objective.weight_of(label) for label in labels] * counts])
+        bend = sign * (y - np.concatenate([self.X @ w, X @ w]))
+        b, side = sign * theta[-1], sign * y
+        near = FIRM * (1.0 + np.abs(bend))
+        down = (side > 0.0) & (bend > b + near)  # these want b larger,
+        up = (side < 0.0) & (bend <= b + near)  # and these smaller
+        if weight[up].sum() - weight[down].sum() > FIRM * weight.sum():
+            return theta[-1]
+        beyond = bend[bend > b + near]
+        return sign * (beyond.min() if len(beyond) else np.inf)
 
     def _fewest(self, points, labels, share, x, sign, low, high, guess=None) -> Flip | None:
         """The least number in [low, high] of points in these shares that flips the row: bisection on the line between

@@ -73,6 +73,7 @@ class Nearest:
         self.weights = np.ones(len(self.y)) if weights is None else weights
         self.theta, self.factor = search.theta, None
 
+    @np.errstate(over="ignore", invalid="ignore")
     def nearest(self, a, k, linear, theta):
         """The least of ``L(theta) + k theta^2 + linear . theta`` on ``a . theta = 0``, from this model; and its tau."""
         length, score = max(float(a @ a), 1e-300), abs(float(a @ self.theta))
@@ -83,6 +84,8 @@ class Nearest:
             for _ in range(STEPS):
                 s, bend = self.slopes(margin, width)
                 gradient = 2.0 * k * theta + linear - self._pull(s)
+                if not np.isfinite(gradient).all():  # squared margins overflow: the clean victim's line again
+                    return self.theta, 0.0
                 step, tau = self._step(a, 2.0 * k, gradient, bend)
                 gain = -float(gradient @ step)
                 if not gain > (ENOUGH if width == self.widths[-1] else SOME) * abs(tau) * score:

@@ -10,6 +10,7 @@ __all__ = ["newton"]
 STEPS = 8  # of Newton's method, after each new line
 
 
+@np.errstate(all="ignore")  # of a step that is not finite, or proves less, nothing is taken
 def newton(soft, c, p, a, mu, tau, lam, heat):
     """Newton's method for (4) plus ``heat`` times the logarithms of mu, 1 - sum mu, tau, lam and pi."""
     K, T = mu.shape
@@ -70,7 +71,7 @@ def newton(soft, c, p, a, mu, tau, lam, heat):
         scale = np.sqrt(np.maximum(np.einsum("kii->ki", H), least))
         H /= scale[:, :, None] * scale[:, None]
         H[:, np.arange(T + 2 + P), np.arange(T + 2 + P)] += 1e-10
-        step = np.linalg.solve(H, (gradient / scale)[:, :, None])[:, :, 0] / scale
+        step = _solved(H, gradient / scale) / scale
         step[~np.isfinite(step).all(axis=1)] = 0.0
         gain = (gradient * step).sum(axis=1)
         if np.max(gain / heat) < 0.1:
@@ -91,6 +92,16 @@ def newton(soft, c, p, a, mu, tau, lam, heat):
         mu, tau, lam, pi = _moved(mu, tau, lam, pi, length, step)
         value = evaluate(mu, tau, lam, pi)
     return mu, tau, lam, pi
+
+
+def _solved(H, b):
+    """The solutions of ``H[i] x[i] = b[i]``, NaN where H[i] is singular."""
+    try:
+        return np.linalg.solve(H, b[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        if len(b) == 1:
+            return np.full_like(b, np.nan)
+        return np.concatenate([_solved(H[i : i + 1], b[i : i + 1]) for i in range(len(b))])
 
 
 def _moved(mu, tau, lam, pi, length, step):

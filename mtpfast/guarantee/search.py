@@ -33,6 +33,7 @@ SMALL, OFF = 200, 5.0  # ``nearest`` is for models of so few entries, or a last 
 MOST = 8.0  # points per clean row that anything is proved of
 NEAR = 1.25  # cases that allow so much more than the one that allows least are looked at with it
 WEAK = 0.05  # of k: how a free intercept is held near the last minimiser's, while a search goes on
+REACH = 100.0  # times the scale of scores: models farther off are of no use
 PATIENCE, FEW_CASES = 4, 5  # lines that bring nothing before a row is left; half as many where cases are many
 WIDTH = 0.02  # of margins over which the slopes of the hinge's lines fall: see ``nearest``
 NONE, NEVER = np.empty(0, dtype=np.intp), np.empty(0, dtype=np.uint8)
@@ -182,6 +183,13 @@ class Search:
         bundle.settle()
         return bundle
 
+    def within_reach(self, models):
+        """Models whose scores of points of the feasible set are beyond REACH times the scale of the clean victim's: as
+        far on the way to them."""
+        ends = np.abs([end for hull in self.hulls.values() for end in (hull.lower, hull.upper)]).max(axis=0)
+        reach, far = REACH * (1.0 + float(ends @ np.abs(self.theta))), np.abs(models - self.theta) @ ends
+        return self.theta + np.minimum(1.0, reach / np.maximum(far, reach))[:, None] * (models - self.theta)
+
     @cached_property
     def whiten(self):
         """See :func:`mtpfast.guarantee.nearest.whitened`."""
@@ -269,7 +277,9 @@ class Bundle:
 
     def minimiser(self, rows, j, heat=None):
         """Where the next lines touch."""
-        mean = self.softened(rows, j, heat).mean
+        mean, search = self.softened(rows, j, heat).mean, self.search
+        if search.objective.is_free:  # no penalty holds the intercept, and lines that touch too far off overflow
+            mean = search.within_reach(mean)
         self.centre[rows, j] = mean[:, -1]
         return mean
 
