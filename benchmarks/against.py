@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -196,6 +197,39 @@ def records_attack(scaler, occupation):
     return lambda: float(attacker.attack(target).n_points), ONCE
 
 
+def memory(name, points, repeats, **options):
+    """The peak of the resident memory of Algorithm 1 (Linux), X as 1: VmHWM above what there was before, imports and
+    all. Options that a build does not know are left out."""
+    import ctypes
+    import gc
+
+    from mtpfast import FeatureSpace, ModelTargetedPoisoner, make_target
+
+    X, y = datasets.load(name)[1:3]
+    target = make_target(X, y, quantiles=[0.1], repeats=[repeats], goal=0.0, loss="hinge", alpha=ALPHA)
+    target = target.coef_, target.intercept_
+    options = {key: value for key, value in options.items() if key in ModelTargetedPoisoner().get_params()}
+    attacker = ModelTargetedPoisoner(alpha=ALPHA, feasible_set=FeatureSpace(0.0, 1.0), tol=0.0, **options)
+    attacker.set_params(max_points=3).fit(X, y).attack(target)
+    attacker.set_params(max_points=points)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # the heap of what came before would hide what the attack takes
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    before = _resident("VmRSS")
+
+    def work():
+        result = attacker.attack(target)
+        return 1.0 + (_resident("VmHWM") - before) / datasets.n_bytes(X) if result.n_points == points else np.nan
+
+    return work, ONCE
+
+
+def _resident(which):
+    """Bytes, as the system counts them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
+
+
 ONCE = 0  # calls of a case that takes long: the first is timed
 
 #: name: (part, case, its arguments)
@@ -267,6 +301,13 @@ CASES = {
         )
         for scaler in ("min-max", "standard")
         for occupation in ("Craft-repair", "Sales")
+    },
+    **{
+        f"peak of memory, {name}, hinge, {points} points, keep_path={keep}": (
+            "memory", partial(memory, keep_path=keep), (name, points, repeats),
+        )
+        for name, points, repeats in (("mnist", 2000, 3), ("enron", 500, 2))
+        for keep in (True, 8, False)
     },
 }
 

@@ -18,10 +18,13 @@ from mtpfast.oracle.supply import Supply
 from mtpfast.proofs.bounds import NEVER, lower_bound
 from mtpfast.proofs.certificate import bound_along_path, certify_coarsely
 from mtpfast.question import Question, evaluation_sets, read_question
+from mtpfast.results.models import entries_of
+from mtpfast.results.packed import unpacked
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.status import MEASURES
 from mtpfast.training.victim import Victim
 
+from .kept import Path, take_points
 from .segments import in_segments
 
 __all__ = ["poison"]
@@ -58,6 +61,7 @@ def poison(
     margin_tol: float | None = None,
     checkpoint=None,
     verbose: int = 0,
+    keep_path: bool | int = True,
 ) -> PoisoningResult:
     r"""Add points to the training set until the victim comes close to the target.
 
@@ -120,6 +124,11 @@ def poison(
         segments are refits of their own, a rounding away from those of an attack without checkpoint.
     verbose : int
         1 prints a line a second to the standard error stream.
+    keep_path : bool or int, default=True
+        Which of the models visited the result keeps in ``path``, at ``8 (n_features + 1)`` bytes each: all; every k-th;
+        or, with False, none on the way. The clean model, the last, and the one that proves most are kept in any case,
+        and the history is whole. ``at_budget`` and curves on other rows can only look at what is kept. Where a bound is
+        looked for at models between as well (pools with ``max_repeats``, documents), it may be lower with fewer.
 
     Returns
     -------
@@ -180,6 +189,7 @@ def poison(
         theta0=None if theta0 is None else as_theta(theta0, d, "theta0"),
         verbose=verbose,
         checkpoint=checkpoint,
+        keep_path=keep_path,
     )
 
 
@@ -191,7 +201,9 @@ def run(question: Question, *, checkpoint=None, **options):
     return in_segments(partial(_run_once, question), checkpoint, loss=question.objective.loss, **options)
 
 
-def _run_once(question: Question, *, stop, tol, max_points, repeats, eval_sets, callback, resume, theta0, verbose):
+def _run_once(
+    question: Question, *, stop, tol, max_points, repeats, eval_sets, callback, resume, theta0, verbose, keep_path
+):
     if stop not in MEASURES:
         raise ValueError(f"stop must be one of {', '.join(map(repr, MEASURES))}, got {stop!r}")
     tol = check_number(tol, "tol")
@@ -199,11 +211,12 @@ def _run_once(question: Question, *, stop, tol, max_points, repeats, eval_sets, 
     repeats = check_count(repeats, "repeats")
     if resume is not None and not isinstance(resume, PoisoningResult):
         raise TypeError(f"resume must be a PoisoningResult, got {type(resume).__name__}")
-    attack = _Run(question, eval_sets, theta0, resume)
+    path = Path(question.theta.size, keep_path)
+    attack = _Run(question, eval_sets, theta0, resume, path)
     try:
         status, message = attack.go(stop, tol, max_points, repeats, callback, verbose)
     except KeyboardInterrupt:
-        if not attack.path:
+        if not len(attack.path):
             raise
         status, message = "interrupted", "interrupted; the points found so far are kept"
     return attack.result(status, message, stop, tol)
@@ -212,7 +225,7 @@ def _run_once(question: Question, *, stop, tol, max_points, repeats, eval_sets, 
 class _Run:
     """The state of one attack: the victim, the points in order, and an entry of the history for every model."""
 
-    def __init__(self, question: Question, eval_sets, theta0, resume):
+    def __init__(self, question: Question, eval_sets, theta0, resume, path: Path):
         self.question, self.goal, self.eval_sets = question, question.goal, eval_sets
         self.X, self.y, self.weight = X, y, weight = question.X, question.y, question.sample_weight
         self.target, self.objective, self.feasible_set = target, objective, feasible_set = (
@@ -221,9 +234,9 @@ class _Run:
             question.feasible_set,
         )
         self.supply = Supply(feasible_set, X, target)
-        self.sequence, self.path = array("q"), Growing(target.shape)
+        self.sequence, self.path = array("q"), path
         self.names = [*NAMES, *(f"accuracy_{name}" for name in eval_sets)]
-        self.history = Growing((len(self.names),))  # a row for every model of the path
+        self.history = Growing((len(self.names),))  # a row for every model visited
         c = objective.weights(y, weight)
         self.clean_weight = float(X.shape[0]) if c is None else float(c.sum())
         self.target_value = objective.value(target, X, y, weight)
@@ -258,7 +271,8 @@ class _Run:
         )
         if not same:
             raise ValueError("resume must come from an attack on the same data, target and objective")
-        if earlier.path is None:
+        entries = entries_of(earlier)
+        if entries is None:
             raise ValueError("resume must come from an incremental attack; this result has no path")
         if earlier.feasible_set != self.feasible_set:
             raise ValueError(f"resume has feasible_set {earlier.feasible_set!r}, this attack has {self.feasible_set!r}")
@@ -268,14 +282,15 @@ class _Run:
             raise ValueError(
                 f"resume must come from an attack on the same data: its clean model is {off:.2g} away from this one"
             )
-        self.supply.use(earlier.points, earlier.labels, earlier.counts)
-        self.victim.add_many(earlier.points, earlier.labels, earlier.counts)
+        points = unpacked(earlier)
+        self.supply.use(points, earlier.labels, earlier.counts)
+        self.victim.add_many(points, earlier.labels, earlier.counts)
         self.sequence.extend(earlier.sequence.tolist())
         # The last model is visited again, so its entry is left out here.
-        self.path.extend(earlier.path[:-1])
-        missing = np.full(len(earlier.path), np.nan)
+        missing = np.full(len(earlier.history["n_points"]), np.nan)
         columns = [earlier.history.get(name, missing)[:-1] for name in self.names]
         self.history.extend(np.stack(columns, axis=1))
+        self.path.go_on(earlier.path, entries, self.history.rows[:, NAMES.index("lower_bound")])
 
     def go(self, stop, tol, max_points, repeats, callback, verbose):
         victim, last_line = self.victim, time.monotonic()
@@ -337,7 +352,7 @@ class _Run:
         if victim.n_repairs == repairs:
             self.history.rows[last, NAMES.index("gap")] = gap
             return True
-        self.path.truncate(last)
+        self.path.take_back()
         self.history.truncate(last)
         return False
 
@@ -364,7 +379,7 @@ class _Run:
         for X, positive in self.eval_sets.values():
             entry += (float(np.mean((X @ theta[:-1] + theta[-1] > 0) == positive)),)
         self.history.append(entry)
-        self.path.append(theta)
+        self.path.append(theta, bound)
         return entry
 
     def _state(self, entry):
@@ -374,15 +389,16 @@ class _Run:
     def result(self, status, message, stop, tol) -> PoisoningResult:
         # An interrupt may come between any two statements: the last complete entry counts.
         n_models = min(len(self.path), len(self.history))
-        path = self.path.rows[:n_models]
         history = dict(zip(self.names, self.history.rows[:n_models].T.copy(), strict=True))
         history["n_points"] = history["n_points"].astype(np.intp)
         sequence = np.array(self.sequence[: int(history["n_points"][-1])], dtype=np.intp)
         used = int(sequence.max()) + 1 if len(sequence) else 0
         n_repairs, n_audits = self.victim.n_repairs, self.victim.n_audits
-        points, labels = self.victim.hand_over(used)  # and its own arrays are free
+        points, labels = take_points(self.victim, used)  # and its own arrays are free
+        path, index = self.path.finish()
+        claims = history["lower_bound"] if index is None else history["lower_bound"][index]
         clean = self.question.clean_gradient() if np.nanmax(history["lower_bound"]) > 0.0 else None
-        certificate, bound = bound_along_path(self.goal, clean, path, history["lower_bound"])
+        certificate, bound = bound_along_path(self.goal, clean, path, claims)
         if bound == NEVER:
             coarse = certify_coarsely(self.goal, certificate.direction, self.X, self.y, self.weight)
             if coarse.n_poison < NEVER:
@@ -416,6 +432,7 @@ class _Run:
             n_clean=self.X.shape[0],
             clean_weight=self.clean_weight,
             path=path,
+            path_index=index,
             certificate=certificate,
             goal=self.goal if certificate is None else certificate.goal,
             clean=clean,

@@ -7,7 +7,6 @@ import dataclasses
 import warnings
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
@@ -27,6 +26,7 @@ from mtpfast.preprocessing.steps import is_fitted, to_matrix
 from mtpfast.proofs.goal import MARGIN_TOL, trained_margin_tol
 from mtpfast.question import Question, ask, evaluation_sets, largest_sizes
 from mtpfast.results.guarantee import SHARES, Guarantee, budgets_of
+from mtpfast.results.packed import replaced
 from mtpfast.results.result import PoisoningResult
 from mtpfast.results.stored import is_stored_as_text
 from mtpfast.spaces.base import as_space
@@ -37,6 +37,7 @@ from mtpfast.training.victim import refit
 
 from .aims import MakesTargets, in_victims_features, refuse_another_victim
 from .samplers import Samples
+from .written import as_records
 
 __all__ = ["Poisoner"]
 
@@ -418,22 +419,10 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         records = {}
         if self._codec is not None:
             is_pool_of_records = own is not self.feasible_set and getattr(own, "raw", None) is not None
-            written = own.records(result.points) if is_pool_of_records else self._codec.decode(result.points)
-            records = {"records": written, "preprocessing": self.preprocessing_}
-            # What the records are mapped to: the points themselves, or a rounding away from them.
-            points = self._codec.encode(records["records"])
-            off = sp.coo_matrix(points - result.points)
-            feature = off.col
-            size = abs(sp.csr_matrix(points))[off.row, feature] if off.nnz else np.empty((1, 0))
-            far = np.abs(off.data) > 2.0 * self._codec.rounding[feature] + 1e-8 * np.maximum(1.0, np.ravel(size))
-            if np.any(far):
-                row, feature = off.row[far][0], feature[far][0]
-                raise RuntimeError(
-                    f"point {row} of the attack is not the row of a record: feature {feature} is "
-                    f"{result.points[row, feature]:g}, in the nearest record {points[row, feature]:g}"
-                )
-            records["points"] = sp.csr_matrix(points) if sp.issparse(result.points) else points
-        return dataclasses.replace(
+            write = own.records if is_pool_of_records else self._codec.decode
+            written, points = as_records(result.points, self._codec, write)
+            records = {"points": points, "records": written, "preprocessing": self.preprocessing_}
+        return replaced(
             result,
             labels=self._classes.labels(result.labels),
             feasible_set=space,
@@ -457,7 +446,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         if result.feasible_set != own:
             raise ValueError(f"resume has feasible_set {result.feasible_set!r}, this attack has {own!r}")
         classes = np.array([-1.0, 1.0])
-        return dataclasses.replace(result, labels=signs, classes=classes, feasible_set=self._feasible_set())
+        return replaced(result, labels=signs, classes=classes, feasible_set=self._feasible_set())
 
     def _evaluation_sets(self, eval_sets):
         """``name -> (X, whether y is the larger label)``, checked."""

@@ -82,6 +82,11 @@ class ModelTargetedPoisoner(Poisoner):
         With a preprocessing: what inserted records may hold in raw columns, besides what the table allows. A value, a
         range ``(low, high)``, a list of levels, or "unchanged" for a column; under ``"y"`` the label, or labels, of the
         records: ``{"month": "may", "age": (18, 60), "y": "no"}``. See :class:`mtpfast.spaces.rules.Rules`.
+    keep_path : bool or int, default=True
+        Which of the models visited the result keeps in ``path``, at ``8 (n_features + 1)`` bytes each: all; every k-th;
+        or, with False, none on the way. The clean model, the last, and the one that proves most are kept in any case,
+        and the history is whole. ``at_budget`` and curves on other rows can only look at what is kept. Where a bound is
+        looked for at models between as well (pools with ``max_repeats``, documents), it may be lower with fewer.
 
     Attributes
     ----------
@@ -139,6 +144,7 @@ class ModelTargetedPoisoner(Poisoner):
         preprocessing=None,
         target=None,
         rules=None,
+        keep_path=True,
     ):
         self.loss = loss
         self.alpha = alpha
@@ -157,6 +163,7 @@ class ModelTargetedPoisoner(Poisoner):
         self.preprocessing = preprocessing
         self.target = target
         self.rules = rules
+        self.keep_path = keep_path
 
     def attack(
         self,
@@ -203,5 +210,6 @@ class ModelTargetedPoisoner(Poisoner):
             theta0=np.append(self.coef_, self.intercept_),
             verbose=self.verbose,
             checkpoint=checkpoint,
+            keep_path=self.keep_path,
         )
         return self._in_user_terms(result)

@@ -9,6 +9,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from mtpfast.arrays.checks import check_X
 from mtpfast.preprocessing.steps import to_matrix
 
+from .models import entries_of, kept_entry
+
 __all__ = ["LinearModel", "curve"]
 
 
@@ -41,10 +43,13 @@ def curve(result, budgets=None, scorers=None, X=None, y=None, groups=None):
     if (X is None) != (y is None):
         raise ValueError("X and y must be given together")
     sizes = np.asarray(result.history.get("n_points", ()))
-    models = result.theta[None] if result.path is None or len(result.path) != len(sizes) else result.path
-    sizes = sizes if len(models) == len(sizes) else np.array([result.n_points])
+    entries = entries_of(result)
+    if entries is None:
+        sizes = np.array([result.n_points])
     last = np.append(sizes[1:] != sizes[:-1], True)  # of models of one size the last counts
     which = np.flatnonzero(last)
+    if X is not None and budgets is None and entries is not None:
+        which = which[np.isin(which, entries)]
     if budgets is not None:
         budgets = np.sort(np.atleast_1d(np.asarray(budgets)))
         if not np.array_equal(budgets, np.floor(budgets)):
@@ -57,6 +62,9 @@ def curve(result, budgets=None, scorers=None, X=None, y=None, groups=None):
         if name != "n_points" and len(np.atleast_1d(values)) == len(sizes):
             columns[name] = np.atleast_1d(values)[which]
     if X is not None:
+        models = result.theta[None]
+        if entries is not None:
+            models = [result.path[kept_entry(entries, entry, sizes, "budgets")] for entry in which]
         named = _scorers("accuracy" if scorers is None else scorers)
         rows = {"": slice(None)} | {f" of {name}": np.asarray(mask) for name, mask in (groups or {}).items()}
         for suffix, mask in rows.items():
@@ -65,7 +73,7 @@ def curve(result, budgets=None, scorers=None, X=None, y=None, groups=None):
                 scorer = get_scorer(scorer) if isinstance(scorer, str) else scorer
                 columns[name + suffix] = [
                     float(scorer(LinearModel(t[:-1], t[-1], result.classes, result.preprocessing), part, labels))
-                    for t in models[which]
+                    for t in models
                 ]
     elif scorers is not None or groups is not None:
         raise ValueError("scorers and groups need the rows to score: pass X and y")

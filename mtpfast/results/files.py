@@ -24,10 +24,11 @@ from mtpfast.spaces.base import is_space
 from mtpfast.spaces.labelled import KINDS
 
 from .damage import Damage
+from .packed import unpacked
 from .status import STATUSES, STOPS
 from .stored import decode_table, encode_table
 
-__all__ = ["decode_field", "encode", "problems", "read_file"]
+__all__ = ["read_fields", "write_file"]
 
 
 FORMAT = 2  # of the saved files; 1 was that of version 0.2
@@ -44,6 +45,43 @@ _PARTS = {
     Damage: tuple(field.name for field in dataclasses.fields(Damage)),
     Certificate: tuple(field.name for field in dataclasses.fields(Certificate) if field.init),
 }
+
+
+def write_file(result, path) -> None:
+    """Write what :func:`read_fields` reads; see :meth:`mtpfast.PoisoningResult.save`."""
+    arrays: dict[str, np.ndarray] = {}
+    fields = [field.name for field in dataclasses.fields(result) if field.name != "preprocessing"]
+    values = ((name, unpacked(result) if name == "points" else getattr(result, name)) for name in fields)
+    tree = {name: encode(value, arrays) for name, value in values}
+    text = json.dumps({"format": FORMAT, "result": tree})
+    if hasattr(path, "write"):
+        np.savez_compressed(path, json=np.array(text), **arrays)
+    else:
+        with open(path, "wb") as file:
+            np.savez_compressed(file, json=np.array(text), **arrays)
+
+
+def read_fields(kind, path, loss):
+    """The fields of a result from its file, by their names; see :meth:`mtpfast.PoisoningResult.load`."""
+    try:
+        version, tree, arrays = read_file(path)
+        fields = {field.name: field.default for field in dataclasses.fields(kind) if field.name != "preprocessing"}
+        # What a file of version 0.2 does not say yet has its default.
+        later = {name for name in ("clean", "goal", "loss_difference_upper_bound", "table") if version == 1}
+        later |= {"damage", "path_index"} - tree.keys()
+        if odd := sorted(fields.keys() ^ (tree.keys() | later)):
+            raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in fields else 'not one of a result'}")
+        values = {name: decode_field(name, value, arrays, loss) for name, value in tree.items()}
+        values = {name: fields[name] for name in later} | values
+        if version == 1 and isinstance(values["certificate"], Certificate):
+            values["goal"] = values["certificate"].goal
+        for name, problem in problems(values):
+            raise ValueError(f"field {name!r}: {problem}")
+    except ValueError as error:
+        raise ValueError(
+            f"path must name a file written by PoisoningResult.save, whole and as it was; {path!r}: {error}"
+        ) from None
+    return values
 
 
 def read_file(path):
@@ -117,7 +155,10 @@ def problems(values):
         own = np.size(column) if name in ("scale", "cost") else steps
         if fault := _array_fault(column, (own,), "fiu", nan=True):
             yield "history", f"{name!r} {fault}"
-    if values["path"] is not None and models != steps:
+    index = values["path_index"]
+    if index is not None and (fault := _index_fault(index, models, steps)):
+        yield "path_index", fault
+    if values["path"] is not None and index is None and models != steps:
         yield "path", f"must have a model for each of the {steps} entries of the history, got {models}"
     if values["feature_names"] is not None and np.shape(values["feature_names"]) != (size - 1,):
         yield "feature_names", f"must name {size - 1} features, got shape {np.shape(values['feature_names'])}"
@@ -133,6 +174,13 @@ def _array_fault(value, shape, kinds="f", nan=False):
         return f"must be an array of shape {shape} and kind {kinds!r}, got {got}"
     finite = nan or value.dtype.kind != "f" or np.all(np.isfinite(value))
     return "" if finite else "must be finite, got NaN or infinity"
+
+
+def _index_fault(index, models, steps):
+    if fault := _array_fault(index, (models,), "iu"):
+        return fault
+    rises = index[0] == 0 and index[-1] == steps - 1 and np.all(np.diff(index) > 0) if models else False
+    return "" if rises else f"must rise from 0 to {steps - 1}, the last entry of the history"
 
 
 def _points_fault(points, shape):

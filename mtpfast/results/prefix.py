@@ -10,6 +10,8 @@ import numpy as np
 from mtpfast.arrays.frames import take_records
 from mtpfast.proofs.certificate import bound_along_path
 
+from .models import entries_of, kept_entry
+
 __all__ = ["prefix"]
 
 
@@ -22,13 +24,14 @@ def prefix(result, k: int):
     if k >= result.n_points:
         return result
     sizes = np.asarray(result.history.get("n_points", ()))
-    if result.path is None or len(result.path) != len(sizes) or not np.any(sizes <= k):
+    entries = entries_of(result)
+    if entries is None or not np.any(sizes <= k):
         raise ValueError(
             f"k must be {result.n_points} or more: this attack is not incremental, so it has no prefixes; got {k}"
         )
     # The last model of that size: a polish without a new point is part of it.
     last = int(np.flatnonzero(sizes <= k)[-1])
-    size = int(sizes[last])
+    size, kept = int(sizes[last]), kept_entry(entries, last, sizes, "k")
     history = {
         name: values[: last + 1] if len(values) == len(sizes) else values for name, values in result.history.items()
     }
@@ -36,7 +39,8 @@ def prefix(result, k: int):
     used, sequence = np.unique(sequence, return_inverse=True)
     proved = history.get("loss_difference_upper_bound", [math.nan])  # NaN: of a file of an earlier version
     upper = float(proved[-1])
-    path, theta = result.path[: last + 1], result.path[last]
+    path, theta = result.path[: kept + 1], result.path[kept]
+    index = None if kept == last else entries[: kept + 1]
     measure = upper if result.stop == "loss_difference" else float(np.linalg.norm(theta - result.theta_target))
     return dataclasses.replace(
         result,
@@ -46,19 +50,20 @@ def prefix(result, k: int):
         sequence=sequence,
         theta=theta,
         path=path,
+        path_index=index,
         history=history,
         loss_difference=float(history["loss_difference"][last]),
         loss_difference_upper_bound=upper,
         status="reached" if measure <= result.tol else "budget",
         message=f"the first {size} of {result.n_points} points",
-        **_proved(result, path, history),
+        **_proved(result, path, history, index),
     )
 
 
-def _proved(result, path, history):
+def _proved(result, path, history, index):
     """The bound that the models of a prefix prove, and its certificate."""
     known = history.get("lower_bound")
     if known is None or result.goal is None or getattr(result.certificate, "kind", "model") != "model":
         return {}  # a bound that was proved apart from the path holds for the target as it is
-    certificate, number = bound_along_path(result.goal, result.clean, path, known)
+    certificate, number = bound_along_path(result.goal, result.clean, path, known if index is None else known[index])
     return {"lower_bound": number, "certificate": certificate}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -12,18 +10,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mtpfast.arrays.frames import take_records
-from mtpfast.arrays.frozen import freeze_arrays, read_only_view
+from mtpfast.arrays.frozen import read_only_view
 from mtpfast.losses.margin import Loss, get_loss
 from mtpfast.losses.objective import Objective
 from mtpfast.proofs.bounds import NEVER
-from mtpfast.proofs.certificate import Certificate
 from mtpfast.proofs.clean_pass import CleanGradient
 from mtpfast.proofs.goal import Goal, hit_radius
 
 from .curve import curve
 from .damage import Damage
-from .files import FORMAT, decode_field, encode, problems, read_file
+from .files import read_fields, write_file
 from .mixing import in_columns, mixed
+from .packed import Points
 from .plot import plot
 from .prefix import prefix
 from .spread import spread
@@ -50,7 +48,8 @@ class PoisoningResult:
     Attributes
     ----------
     points : ndarray or CSR matrix of shape (n_distinct, n_features)
-        The distinct poisoning points; each lies in ``feasible_set``.
+        The distinct poisoning points; each lies in ``feasible_set``. An attack may leave them packed, a bit an entry:
+        they are unpacked when they are first read.
     labels : ndarray of shape (n_distinct,)
         Their labels, among ``classes``.
     sequence : ndarray of int, shape (n_points,)
@@ -83,7 +82,9 @@ class PoisoningResult:
         ``distance``, ``clean_loss``, ``lower_bound``, ``gap``, ``loss_difference_upper_bound``,
         ``accuracy_<name>``.
     path : ndarray of shape (n_models, n_features + 1) or None
-        ``theta`` of every model visited, the clean model first.
+        ``theta`` of every model visited, the clean model first; of an attack with ``keep_path``, of those it kept.
+    path_index : ndarray of int, shape (n_models,), or None
+        The entries of ``history`` whose models ``path`` holds, the first and the last among them; None for all.
     certificate : Certificate or None
         What proves ``lower_bound`` (or that the target cannot be attained).
     goal : Goal or None
@@ -130,7 +131,7 @@ class PoisoningResult:
     ('budget', 5, (5, 64))
     """
 
-    points: Any
+    points: Any = Points()  # noqa: RUF009 - of the class, not of a result
     labels: np.ndarray
     sequence: np.ndarray
     theta: np.ndarray
@@ -147,6 +148,7 @@ class PoisoningResult:
     n_clean: int
     clean_weight: float
     path: np.ndarray | None = None
+    path_index: np.ndarray | None = None
     certificate: Any = None
     goal: Goal | None = None
     clean: CleanGradient | None = None
@@ -162,7 +164,9 @@ class PoisoningResult:
         for name, known in (("status", STATUSES), ("stop", STOPS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {getattr(self, name)!r}")
-        freeze_arrays(self)
+        for name, value in vars(self).items():  # points that are packed stay so
+            if isinstance(value, np.ndarray):
+                vars(self)[name] = read_only_view(value)
         history = {name: read_only_view(np.asarray(values)) for name, values in self.history.items()}
         object.__setattr__(self, "history", history)
 
@@ -176,7 +180,7 @@ class PoisoningResult:
     @property
     def counts(self) -> np.ndarray:
         """How often each row of ``points`` was added: int array of shape (n_distinct,)."""
-        return np.bincount(self.sequence, minlength=self.points.shape[0])
+        return np.bincount(self.sequence, minlength=len(self.labels))
 
     @property
     def X_poison(self):
@@ -278,7 +282,12 @@ class PoisoningResult:
         -------
         PoisoningResult
             Its ``lower_bound`` is what the models up to that size prove, with the certificate for it: that of the
-            attack run to that size.
+            attack run to that size (by the models that are kept, with ``keep_path``).
+
+        Raises
+        ------
+        ValueError
+            If the model of that size was not kept.
         """
         return prefix(self, k)
 
@@ -388,15 +397,7 @@ class PoisoningResult:
         A custom loss is stored by its name only and must be handed to :meth:`load`. The
         preprocessing is not stored: what needs it after a load takes it as an argument.
         """
-        arrays: dict[str, np.ndarray] = {}
-        fields = [field.name for field in dataclasses.fields(self) if field.name != "preprocessing"]
-        tree = {name: encode(getattr(self, name), arrays) for name in fields}
-        text = json.dumps({"format": FORMAT, "result": tree})
-        if hasattr(path, "write"):
-            np.savez_compressed(path, json=np.array(text), **arrays)
-        else:
-            with open(path, "wb") as file:
-                np.savez_compressed(file, json=np.array(text), **arrays)
+        write_file(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike | BinaryIO, *, loss: Loss | None = None) -> PoisoningResult:
@@ -416,26 +417,7 @@ class PoisoningResult:
         OSError
             If there is no such file, or it cannot be read.
         """
-        loss = None if loss is None else get_loss(loss)
-        try:
-            version, tree, arrays = read_file(path)
-            fields = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "preprocessing"}
-            # What a file of version 0.2 does not say yet has its default.
-            later = {name for name in ("clean", "goal", "loss_difference_upper_bound", "table") if version == 1}
-            later |= {"damage"} - tree.keys()
-            if odd := sorted(fields.keys() ^ (tree.keys() | later)):
-                raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in fields else 'not one of a result'}")
-            values = {name: decode_field(name, value, arrays, loss) for name, value in tree.items()}
-            values = {name: fields[name] for name in later} | values
-            if version == 1 and isinstance(values["certificate"], Certificate):
-                values["goal"] = values["certificate"].goal
-            for name, problem in problems(values):
-                raise ValueError(f"field {name!r}: {problem}")
-        except ValueError as error:
-            raise ValueError(
-                f"path must name a file written by PoisoningResult.save, whole and as it was; {path!r}: {error}"
-            ) from None
-        return cls(**values)
+        return cls(**read_fields(cls, path, None if loss is None else get_loss(loss)))
 
     # -- pictures -----------------------------------------------------------------------------
 
@@ -445,7 +427,8 @@ class PoisoningResult:
         Parameters
         ----------
         budgets : sequence of int, optional
-            Numbers of points; by default every one of which the model is known.
+            Numbers of points; by default every one of which the model is known. With rows to score, the model of each
+            must have been kept (``keep_path``).
         scorers : str, callable, sequence of these, or mapping of str to scorer, optional
             scikit-learn's: ``"accuracy"`` (the default), ``"recall"``, ``scorer(estimator, X, y)``, ...
         X, y : optional
@@ -483,7 +466,7 @@ class PoisoningResult:
 
     def __repr__(self) -> str:
         if self.damage is not None:  # which aims at no model
-            count = f"{self.n_points} points ({self.points.shape[0]} distinct)"
+            count = f"{self.n_points} points ({len(self.labels)} distinct)"
             return f"<PoisoningResult: {self.status}, {count}, {self.damage.words}>"
         goal = "exactly the target" if self.stop == "exact" else f"{self.stop} <= {self.tol:g}"
         radius = getattr(self.certificate, "tol", 0.0)  # the bound may be for another goal than the attack
@@ -495,6 +478,6 @@ class PoisoningResult:
         proved = "exactly the target" if exact else f"distance <= {radius:g}"
         bound = f"lower bound {self.lower_bound}" if self.lower_bound < NEVER else "no number of points suffices"
         return (
-            f"<PoisoningResult: {self.status}, {self.n_points} points for {goal} ({self.points.shape[0]} distinct), "
+            f"<PoisoningResult: {self.status}, {self.n_points} points for {goal} ({len(self.labels)} distinct), "
             f"{bound} for {proved}, loss difference {self.loss_difference:.4g}, distance {self.distance:.4g}>"
         )

@@ -71,9 +71,9 @@ def spread(result, X=None, *, scale=1.0, random_state=0):
     message = f"{len(points)} distinct points of {len(group)}" + (f", {left} could not be told apart" if left else "")
     one_model = {}
     if result.path is not None:  # the way there was another
-        n = len(result.path)
+        n = len(result.path) if result.path_index is None else int(result.path_index[-1]) + 1
         history = {name: values[-1:] if len(values) == n else values for name, values in result.history.items()}
-        one_model = {"path": result.path[-1:], "history": history}
+        one_model = {"path": result.path[-1:], "path_index": None, "history": history}
     return dataclasses.replace(
         result,
         points=sp.csr_matrix(points) if sparse else points,

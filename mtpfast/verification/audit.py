@@ -194,7 +194,8 @@ def _theorem_2(result, X, signs, weight, largest):
     clean rows alone, k_1 = alpha or 0.
     """
     objective, target = result.objective, result.theta_target
-    theta = result.path[int(np.nanargmax(result.history["lower_bound"]))]
+    claims = result.history["lower_bound"]
+    theta = result.path[int(np.nanargmax(claims if result.path_index is None else claims[result.path_index]))]
     gain = objective.value(target, X, signs, weight) - objective.value(theta, X, signs, weight)
     penalty = objective.penalty(theta) - objective.penalty(target)
     per_point = [objective.k_of_point(label) for label in (-1.0, 1.0)]
