@@ -305,6 +305,8 @@ def _on_margin(X, y, theta, objective, sample_weight):
 def check_rows(rows, n):
     """Numbers of rows, each below n."""
     rows = np.asarray(rows)
+    if not rows.size:
+        raise ValueError("rows must name one row at least, got none")
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or np.any((rows < 0) | (rows >= n)):
         raise ValueError(f"rows must be a list of whole numbers from 0 to {n - 1}, got {rows!r:.80}")
     return rows.astype(np.intp)
@@ -312,6 +314,8 @@ def check_rows(rows, n):
 
 def told(callback, verbose):
     """What calls the callback, and writes a line to the standard error where ``verbose``."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
     if not verbose:
         return callback
 

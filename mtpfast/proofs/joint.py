@@ -43,13 +43,14 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.checks import check_sample_weight
 from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.rounding import UNIT, gamma
 
 from .clean_pass import amount_of
 from .hulls import hulls_of, planes_of
 from .lines import lines_of, widths_of
-from .pointwise import cases_of, intercept_end, least
+from .pointwise import cases_of, check_arrays, intercept_end, least
 
 __all__ = ["Joint", "JointBounds", "ROLES", "roles_of"]
 
@@ -125,6 +126,8 @@ class Joint:
 
     def validate(self, pointwise) -> None:
         """Raise ValueError, naming the field, where these cannot be joint bounds."""
+        numbers = ("models", "weight", "lam", "pi", "below", "above", "eta", "e", "score", "loss", "error")
+        check_arrays(self, numbers, ("counts", "wrong", "comparison", "weight_of", "weight_model"))
         n, d = pointwise.rows.shape
         objective = pointwise.objective
         hulls = hulls_of(pointwise.feasible_set, d, objective)
@@ -142,10 +145,12 @@ class Joint:
         for name in ("models", "weight", "lam", "pi", "below", "above", "eta", "e"):
             if not np.all(np.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} must be finite, got NaN or infinity")
-        for name in ("counts", "weight", "lam", "pi", "below", "above", "eta", "e"):
-            if np.any(getattr(self, name) < 0):
+        for name in ("counts", "weight", "lam", "pi", "below", "above", "eta", "e", "loss", "error"):
+            if not np.all(getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be at least 0, got {np.min(getattr(self, name))!r}")
-        if np.any(np.diff(self.counts) <= 0):
+        if not np.all(self.score < np.inf):
+            raise ValueError("score must be finite or -infinity")
+        if np.any(self.counts[1:] <= self.counts[:-1]):
             raise ValueError("counts must grow")
         ends = {
             "weight_of": (self.weight_of, roles * B * J),
@@ -153,7 +158,7 @@ class Joint:
             "comparison": (self.comparison, len(self.models)),
         }
         for name, (values, end) in ends.items():
-            if values.dtype.kind not in "iu" or (values.size and not 0 <= values.min() <= values.max() < end):
+            if values.size and not 0 <= values.min() <= values.max() < end:
                 raise ValueError(f"{name} must hold whole numbers from 0 to {end - 1}")
 
     def check(self, pointwise, lower_bound, X, y, sample_weight=None) -> bool:
@@ -163,6 +168,7 @@ class Joint:
         """
         self.validate(pointwise)
         objective = pointwise.objective
+        sample_weight = check_sample_weight(sample_weight, X.shape[0])
         own = sample_weight, pointwise.margin_rows, pointwise.margin_slopes, np.unique(self.comparison)
         if not np.array_equal(self.models[0], pointwise.theta):
             raise ValueError("models must begin with theta")
@@ -202,13 +208,14 @@ class Joint:
                 for proof in proofs:
                     proof.intercept = intercept
                     if part == 1:
-                        loss[b] = max(loss[b], proof.loss())
+                        loss[b] = np.maximum(loss[b], proof.loss())
                         continue
                     low, high = proof.scores(a)
                     score[b] = np.minimum(score[b], low)
                     wrong[b] = max(wrong[b], proof.errors(a, high, alone))
         zero = float(objective.loss.at(0.0)) * (1.0 - 8 * UNIT)
         mean = loss / lines.weight * (1.0 + 4 * UNIT)
+        mean[~((mean >= 0.0) & (0.0 < lines.weight < np.inf))] = np.inf
         return JointBounds(wrong, score, mean, np.minimum(1.0, mean / zero * (1.0 + 4 * UNIT)))
 
 
@@ -241,7 +248,8 @@ class Proof:
         for sign, tau in ((1.0, self.joint.below[self.b, self.j]), (-1.0, self.joint.above[self.b, self.j])):
             value = self.least(0, sign * a, 0.0, tau)
             value = np.where(tau > 0.0, value / np.where(tau > 0.0, tau, 1.0), -np.inf)
-            ends.append(sign * (value - 4 * UNIT * np.abs(value)))
+            value = value - 4 * UNIT * np.abs(value)
+            ends.append(sign * np.where(np.isfinite(value), value, -np.inf))
         return ends
 
     def errors(self, a, high, alone) -> int:
@@ -262,4 +270,6 @@ class Proof:
         rest = 1.0 - float(self.mixed[2].sum()) * (1.0 + gamma(self.mixed.shape[1] + 8))
         nothing = np.zeros((1, len(self.place[4])))
         value = -float(self.least(2, nothing, 0.0, np.zeros(1))[0])
-        return max(0.0, value) / rest * (1.0 + 8 * UNIT) if rest > 0.0 else np.inf
+        if not (np.isfinite(value) and rest > 0.0):
+            return np.inf
+        return max(0.0, value) / rest * (1.0 + 8 * UNIT)

@@ -74,6 +74,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from mtpfast.arrays.checks import check_sample_weight
 from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.in_parts import as_parts
 from mtpfast.arrays.rounding import UNIT, gamma
@@ -90,6 +91,7 @@ __all__ = [
     "PointwiseCheck",
     "can_branch",
     "cases_of",
+    "check_arrays",
     "intercept_end",
     "least",
     "refusal",
@@ -179,6 +181,19 @@ def _mixed(minus: Case, plus: Case, ratio: float) -> Case:
 # -- the certificate ---------------------------------------------------------------------------------
 
 
+def check_arrays(owner, numbers, whole) -> None:
+    """Raise ValueError where fields are no arrays of doubles (the precision that rounding is bounded for), or of whole
+    numbers."""
+    for name in (*numbers, *whole):
+        values = getattr(owner, name)
+        if not isinstance(values, np.ndarray):
+            raise ValueError(f"{name} must be an array, got {type(values).__name__}")
+        if name in whole and values.dtype.kind not in "iu":
+            raise ValueError(f"{name} must hold whole numbers, got dtype {values.dtype}")
+        if name in numbers and (values.dtype.kind, values.dtype.itemsize) != ("f", 8):
+            raise ValueError(f"{name} must hold floats of 64 bits, got dtype {values.dtype}")
+
+
 class PointwiseCheck(NamedTuple):
     """What a check proved: ``lower_bound`` per row, 0 where nothing, and whether all that was claimed ``holds``."""
 
@@ -250,6 +265,17 @@ class Pointwise:
 
     def validate(self) -> None:
         """Raise ValueError, naming the field, where this cannot be a certificate."""
+        numbers = ("theta", "signs", "models", "ratios", "weight", "tau", "lam", "pi", "margin_slopes")
+        check_arrays(self, numbers, ("lower_bound", "part_bound"))
+        if not isinstance(self.objective, Objective):
+            raise ValueError(f"objective must be one, got {type(self.objective).__name__}")
+        if refusal(self.objective):
+            raise ValueError(refusal(self.objective))
+        own = self.objective.class_weight
+        if own is not None and (np.shape(own) != (2,) or not np.all((np.array(own) >= 0.0) & np.isfinite(own))):
+            raise ValueError(f"objective must have finite class weights, at least 0, got {own!r}")
+        if len(np.shape(self.rows)) != 2:
+            raise ValueError(f"rows must have two dimensions, got shape {np.shape(self.rows)}")
         (n, d), N = self.rows.shape, len(self.part_row)
         hulls = hulls_of(self.feasible_set, d, self.objective)
         J, P = len(cases_of(self.objective, hulls, np.zeros(d + 1))), planes_of(hulls)
@@ -294,10 +320,8 @@ class Pointwise:
                 raise ValueError(f"{name} must hold whole numbers from 0 to {end - 1}")
         if self.margin_rows.dtype != np.uint64:
             raise ValueError(f"margin_rows must hold digests of 64 bits, got dtype {self.margin_rows.dtype}")
-        if np.any(np.diff(self.part_row) < 0):
+        if np.any(self.part_row[1:] < self.part_row[:-1]):
             raise ValueError("part_row must grow")
-        if refusal(self.objective):
-            raise ValueError(refusal(self.objective))
 
     def check(self, X, y, sample_weight=None) -> PointwiseCheck:
         """Prove every row again: one pass over the clean data, in memory or in parts, then (4) for every row and case.
@@ -312,8 +336,12 @@ class Pointwise:
         self.validate()
         if len(X.shape) != 2 or X.shape[1] != len(self.theta) - 1:
             raise ValueError(f"X has shape {X.shape}, expected (n_samples, {len(self.theta) - 1})")
-        if parts is None and len(y) != X.shape[0]:
-            raise ValueError(f"y has {len(y)} labels, X has {X.shape[0]} rows")
+        if parts is None:
+            if np.shape(y) != (X.shape[0],):
+                raise ValueError(f"y has {np.size(y)} labels, X has {X.shape[0]} rows")
+            if not np.all(np.abs(y) == 1.0):
+                raise ValueError("y must hold -1 and +1 only")
+            sample_weight = check_sample_weight(sample_weight, X.shape[0])
         own = sample_weight, self.margin_rows, self.margin_slopes, np.unique(self.comparison)
         lines = lines_of(self.models, X, y, self.objective, *own, widths_of(len(self.models), self.width))
         amount = amount_of(X, y, self.objective, sample_weight)
@@ -411,7 +439,9 @@ def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau
     value = c - loss - kinked - limit + lowest
     size = size_limit + size_c + abs(loss) + np.abs(kinked) + 3.0 * np.sum(most, axis=1)
     value = value - (several + gamma(2 * len(theta) + len(hull.limits) + 32)) * size
-    return np.where((tau - doubt_b)[:, 0] >= 0.0, value, -np.inf)
+    # what overflowed, or has no penalty, proves nothing: infinity is not a bound, and NaN compares as one likes
+    sure = ((tau - doubt_b)[:, 0] >= 0.0) & np.isfinite(value) & (k > 0.0)[:, 0] & np.isfinite(4.0 * k)[:, 0]
+    return np.where(sure, value, -np.inf)
 
 
 def intercept_end(objective, lines, amount, case, theta, loss, m, mixed, lam, pi, side):

@@ -11,10 +11,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from mtpfast.arrays.checks import check_X
+from mtpfast.arrays.checks import check_sample_weight, check_X
+from mtpfast.arrays.frames import missing_in
 from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.in_parts import as_parts
 from mtpfast.arrays.labels import Classes
+from mtpfast.arrays.rounding import gamma
 from mtpfast.preprocessing.digest import Matrix
 from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.joint import Joint
@@ -47,14 +49,22 @@ def count_of(k, n_clean: int) -> int:
         raise TypeError(f"k must be a number of points or a share of the clean rows, got {k!r}")
     if not k >= 0 or k == np.inf:
         raise ValueError(f"k must be at least 0 and finite, got {k!r}")
-    return int(k) if isinstance(k, (int, np.integer)) else int(np.floor(k * n_clean * (1.0 + 1e-12)))
+    count = int(k) if isinstance(k, (int, np.integer)) else np.floor(float(k) * n_clean * (1.0 + 1e-12))
+    if count >= NEVER:
+        raise ValueError(f"k must be less than 2**63 - 1 points, got {k!r}")
+    return int(count)
 
 
 def budgets_of(budgets, n_clean: int) -> tuple:
     """Budgets as Python's own numbers, each a number of points or a share of the clean rows."""
+    if isinstance(budgets, (str, bytes)) or not np.iterable(budgets):
+        raise TypeError(f"budgets must be a list of numbers of points or shares of the clean rows, got {budgets!r}")
     budgets = tuple(k.item() if isinstance(k, np.generic) else k for k in budgets)
-    for k in budgets:
-        count_of(k, n_clean)
+    for i, k in enumerate(budgets):
+        try:
+            count_of(k, n_clean)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"budgets must hold numbers of points or shares; of number {i}: {error}") from None
     return budgets
 
 
@@ -210,6 +220,14 @@ class Guarantee:
         groups = np.asarray(groups)
         if groups.shape != self.lower_bound.shape:
             raise ValueError(f"groups must have shape {self.lower_bound.shape}, one per row, got {groups.shape}")
+        missing = missing_in(groups) | (np.isnat(groups) if groups.dtype.kind in "mM" else False)
+        if np.any(missing):
+            raise ValueError(f"groups must name a group for every row, got {groups[missing][0]!r} for row "
+                             f"{int(np.argmax(missing))}")  # fmt: skip
+        try:
+            np.unique(groups)
+        except TypeError as error:
+            raise TypeError(f"groups must hold names of one kind, which can be sorted: {error}") from None
         return groups
 
     def count_of(self, k) -> int:
@@ -258,8 +276,62 @@ class Guarantee:
 
     # -- proof --------------------------------------------------------------------------------------
 
+    def validate(self) -> None:
+        """Raise ValueError, naming the field, where this cannot be a guarantee."""
+        if not isinstance(self.proof, Pointwise) or not isinstance(self.joint, (Joint, type(None))):
+            raise ValueError("field 'proof' or 'joint' is not a guarantee's")
+        self.proof.validate()
+        n, d = self.proof.rows.shape
+        if np.shape(self.classes) != (2,) or self.classes[0] == self.classes[1]:
+            raise ValueError(f"field 'classes' must hold two labels, got {self.classes!r:.80}")
+        own, attacks = dict.fromkeys(("lower_bound", "upper_bound", "row"), n), np.size(self.attack_row)
+        whole = {**own, "attack_row": attacks, "attack_count": attacks}
+        least = {"attack_count": 1}
+        for name, size in {**whole, "status": n, "labels": n, "attack_label": attacks}.items():
+            values = getattr(self, name)
+            if not isinstance(values, np.ndarray) or values.shape != (size,):
+                raise ValueError(f"field {name!r} must have shape ({size},), got {np.shape(values)}")
+            if name in whole and values.dtype.kind not in "iu":
+                raise ValueError(f"field {name!r} must hold whole numbers, got dtype {values.dtype}")
+            if name in whole and np.any(values < least.get(name, 0)):
+                raise ValueError(f"field {name!r} must be at least {least.get(name, 0)}, got {np.min(values)}")
+        if np.any(self.attack_row >= n):
+            raise ValueError(f"field 'attack_row' must be less than {n}, got {np.max(self.attack_row)}")
+        if not np.all(np.isin(self.status, STATUSES)):
+            raise ValueError(f"field 'status' must hold {', '.join(STATUSES)} only")
+        for name in ("labels", "attack_label"):
+            Classes(self.classes).signs(getattr(self, name), f"field {name!r}")
+        if np.shape(self.points) != (attacks, d):
+            raise ValueError(f"field 'points' must have shape {(attacks, d)}, got {np.shape(self.points)}")
+        if self.records is not None and len(self.records) != attacks:
+            raise ValueError(f"field 'records' must hold {attacks} records, got {len(self.records)}")
+        if not isinstance(self.n_clean, (int, np.integer)) or not 1 <= self.n_clean < NEVER:
+            raise ValueError(f"field 'n_clean' must be a whole number from 1 on, got {self.n_clean!r}")
+        if not isinstance(self.budgets, tuple):
+            raise ValueError("field 'budgets' is not a guarantee's")
+        budgets_of(self.budgets, self.n_clean)
+        if self.joint is not None:
+            self.joint.validate(self.proof)
+
+    def _at_odds(self):
+        """Rows whose status is not what the clean model says, or whose bounds are not what status and attacks say."""
+        proof, wrong = self.proof, self.status == "wrong"
+        theta = proof.theta
+        score = proof.signs * (proof.rows @ theta[:-1] + proof.objective.one * theta[-1])
+        error = gamma(2 * len(theta) + 8) * (abs(proof.rows) @ np.abs(theta[:-1]) + abs(theta[-1]))
+        other = np.where(wrong, ~(score <= error), ~(score > -error))
+        known = np.bincount(self.attack_row, minlength=len(wrong)) > 0
+        flips = np.zeros(len(wrong))
+        np.add.at(flips, self.attack_row, self.attack_count.astype(float))
+        found = np.where(wrong, 0, np.where(known, flips, NEVER))
+        return other | (wrong & (self.lower_bound != 0)) | (self.upper_bound != found)
+
     def check(self, X, y=None, sample_weight=None) -> GuaranteeCheck:
         """Prove every lower bound again: plain NumPy, no solver, the clean data read once for all rows.
+
+        That is the proved side: the lower bounds, the joint bounds, and which rows the clean model has wrong. That
+        attacks flip their rows is not looked at, which takes training; their numbers of points are compared with
+        ``upper_bound``.
 
         Parameters
         ----------
@@ -276,8 +348,9 @@ class Guarantee:
         Raises
         ------
         ValueError
-            If the certificates are none: of other shapes, with negative multipliers, or not finite.
+            If the certificates are none: of other shapes or dtypes, with negative multipliers, or not finite.
         """
+        self.validate()
         parts = as_parts(X, y, sample_weight)
         if parts is not None:
             X, signs, weight = parts.with_classes(self.classes), None, None
@@ -288,13 +361,15 @@ class Guarantee:
                 n_features=self.proof.rows.shape[1],
             )
             signs = Classes(self.classes).signs(y, "y", X.shape[0])
-            weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        proved = self.proof.check(X, signs, weight).lower_bound
-        expected = np.where(np.asarray(self.labels) == self.classes[1], 1.0, -1.0)
-        proved = np.where(expected == self.proof.signs, proved, 0)
-        failed = np.flatnonzero((self.lower_bound > proved) | (self.lower_bound > self.upper_bound))
-        ok = not len(failed) and X.shape[0] == self.n_clean
-        ok = ok and (self.joint is None or self.joint.check(self.proof, proved, X, signs, weight))
+            weight = check_sample_weight(sample_weight, X.shape[0])
+        expected = Classes(self.classes).signs(self.labels, "labels")
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what overflows proves nothing
+            proved = self.proof.check(X, signs, weight).lower_bound
+            proved = np.where(expected == self.proof.signs, proved, 0)
+            holds = (self.lower_bound <= proved) & (self.lower_bound <= self.upper_bound)
+            failed = np.flatnonzero(~holds | self._at_odds())
+            ok = not len(failed) and X.shape[0] == self.n_clean
+            ok = ok and (self.joint is None or self.joint.check(self.proof, proved, X, signs, weight))
         return GuaranteeCheck(bool(ok), proved, failed)
 
     # -- files --------------------------------------------------------------------------------------
@@ -325,16 +400,10 @@ class Guarantee:
             if odd := sorted(names ^ tree.keys()):
                 raise ValueError(f"field {odd[0]!r} is {'missing' if odd[0] in names else 'not one of a guarantee'}")
             values = {name: decode_field(name, value, arrays, None) for name, value in tree.items()}
-            n = np.size(values["lower_bound"])
-            for name in ("lower_bound", "upper_bound", "status", "labels", "row"):
-                if np.shape(values[name]) != (n,):
-                    raise ValueError(f"field {name!r} must have shape ({n},), got {np.shape(values[name])}")
-            if not isinstance(values["proof"], Pointwise) or not isinstance(values["joint"], (Joint, type(None))):
-                raise ValueError("field 'proof' or 'joint' is not a guarantee's")
-            if not isinstance(values["budgets"], tuple):
-                raise ValueError("field 'budgets' is not a guarantee's")
-            return cls(**values, preprocessing=preprocessing)
-        except ValueError as error:
+            guarantee = cls(**values, preprocessing=preprocessing)
+            guarantee.validate()
+            return guarantee
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a file of a Guarantee that can be read: {error}") from None
 
 

@@ -1,0 +1,198 @@
+"""No edited guarantee passes its check, whatever is written into its fields, in memory or in a file."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+
+from mtpfast import FeatureSpace, Guarantee, ModelTargetedPoisoner
+
+
+@pytest.fixture(scope="module")
+def made():
+    rng = np.random.default_rng(4)
+    X, rows = rng.random((70, 3)), rng.random((16, 3))
+    y = np.where(X @ [1.0, -1.0, 0.5] + 0.2 * rng.standard_normal(70) > 0.3, 1, 0)
+    victim = ModelTargetedPoisoner(alpha=0.1, feasible_set=FeatureSpace(0, 1)).fit(X, y)
+    y_rows = np.where(np.arange(16) % 5, victim.predict(rows), 1 - victim.predict(rows))
+    guarantee = victim.certify(rows, y_rows, joint=True, budgets=(3, 6))
+    assert guarantee.check(X, y).ok
+    return X, y, victim, guarantee, victim.certify(rows, y_rows, rows=[1], attack=False)
+
+
+def fractional(g):
+    """Bounds raised by a hundredth, where the certificate has room for it: a whole point more is claimed then."""
+    own = g.lower_bound > 0
+    for row in np.flatnonzero(own):  # one row at a time, until one has room
+        more = np.where(np.arange(len(own)) == row, 0.01, 0.0)
+        bound = g.lower_bound + more
+        proof = dataclasses.replace(
+            g.proof, lower_bound=bound, part_bound=g.proof.part_bound + more[g.proof.part_row]
+        )
+        yield {"lower_bound": bound, "proof": proof, "joint": None}
+
+
+def beyond(g, at=1e308, column=1):
+    """A comparison model so large that the loss there is no number."""
+    joint = g.joint
+    far = at * np.where(np.arange(joint.models.shape[1]) % 2, 1, -1)
+    comparison = joint.comparison.copy()
+    comparison[:, column] = len(joint.models)
+    return {"models": np.vstack([joint.models, far]), "comparison": comparison}
+
+
+def nothing(joint):
+    """Claims that no attack does anything."""
+    return {"wrong": 0 * joint.wrong, "score": np.full_like(joint.score, -np.inf), "loss": 0 * joint.loss,
+            "error": 0 * joint.error}  # fmt: skip
+
+
+def parts(name, field):
+    """An edit of the proof, or of the joint bounds."""
+    return lambda g: {name: dataclasses.replace(getattr(g, name), **field(getattr(g, name)))}
+
+
+def at(array, i, value):
+    array = np.array(array)
+    array[i] = value
+    return array
+
+
+def wrong_row(g):
+    return int(np.flatnonzero(g.status == "wrong")[0])
+
+
+def attacked(g):
+    """The row whose attack needs most points beyond its bound."""
+    return int(np.argmax(np.where(np.isin(np.arange(len(g.row)), g.attack_row), g.upper_bound - g.lower_bound, -1)))
+
+
+EDITS = {
+    "bounds that are NaN": lambda g: {"lower_bound": np.full(len(g.row), np.nan), "joint": None},
+    "bounds found that are NaN": lambda g: {"upper_bound": np.full(len(g.row), np.nan)},
+    "bounds below 0": lambda g: {"lower_bound": at(g.lower_bound, wrong_row(g), -3)},
+    "bounds that are objects": lambda g: {"lower_bound": g.lower_bound.astype(object)},
+    "bounds that are floats": lambda g: {"lower_bound": g.lower_bound.astype(float)},
+    "a status that is none": lambda g: {"status": np.full(len(g.row), "fine")},
+    "a wrong row said to be right": lambda g: {"status": np.full(len(g.row), "done")},
+    "a right row said to be wrong": lambda g: {"status": np.full(len(g.row), "wrong")},
+    "a wrong row that takes points": lambda g: {"upper_bound": at(g.upper_bound, wrong_row(g), 9)},
+    "an attack of fewer points": lambda g: {"upper_bound": at(g.upper_bound, attacked(g), g.lower_bound[attacked(g)])},
+    "an attack of no points": lambda g: {"attack_count": 0 * g.attack_count},
+    "an attack of half a point": lambda g: {"attack_count": g.attack_count.astype(float)},
+    "an attack on no row": lambda g: {"attack_row": g.attack_row + len(g.row)},
+    "attacks without points": lambda g: {"points": g.points[:1]},
+    "labels that are none": lambda g: {"labels": at(g.labels.astype(object), g.labels == 0, "zebra")},
+    "labels turned": lambda g: {"labels": 1 - g.labels},
+    "classes that are one": lambda g: {"classes": np.array([1, 1])},
+    "too few rows": lambda g: {"row": g.row[:1]},
+    "joint counts that are NaN": lambda g: {
+        "joint": dataclasses.replace(g.joint, counts=np.full(2, np.nan), **nothing(g.joint))
+    },
+    "joint counts that are floats": parts("joint", lambda j: {"counts": j.counts + 0.5}),
+    "joint counts that fall, unsigned": parts("joint", lambda j: {"counts": j.counts[::-1].astype(np.uint64)}),
+    "a joint count of wrong rows that is NaN": parts("joint", lambda j: {"wrong": np.full(2, np.nan)}),
+    "a joint loss that is NaN": parts("joint", lambda j: {"loss": np.full(2, np.nan)}),
+    "a joint loss below 0": parts("joint", lambda j: {"loss": np.full(2, -1.0)}),
+    "joint scores that are NaN": parts("joint", lambda j: {"score": np.full_like(j.score, np.nan)}),
+    "a loss compared beyond all numbers": lambda g: {
+        "joint": dataclasses.replace(g.joint, **beyond(g), loss=np.zeros(2), error=np.zeros(2))
+    },
+    "scores compared beyond all numbers": lambda g: {
+        "joint": dataclasses.replace(g.joint, **beyond(g, column=0), wrong=0 * g.joint.wrong)
+    },
+    "joint weights of half precision": parts("joint", lambda j: {"weight": j.weight.astype(np.float32)}),
+    "weights of half precision": parts("proof", lambda p: {"weight": p.weight.astype(np.float32)}),
+    "bounds of parts that are floats": parts("proof", lambda p: {"part_bound": p.part_bound.astype(float)}),
+    "class weights below 0": parts("proof", lambda p: {
+        "objective": dataclasses.replace(p.objective, class_weight=(-1.0, 1.0))
+    }),
+    "models beyond all numbers": parts("proof", lambda p: {
+        "models": np.vstack([p.models[:1], np.full_like(p.models[1:], 1e308)])
+    }),
+    "multipliers beyond all numbers": parts("proof", lambda p: {"tau": np.full_like(p.tau, 1e308)}),
+    "weights beyond all numbers": parts("proof", lambda p: {"weight": np.full_like(p.weight, 1e308)}),
+}  # fmt: skip
+
+
+def passes(guarantee, X, y):
+    """Whether a guarantee passes, as it is or from a file."""
+    for by_file in (False, True):
+        try:
+            if by_file:
+                file = io.BytesIO()
+                guarantee.save(file)
+                file.seek(0)
+                guarantee = Guarantee.load(file)
+            if guarantee.check(X, y).ok:
+                return True
+        except ValueError:
+            pass
+    return False
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_tampered_guarantee_does_not_pass(made, name):
+    """What is NaN, a fraction, of another shape or beyond all numbers is a proof of nothing."""
+    X, y, _, guarantee, _ = made
+    assert not passes(dataclasses.replace(guarantee, **EDITS[name](guarantee)), X, y)
+
+
+def test_a_bound_raised_by_a_fraction_does_not_pass(made):
+    X, y, _, guarantee, _ = made
+    assert not any(passes(dataclasses.replace(guarantee, **edit), X, y) for edit in fractional(guarantee))
+
+
+def test_the_proof_of_one_row_is_not_one_of_many(made):
+    """Arrays of all rows beside the certificate of a single one are no guarantee."""
+    X, y, _, guarantee, one = made
+    assert one.check(X, y).ok
+    n = len(guarantee.row)
+    alike = {name: np.repeat(getattr(one, name), n) for name in ("lower_bound", "upper_bound", "status", "labels")}
+    edited = dataclasses.replace(one, **alike, row=guarantee.row)
+    assert not passes(edited, X, y)
+    assert not passes(dataclasses.replace(guarantee, joint=None, proof=one.proof), X, y)
+
+
+@pytest.mark.parametrize(
+    "weight, message",
+    [
+        (-np.ones(70), "sample_weight must be finite and non-negative"),
+        (np.full(70, np.nan), "sample_weight must be finite and non-negative"),
+        (np.zeros(70), "sample_weight must not be zero everywhere"),
+        (np.ones(3), "sample_weight must have shape"),
+        (np.ones((70, 1)), "sample_weight must have shape"),
+    ],
+)
+def test_a_check_with_weights_that_are_none_is_refused(made, weight, message):
+    X, y, _, guarantee, _ = made
+    with pytest.raises(ValueError, match=message):
+        guarantee.check(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match=message):
+        guarantee.proof.check(X, np.where(y == 1, 1.0, -1.0), weight)
+    assert guarantee.check(X, y, sample_weight=np.ones(70)).ok
+
+
+@pytest.mark.parametrize(
+    "wrong, error, message",
+    [
+        (lambda v, X, g: v.certify(X[:2], budgets=5), TypeError, "budgets must be a list"),
+        (lambda v, X, g: v.certify(X[:2], budgets="5%"), TypeError, "budgets must be a list"),
+        (lambda v, X, g: v.certify(X[:2], budgets=[1, "5%"]), TypeError, "budgets must hold .* of number 1"),
+        (lambda v, X, g: v.certify(X[:2], budgets=[-1]), ValueError, "budgets must hold .* of number 0"),
+        (lambda v, X, g: v.certify(X[:2], budgets=[10**30]), ValueError, r"budgets must hold .* less than 2\*\*63 - 1"),
+        (lambda v, X, g: v.certify(X[:2], budgets=[1e308]), ValueError, r"budgets must hold .* less than 2\*\*63 - 1"),
+        (lambda v, X, g: g.certified_error(10**30), ValueError, r"k must be less than 2\*\*63 - 1"),
+        (lambda v, X, g: v.certify(X, rows=[]), ValueError, "rows must name one row at least"),
+        (lambda v, X, g: v.certify(X, rows=np.array([], int)), ValueError, "rows must name one row at least"),
+        (lambda v, X, g: v.certify(X[:2], callback=3), TypeError, "callback must be callable, got 3"),
+        (lambda v, X, g: g.certified_error(1, [None] + ["a"] * 15), ValueError, "groups must name .* None for row 0"),
+        (lambda v, X, g: g.certified_loss(1, [1, np.nan] + [2] * 14), ValueError, "groups must name .* for row 1"),
+        (lambda v, X, g: g.attacked_error(1, np.array([1, "a"] * 8, object)), TypeError, "groups must hold names of"),
+    ],
+)
+def test_odd_questions_are_named(made, wrong, error, message):
+    X, _, victim, guarantee, _ = made
+    with pytest.raises(error, match=message):
+        wrong(victim, X, guarantee)
