@@ -45,7 +45,7 @@ def beyond(g, at=1e308, column=1):
 def nothing(joint):
     """Claims that no attack does anything."""
     return {"wrong": 0 * joint.wrong, "score": np.full_like(joint.score, -np.inf), "loss": 0 * joint.loss,
-            "error": 0 * joint.error}  # fmt: skip
+            "error": 0 * joint.error, "below": 0 * joint.below}  # fmt: skip
 
 
 def parts(name, field):
