@@ -32,6 +32,7 @@ from mtpfast.question import Problem, Setting
 from .found import Found
 from .programs.hinge import HingeProgram
 from .programs.hull import SmoothHullProgram
+from .programs.narrow import NarrowHingeProgram
 from .programs.round import RoundProgram
 from .programs.smooth import SmoothProgram
 from .programs.solution import Solution
@@ -48,6 +49,7 @@ __all__ = [
     "minimum_over_pool",
     "place_at_the_edge",
     "place_whole",
+    "price_program",
     "program_for",
     "program_of",
 ]
@@ -77,6 +79,13 @@ def program_for(setting: Setting):
     if not setting.objective.loss.kinked:
         return (SmoothHullProgram if tied else SmoothProgram)(setting)
     return HingeProgram(setting) if tied or len(setting.theta) <= WIDE else WideHingeProgram(setting)
+
+
+def price_program(setting: Setting):
+    """A program of the fractional minimum whose solution need not say where the points lie."""
+    if setting.is_box and setting.objective.loss.kinked and not len(setting.clean.free_labels):
+        return NarrowHingeProgram(setting)
+    return program_for(setting)
 
 
 def minimum_over_pool(problem: Problem, integer) -> Found | None:

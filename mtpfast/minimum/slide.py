@@ -24,7 +24,7 @@ import numpy as np
 
 from mtpfast.question import Problem
 
-from .plan import is_one_by_one, program_for
+from .plan import is_one_by_one, price_program
 from .programs.ascent import fewest_entries
 from .programs.solution import Solution
 
@@ -82,7 +82,7 @@ class Slide:
             clean, gradient=clean.k * self.ridge * theta - self._sum(pull * self.signed), error=np.zeros_like(theta),
             free_rows=problem.X[on], free_labels=y[on], free_weights=c[on], free_slopes=np.full(len(on), np.nan),
         )  # fmt: skip
-        return Model(theta, margins, program_for(replace(self.setting, clean=seen, theta=theta)).solve())
+        return Model(theta, margins, price_program(replace(self.setting, clean=seen, theta=theta)).solve())
 
     def _sum(self, weights):
         """``sum_i weights_i x~_i``."""

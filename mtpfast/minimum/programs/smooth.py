@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.optimize import OptimizeResult
 
 from mtpfast.question import Setting
 
+from .few import FewColumns
 from .highs import solve_lp
 from .kelley import TangentProgram
 from .solution import Solution
@@ -42,6 +44,7 @@ class SmoothProgram(TangentProgram):
         self.box[d:, 0], self.box[d:, 1], self.box[d:, 2:5] = plus.lower, -minus.upper, -pulls
         self.box_rhs = np.concatenate([-G, G])
         self.coef, self.q = [], []
+        self.few, self.n_told = None, 0  # the program without anything fixed, and how many of the cuts it knows
         self.top = np.array([np.inf, np.inf, np.inf, np.inf, 0.0, np.inf])
         if setting.has_zero_loss and setting.a > 0.0:
             self.top[4] = np.inf
@@ -95,6 +98,10 @@ class SmoothProgram(TangentProgram):
         """The LP of the rows so far. ``fixed``: (N+, N-, N0) given, most effective weight.
 
         ``elastic``: the residual in the 1-norm, less a reward per point (``fixed``: per effective weight)."""
+        if fixed is None and elastic is None:
+            res = self._solve_few()
+            if res is not None:
+                return res
         s, d = self.setting, self.d
         q = np.array(self.q)
         cuts = np.array(self.coef)
@@ -130,6 +137,35 @@ class SmoothProgram(TangentProgram):
             if not s.objective.fit_intercept:
                 top[6 + d] = top[6 + 2 * d + 1] = 0.0
         return solve_lp(cost, A_ub, b_ub, A_eq, b_eq, np.column_stack([low, top]))
+
+    def _solve_few(self):
+        """The same without HiGHS, from the solution before the last cuts; None where that does not succeed."""
+        s = self.setting
+        if self.few is None:
+            low = np.array([0.0, 0.0, 0.0, 0.0, 0.0, -np.inf])
+            self.few = few = FewColumns(np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0]), low)
+            capped = np.flatnonzero(np.isfinite(self.top))
+            few.add(np.eye(6)[capped], self.top[capped])
+            if s.objective.fit_intercept:
+                row = np.array([1.0, -1.0, *-s.pulls[-1], 0.0])
+                few.add([row, -row], [s.clean.gradient[-1], -s.clean.gradient[-1]])
+            self.n_before = len(few.right) - 6
+            few.add(self.box, self.box_rhs)
+        if self.n_told < len(self.q):
+            q, cuts = np.array(self.q[self.n_told :]), np.array(self.coef[self.n_told :])
+            cuts[:, 2:5] += q @ s.pulls
+            self.few.add(cuts, -(q @ s.clean.gradient))
+            self.n_told = len(self.q)
+        found = self.few.solve()
+        if found is None:
+            return None
+        x, y = found
+        both = y[self.n_before - 2 : self.n_before] if s.objective.fit_intercept else np.zeros(2)
+        return OptimizeResult(
+            status=0, x=x, fun=float(x[2:5].sum()),
+            ineqlin=OptimizeResult(marginals=-y[self.n_before :]),
+            eqlin=OptimizeResult(marginals=np.array([both[1] - both[0]])),
+        )  # fmt: skip
 
     def _direction(self, res):
         d = self.d
