@@ -34,7 +34,7 @@ from mtpfast.results.result import PoisoningResult
 from .exact import cheapest_scale, exact_minimum
 from .found import Found, measure_reached, point_matrix, retrain_victim
 from .plan import is_rounded
-from .within import INTERRUPTED, closest_model, within_ball
+from .within import INTERRUPTED, Trained, closest_model, within_ball
 
 __all__ = ["minimum_poisoning"]
 
@@ -180,7 +180,8 @@ def tradeoff(
     if rescale:
         problem, curve = cheapest_scale(problem)
     found = exact_minimum(problem, integer)
-    options = max_points, curve, integer, sharper
+    several = len(tols) > 1 and max(tols) > 0.0
+    options = max_points, curve, integer, sharper, Trained.of(problem, found) if several else None
     if len(tols) == 1 or callback is not None:
         tasks = (_near(problem, found, tol, *options, callback) for tol in tols)
     else:
@@ -207,11 +208,13 @@ def _task(tol, shared):
     return _near(problem, found, tol, *options)
 
 
-def _near(problem: Problem, exact: Found, tol, max_points, curve, integer, sharper, callback=None) -> PoisoningResult:
+def _near(
+    problem: Problem, exact: Found, tol, max_points, curve, integer, sharper, trained=None, callback=None
+) -> PoisoningResult:
     """The result for one ``tol``, from the exact minimum."""
     found = exact
     if tol > 0.0:
-        found = within_ball(problem, exact, tol, max_points, callback)
+        found = within_ball(problem, exact, tol, max_points, callback, trained)
     elif max_points is not None and exact.n_points > max_points:
         found = closest_model(problem, exact, max_points, callback)
     result = _result(problem, found, tol, max_points, curve)

@@ -59,16 +59,25 @@ class Model:
 
 
 class Slide:
-    """Models within ``radius`` of a problem's target. ``tell`` is called before every step."""
+    """Models within ``radius`` of a problem's target. ``tell`` is called before every step; ``rows``: those of X as
+    products with them take least, if they are known."""
 
-    def __init__(self, problem: Problem, radius, tell=lambda: None):
+    def __init__(self, problem: Problem, radius, tell=lambda: None, rows=None):
         self.problem, self.radius, self.target, self.tell = problem, radius, problem.theta, tell
         objective = problem.objective
         weights = objective.weights(problem.y, problem.sample_weight)
-        self.X = fewest_entries(problem.X)
+        self.X = fewest_entries(problem.X) if rows is None else rows
         self.signed = problem.y if weights is None else weights * problem.y  # c_i y_i
         self.ridge = objective.R(len(problem.theta) - 1)
         self.setting = problem.setting
+        self.starts = {}  # models at which a search began
+
+    def start(self, theta) -> Model:
+        """:meth:`look`, at most once for a model."""
+        key = theta.tobytes()
+        if key not in self.starts:
+            self.starts[key] = self.look(theta)
+        return self.starts[key]
 
     def look(self, theta) -> Model:
         """What a model costs."""
@@ -111,7 +120,7 @@ class Slide:
 
     def down(self, start, width) -> Model:
         """From a model to cheaper ones, back into the ball after each step, while that pays."""
-        best, step = self.look(self.inside(start)), self.radius
+        best, step = self.start(self.inside(start)), self.radius
         for _ in range(STEPS):
             if best.solution is None or not best.value > 0.0:
                 break
@@ -136,7 +145,7 @@ class Slide:
 
         ``direction``: one that proves a bound for the whole ball.
         """
-        first, starts = self.look(self.target), []
+        first, starts = self.start(self.inside(self.target)), []
         if self.problem.objective.loss.kinked and first.solution is not None and first.value > 0.0:
             starts = [self.target + self.radius * self.way(first, WIDTHS[-1], direction)]
         return self.below(self.target, *starts)

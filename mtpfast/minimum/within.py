@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from mtpfast.oracle.supply import Supply
-from mtpfast.proofs.certificate import Certificate, certificate_for, prove, prove_from
+from mtpfast.proofs.certificate import certificate_for, prove, prove_from
 from mtpfast.question import Problem, moved_to
-from mtpfast.training.victim import Victim
+from mtpfast.training.victim import Fit, Victim
 
 from .begun import Begun
+from .directions import ball_direction
 from .exact import exact_minimum
 from .found import Attack, Found, dense_row, point_matrix, retrain_victim, training_data
 from .plan import has_ball_program
-from .programs.ascent import BallAscent
+from .programs.ascent import BallAscent, fewest_entries
 from .programs.ball import BallProgram
 from .slide import ON_MARGIN, Slide, can_slide
 from .whole import record_sums, records
 
-__all__ = ["ball_direction", "closest_model", "descend", "improve", "within_ball"]
+__all__ = ["Trained", "closest_model", "descend", "improve", "within_ball"]
 
 
-#: Where the number of points is given: the first ball, as a share of the way to the target; the sizes of starts as
-#: shares of that number; and how often the radius of one is looked for.
-FIRST_RADIUS, SIZES, TRIES = 0.01, (0.97, 0.85), 2
+#: Where the number of points is given: the first ball, as a share of the way to the target; how much larger the second
+#: may be; the sizes of starts as shares of that number, at most, and what share of them a radius is meant for; and how
+#: often one is looked for between two.
+FIRST_RADIUS, GROWTH, SIZES, AIM, TRIES = 0.01, 4.0, (0.99, 0.85), 0.975, 2
+WHOLE_NUMBER = 1e-6  # a fractional minimum is at most a whole number up to this
 WHOLE = 1.0  # points that whole counts take more than the fractional minimum, or so
 
 #: A number of points is near enough to its bound above this share of it. Else relaxed points, at these shares of the
@@ -40,10 +45,10 @@ SMALL = 2 * 10**6
 INTERRUPTED = "interrupted; the best points found so far are kept"
 
 
-def _ball_certificate(problem: Problem, exact: Found, tol, more=()):
+def _ball_certificate(problem: Problem, exact: Found, tol, clean, more=()):
     """The best bound found for every model within ``tol``, and the solution of the relaxed program if it was solved.
 
-    ``more``: directions that may prove much.
+    ``clean``: the clean victim. ``more``: directions that may prove much.
     """
     theta = problem.theta
     tol = max(tol, problem.radius)  # what counts as a hit of any tolerance
@@ -55,7 +60,7 @@ def _ball_certificate(problem: Problem, exact: Found, tol, more=()):
         ball = moved_to(problem, theta, tol)
 
         def value_of(v):
-            return prove(ball.clean, v, goal)[0]
+            return prove(ball.clean, v, goal)
 
         if has_ball_program(problem):
             large = problem.setting.is_box and ball.clean.free_rows.shape[0] * len(theta) > LARGE
@@ -68,12 +73,10 @@ def _ball_certificate(problem: Problem, exact: Found, tol, more=()):
     else:
 
         def value_of(v):
-            return prove(problem.clean_gradient(tol, v, compact=True), v, goal)[0]
+            return prove(problem.clean_gradient(tol, v, compact=True), v, goal)
 
-    if problem.retrain:
-        fit = retrain_victim(problem, [], [], [])
-        if np.linalg.norm(fit.theta - theta) > tol:
-            starts.append(fit.theta - theta)
+    if clean is not None and np.linalg.norm(clean.theta - theta) > tol:
+        starts.append(clean.theta - theta)
     v = ball_direction(value_of, [v for v in starts if np.any(v)], between=not large)
     if v is None:
         v = np.ones_like(theta)
@@ -142,23 +145,27 @@ def _parts(exact: Found):
         yield [(dense_row(x), sign, count) for x, sign, count in groups if count]
 
 
-def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) -> Found:
+def within_ball(
+    problem: Problem, exact: Found, tol, max_points, callback=None, trained: Trained | None = None
+) -> Found:
     """A bound for every model within ``tol`` of the target, and as few points as were found for one of them."""
-    models = []
+    trained, models = trained or Trained.of(problem, exact), []
     if problem.retrain and not problem.objective.loss.kinked and can_slide(problem) and problem.setting.is_convex:
         models = Slide(problem, tol * (1.0 - 1e-6)).below(problem.theta)
-    certificate, solution = _ball_certificate(problem, exact, tol, [model.solution.direction for model in models])
+    directions = [model.solution.direction for model in models]
+    certificate, solution = _ball_certificate(problem, exact, tol, trained.clean, directions)
     if certificate.kind == "farkas":
         return Found(certificate=certificate, message=f"no poisoning induces a model within {tol:g} of the target")
     found = replace(exact, certificate=certificate)
-    if _fit_is_near(problem, tol):
+    if trained.clean is not None and float(np.linalg.norm(trained.clean.theta - problem.theta)) <= tol:
         message = f"the clean data alone induce a model within {tol:g} of the target"
         return replace(found, points=[], labels=[], counts=[], exact=False, message=message)
     if not problem.retrain:
         return replace(found, message=f"{found.message}; X is too large for the search within the tolerance")
-    search = _Search(problem, tol, max_points or max(2000, 20 * certificate.n_poison), callback, certificate, models)
+    limit = max_points or max(2000, 20 * certificate.n_poison)
+    search = _Search(problem, tol, limit, trained.clean, callback, certificate, models)
     try:
-        _look_for(search, problem, exact, tol, max_points, solution)
+        _look_for(search, problem, exact, trained.exact, tol, max_points, solution)
     except KeyboardInterrupt:
         kept = search.best or search.nearest
         if kept is None:
@@ -172,13 +179,12 @@ def within_ball(problem: Problem, exact: Found, tol, max_points, callback=None) 
     )
 
 
-def _look_for(search, problem: Problem, exact: Found, tol, max_points, solution):
+def _look_for(search, problem: Problem, exact: Found, first: Attack | None, tol, max_points, solution):
     """Searches from the exact minimum, from cheaper models near the target, from relaxed points and from nothing."""
 
     def of_radius(radius):
         return search.descend(_whole_points(problem, _program(problem, radius)))
 
-    first = _as_attack(problem, exact)
     search.take(first)
     if problem.of_records and first is not None:  # records hit any other model as nearly as this one, or so
         search.stray = 1.5 * first.distance
@@ -223,17 +229,35 @@ def _placed(problem: Problem, models) -> Attack | None:
     return None
 
 
+class Trained(NamedTuple):
+    """Trained once for all tolerances: the clean victim, and the one of the points for the target itself, if any."""
+
+    clean: Fit | None
+    exact: Attack | None
+
+    @classmethod
+    def of(cls, problem: Problem, exact: Found):
+        """Those of a problem; no clean victim where the data are too large."""
+        return cls(retrain_victim(problem, [], [], []), _as_attack(problem, exact) if problem.retrain else None)
+
+
 class _Search:
     """Searches for as few points as come within ``tol``, each cut off where it could not win."""
 
-    def __init__(self, problem: Problem, tol, limit, callback=None, certificate: Certificate | None = None, models=()):
+    def __init__(self, problem, tol, limit, clean: Fit, callback=None, certificate=None, models=()):
         self.problem, self.callback, self.certificate, self.models = problem, callback, certificate, models
         self.shared = training_data(problem), problem.theta, problem.objective, problem.feasible_set
+        self.clean = clean
         self.tol, self.limit = tol, limit
         self.stray = 0.0  # how far from a model the records for it end up
         self.best = self.nearest = None
         # whole points of a convex set hit the model that they are meant for
         self.slides = can_slide(problem) and problem.setting.is_convex
+
+    @cached_property
+    def rows(self):
+        """The clean rows as a slide reads them."""
+        return fewest_entries(self.problem.X)
 
     @property
     def is_settled(self) -> bool:
@@ -246,12 +270,15 @@ class _Search:
         radius = self.tol * (1.0 - 1e-6) - self.stray
         if not can_slide(self.problem) or not radius > 0.0:
             return None
-        way = Slide(self.problem, radius, lambda: self.take(None))
+        way = Slide(self.problem, radius, lambda: self.take(None), self.rows)
         if start is None:
             models = self.models or way.models(self.certificate.direction)
         else:
             models = way.below(start) if self.slides else [way.down(start, 0.0)]
-        return _placed(self.problem, (model for model in models if model.solution is not None))
+        models = [model for model in models if model.solution is not None]
+        if self.best is not None and self.slides:  # what is placed takes no fewer points than the program
+            models = [model for model in models if model.value <= self.limit + WHOLE_NUMBER]
+        return _placed(self.problem, models)
 
     def take(self, attack: Attack | None):
         if attack is not None and attack.n_points <= self.limit:
@@ -281,17 +308,11 @@ class _Search:
         limit = self.limit
         if self.best is not None and start:
             limit += 2 + self.limit // 32
-        attack = descend(*self.shared, start, self.tol, limit, certificate=self.certificate)
+        attack = descend(*self.shared, start, self.tol, limit, certificate=self.certificate, clean=self.clean)
         self.take(attack)
         if self.tol and (self.slides or attack.distance <= self.tol):
             self.take(self.slide(attack.theta))
         return attack.n_points * max(1.0, attack.distance / self.tol) if self.tol else attack.distance
-
-
-def _fit_is_near(problem: Problem, tol) -> bool:
-    """Whether the clean victim itself is within ``tol`` of the target."""
-    fit = retrain_victim(problem, [], [], [])
-    return fit is not None and float(np.linalg.norm(fit.theta - problem.theta)) <= tol
 
 
 def closest_model(problem: Problem, exact: Found, max_points, callback=None) -> Found:
@@ -300,100 +321,83 @@ def closest_model(problem: Problem, exact: Found, max_points, callback=None) -> 
         return replace(exact, message=f"{exact.message}; X is too large for the search with {max_points} points")
     clean = retrain_victim(problem, [], [], [])
     reach = float(np.linalg.norm(clean.theta - problem.theta))
-    search = _Search(problem, 0.0, max_points, callback)
+    search = _Search(problem, 0.0, max_points, clean, callback)
     search.nearest = Attack([], np.empty(0), [], clean.theta, problem.theta, clean.gap)  # no points are allowed, too
     try:
         if search.slides and reach > 0.0 and problem.X.shape[0] * len(problem.theta) <= SMALL:
-            slide = Slide(problem, reach, lambda: search.take(None))
+            slide = Slide(problem, reach, lambda: search.take(None), search.rows)
             for model in slide.nearest(max_points - WHOLE, reach):
                 attack = _placed(problem, [model])
                 search.take(attack)
                 if attack is not None and attack.n_points <= max_points:
                     break
-        for start in (*_nearly(problem, reach, max_points), *_parts(exact), []):
+        for start in (*_nearly(problem, exact, reach, max_points), *_parts(exact), []):
             search.descend(start)
     except KeyboardInterrupt:
         return replace(_take(exact, search.nearest, INTERRUPTED), interrupted=True)
     return _take(exact, search.nearest, f"the nearest model found with at most {max_points} points")
 
 
-def _nearly(problem: Problem, reach, most):
+def _nearly(problem: Problem, exact: Found, reach, most):
     """Points of relaxed programs, as many as may be used and somewhat fewer: the search places the rest.
 
-    The wider the ball, the fewer they are, and the larger the program. The radius is doubled until they are few enough,
-    and then it is one of a straight line between the radii known (in the logarithm), for every size.
+    The wider the ball, the fewer they are, and the larger the program. So the radius grows along straight lines through
+    what is known (at first from the minimum for the target itself; then in the logarithm), at most to the double, until
+    they are few enough, and from there it is one of a straight line between the radii known, for every size.
     """
     known = []  # (log radius, points of the program, the start), by radius
 
     def ask(radius):
         solution = _program(problem, radius)
         n = math.inf if solution is None else float(np.sum(solution.counts))
-        start = _whole_points(problem, solution)
-        known.append((math.log(radius), n, start))
+        known.append((math.log(radius), n, _whole_points(problem, solution)))
         known.sort(key=lambda each: each[0])
-        return n if start is None or sum(count for *_, count in start) <= most else math.inf
+
+    def further(wanted):
+        """The radius at which there are so many, as far as is known."""
+        last, n, _ = known[-1]
+        if len(known) > 1:
+            before, more, _ = known[-2]
+            step = (last - before) * (n - wanted) / (more - n) if n < more else math.inf
+            return math.exp(last + min(math.log(2.0), step))
+        if exact.value is None or not n < exact.value:
+            return 2.0 * math.exp(last)
+        return math.exp(last) * min(GROWTH, (exact.value - wanted) / (exact.value - n))
 
     if not has_ball_program(problem) or not reach > 0.0:
         return
-    radius = FIRST_RADIUS * reach
-    while ask(radius) > most and radius < reach:
-        radius *= 2.0
+    ask(FIRST_RADIUS * reach)
     for size in SIZES:
-        wanted = size * most
-        for _ in range(TRIES):
+        wanted, tries = size * most, TRIES
+        while True:
             above = [each for each in known if wanted < each[1] < math.inf]
             below = [each for each in known if each[1] <= wanted]
-            if not above or not below or below[0][1] > 0.95 * wanted:
+            if not below:
+                if known[-1][0] >= math.log(reach):
+                    break
+                ask(further(AIM * wanted))
+                continue
+            if not above or not tries or below[0][1] > 0.95 * wanted:
                 break
             (left, more, _), (right, fewer, _) = above[-1], below[0]
-            ask(math.exp(left + (right - left) * (more - wanted) / (more - fewer)))
+            ask(math.exp(left + (right - left) * (more - AIM * wanted) / (more - fewer)))
+            tries -= 1
     for _, _, start in known:
         if start:
             yield start
 
 
-def ball_direction(value_of, starts, between=True):
-    """Of directions, or of those ``between`` two of them, one with a large bound for a ball; None without any.
-
-    The bound is a quotient of a concave and a convex function of v, so it is quasi-concave: one hill. Between two
-    directions the hill is one-dimensional, and often that is most of the way.
-    """
-    best = (0.0, None)
-
-    def value(v):
-        nonlocal best
-        found = value_of(v)
-        if best[1] is None or found > best[0]:
-            best = (found, v.copy())
-        return found
-
-    for start in starts:
-        value(np.asarray(start, dtype=float))
-    first, v = best
-    if first <= 0.0 or math.isinf(first) or not between:
-        return v
-    for other in starts:
-        low, high = 0.0, 1.0
-        unit_v, unit_o = v / np.linalg.norm(v), other / np.linalg.norm(other)
-        for _ in range(12):
-            a, c = low + (high - low) / 3, high - (high - low) / 3
-            if value((1 - a) * unit_v + a * unit_o) < value((1 - c) * unit_v + c * unit_o):
-                low = a
-            else:
-                high = c
-        v = best[1]
-    return v
-
-
-def descend(data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8, certificate=None):
+def descend(
+    data, theta_target, objective, feasible_set, start, tol, limit, tol_refit=1e-8, certificate=None, clean=None
+):
     """Algorithm 1 from any start: add the point of largest loss difference until the model is within ``tol``.
 
     ``start``: [(x, label, count)]. Stops at ``limit`` points, and where a ``certificate`` for ``tol`` proves that more
-    than those are needed. Returns the nearest :class:`Attack` met.
+    than those are needed. ``clean``: the clean victim, if it is known. Returns the nearest :class:`Attack` met.
     """
     X, y, weight = data
     victim, supply = (
-        Victim(X, y, objective, weight, theta0=theta_target, tol=tol_refit),
+        Victim(X, y, objective, weight, theta0=theta_target if clean is None else clean.theta, tol=tol_refit),
         Supply(feasible_set, X, theta_target),
     )
     if start:

@@ -48,7 +48,7 @@ class FewColumns:
 
     def solve(self):
         """``(x, multipliers of all rows added so far, >= 0)``; None where this method finds none."""
-        rows, right, active, n = self.rows, self.right, self.active.copy(), len(self.cost)
+        rows, right, active = self.rows, self.right, self.active.copy()
         try:
             for _ in range(EXCHANGES):
                 inverse = np.linalg.inv(rows[active])
