@@ -32,6 +32,7 @@ __all__ = ["Trained", "closest_model", "descend", "improve", "within_ball"]
 #: may be; the sizes of starts as shares of that number, at most, and what share of them a radius is meant for; and how
 #: often one is looked for between two.
 FIRST_RADIUS, GROWTH, SIZES, AIM, TRIES = 0.01, 4.0, (0.99, 0.85), 0.975, 2
+COARSE = 3  # planes of a ball where its program is only a start
 WHOLE_NUMBER = 1e-6  # a fractional minimum is at most a whole number up to this
 WHOLE = 1.0  # points that whole counts take more than the fractional minimum, or so
 
@@ -108,7 +109,7 @@ def _program(problem: Problem, radius):
     """The solution of the relaxed program for a ball, or None (hinge on a space only)."""
     if not has_ball_program(problem):
         return None
-    return BallProgram(moved_to(problem, problem.theta, float(radius)).setting, float(radius)).solve()
+    return BallProgram(moved_to(problem, problem.theta, float(radius)).setting, float(radius), COARSE).solve()
 
 
 def _whole_points(problem: Problem, solution):

@@ -9,6 +9,7 @@ from mtpfast.losses.objective import make_objective
 from mtpfast.minimum.plan import program_of
 from mtpfast.minimum.programs.hinge import HingeProgram
 from mtpfast.minimum.programs.hull import SmoothHullProgram
+from mtpfast.minimum.programs.narrow import NarrowHingeProgram
 from mtpfast.minimum.programs.pool import PoolProgram
 from mtpfast.minimum.programs.round import RoundProgram
 from mtpfast.minimum.programs.smooth import SmoothProgram
@@ -21,6 +22,7 @@ CORNERS = CandidatePool(np.array(np.meshgrid(*[[0.0, 1.0]] * 3)).reshape(3, -1).
 KINDS = [
     ("hinge", BOX, HingeProgram),
     ("hinge", BOX, WideHingeProgram),
+    ("hinge", BOX, NarrowHingeProgram),
     ("hinge", DOCUMENTS, RoundProgram),
     ("hinge", CORNERS, PoolProgram),
     ("log_loss", BOX, SmoothProgram),

@@ -10,12 +10,14 @@ The bound that a direction v proves is a quotient (:mod:`mtpfast.proofs.certific
 with ``m_y(x)`` a linear function below the margins that a point can have in the ball. It is quasi-concave. Each
 ``max(0, a)`` becomes ``(a + sqrt(a^2 + mu^2)) / 2``, the maximum over the labels the logarithm of a sum of
 exponentials, and L-BFGS climbs for falling mu. A pass over the free rows costs O(entries); the program of
-:mod:`mtpfast.minimum.programs.ball` has a column for each of them. What a direction proves is for the certificate.
+:mod:`mtpfast.minimum.programs.ball` has a column for each of them. When mu is small, the rows far from 0 are linear,
+and stay so as long as none of them is found on the other side. What a direction proves is for the certificate.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,11 +28,22 @@ from mtpfast.question import Setting
 __all__ = ["BallAscent", "fewest_entries"]
 
 
-#: (mu in units of the mean size of what it smoothes, evaluations)
-SMOOTH = (1.0, 60), (0.3, 60), (0.1, 60), (0.03, 400), (0.01, 400), (0.003, 400)
+#: (mu in units of the mean size of what it smoothes, evaluations, and in the same units from where on a row is held to
+#: stay on its side of 0)
+SMOOTH = (1.0, 60, None), (0.3, 60, None), (0.1, 60, None), (0.03, 400, 0.6), (0.01, 400, 0.25), (0.003, 400, 0.12)
+AGAIN = 2  # so often where rows did not stay
 OPTIONS = {"maxiter": 300, "maxcor": 30, "ftol": 1e-7, "gtol": 1e-12}
 DENSE = 0.3  # share of entries above which rows are held dense
 LABELS = 0.02  # of the denominator: the smoothing of its maximum over the labels, at mu = 1
+
+
+class _Part(NamedTuple):
+    """Free rows ``z_i``, also as columns, their weights, and the gradient of all other rows."""
+
+    rows: object
+    columns: object
+    weights: np.ndarray
+    gradient: np.ndarray
 
 
 class BallAscent:
@@ -65,22 +78,42 @@ class BallAscent:
             return np.asarray(start, dtype=float)
         intercept = (None, None) if self.one else (0.0, 0.0)
         bounds = [(None, None)] * (d - 1) + [intercept] + [(0.0, None)] * len(self.labels)
-        for mu, most in SMOOTH:
+        for mu, most, far in SMOOTH:
             x = x / np.max(np.abs(x[:d]))
-            sizes = mu * np.mean(np.abs(self.rows @ x[:d])), mu * np.mean(np.abs(x[:d])), mu * LABELS
-            options = OPTIONS | {"maxfun": most}
-            x = minimize(self._quotient, x, sizes, "L-BFGS-B", jac=True, bounds=bounds, options=options).x
+            slopes = self.rows @ x[:d]
+            mean, options = np.mean(np.abs(slopes)), OPTIONS | {"maxfun": most}
+            sizes = mu * mean, mu * np.mean(np.abs(x[:d])), mu * LABELS
+            for _ in range(1 + AGAIN):
+                part = self._whole if far is None else self._part(slopes, far * mean)
+                x = minimize(self._quotient, x, (*sizes, part), "L-BFGS-B", jac=True, bounds=bounds, options=options).x
+                if far is None:
+                    break
+                before, slopes = slopes, self.rows @ x[:d]
+                if not np.any((np.abs(before) > far * mean) & (before * slopes < 0.0)):
+                    break
         return x[:d]
 
-    def _quotient(self, x, of_rows, of_corners, of_labels):
+    @property
+    def _whole(self):
+        return _Part(self.rows, self.columns, self.clean.free_weights, self.clean.gradient)
+
+    def _part(self, slopes, far):
+        """The rows within ``far`` of 0; beyond it ``max(0, a)`` is 0 or a."""
+        near, weights = np.flatnonzero(np.abs(slopes) <= far), self.clean.free_weights
+        rows = self.rows[near]
+        columns = rows.T.tocsr() if sp.issparse(rows) else rows.T
+        turned = self.columns @ np.where(slopes < -far, weights, 0.0)
+        return _Part(rows, columns, weights[near], self.clean.gradient - turned)
+
+    def _quotient(self, x, of_rows, of_corners, of_labels, part=None):
         """Minus the smoothed quotient, and its gradient."""
-        d = len(self.theta)
+        part, d = part or self._whole, len(self.theta)
         v, lam, clean = x[:d], x[d:], self.clean
         length, Rv = float(np.linalg.norm(self.ridge * v)), self.ridge * v
         turn = self.ridge * Rv / length if length > 0.0 else np.zeros(d)
-        loss, pull = _smoothed(-(self.rows @ v), of_rows)
-        above = -float(clean.gradient @ v) - float(clean.free_weights @ loss) - clean.k * self.tol * length
-        above_slope = self.columns @ (clean.free_weights * pull) - clean.gradient - clean.k * self.tol * turn
+        loss, pull = _smoothed(-(part.rows @ v), of_rows)
+        above = -float(part.gradient @ v) - float(part.weights @ loss) - clean.k * self.tol * length
+        above_slope = part.columns @ (part.weights * pull) - part.gradient - clean.k * self.tol * turn
         load, load_slope = float(Rv @ self.theta) + self.tol * length, self.ridge * self.theta + self.tol * turn
         parts, slopes = [], []
         for y, (sign, lower, width, margin) in enumerate(self.labels):
