@@ -23,13 +23,16 @@ def plot(result, what=None, axes=None, **options):
 def plot_guarantee(guarantee, axes=None):
     """Error against insertions; see :meth:`mtpfast.Guarantee.plot`."""
     axes = _axes(1) if axes is None else axes
-    for bound, label in ((guarantee.upper_bound, "attacked: found"), (guarantee.lower_bound, "certified: at most")):
-        known = np.sort(bound[bound < NEVER])
-        share = np.arange(1, len(known) + 1) / len(bound)
-        axes.step(np.append(0, known), np.append(guarantee.clean_error, share), where="post", label=label)
+    joint = [] if guarantee.joint is None else guarantee.joint.counts
+    for bound, error, ends, label in (
+        (guarantee.upper_bound, guarantee.attacked_error, [], "attacked: found"),
+        (guarantee.lower_bound, guarantee.certified_error, joint, "certified: at most"),
+    ):
+        known = np.unique(np.concatenate([[0], bound[bound < NEVER], ends, np.add(ends, 1)]).astype(np.int64))
+        axes.step(known, [error(int(k)) for k in known], where="post", label=label)
     axes.axhline(guarantee.clean_error, color="0.5", linewidth=0.8, linestyle=":", label="clean")
     axes.set(xlabel="inserted points", ylabel="error", ylim=(0, 1), xlim=(0, None))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     return axes.figure
 
 
