@@ -69,9 +69,11 @@ def solve_milp(cost, integrality, low, top, rows):
             (sp.diags(own) @ A @ sp.diags(unit), least * own, most * own)
             for own, (A, least, most) in zip(of_rows, rows, strict=True)
         ]
+    cost = cost * unit
+    largest = np.max(np.abs(cost), initial=0.0)
     res = quietly(
         milp,
-        cost * unit,
+        np.ldexp(cost, -np.frexp(largest)[1]),  # near 1: costs below HiGHS's absolute tolerances are none to it
         integrality=integrality,
         bounds=Bounds(low / unit, top / unit),
         constraints=[LinearConstraint(*each) for each in rows],
