@@ -274,6 +274,9 @@ class _Search:
         way = Slide(self.problem, radius, lambda: self.take(None), self.rows)
         if start is None:
             models = self.models or way.models(self.certificate.direction)
+            far = bool(models) and self.certificate.n_poison < NEAR_BOUND * models[0].value
+            if far and self.problem.objective.loss.kinked:  # ways of the other width go on from there
+                models = sorted([*way.below(models[0].theta), *models], key=lambda model: model.value)
         else:
             models = way.below(start) if self.slides else [way.down(start, 0.0)]
         models = [model for model in models if model.solution is not None]
