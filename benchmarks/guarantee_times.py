@@ -60,14 +60,16 @@ def equation_4(victim, X, y, a, m, ends, moves=False):
     theta = cp.Variable(len(clean)) if moves else clean
     loss = cp.sum(cp.pos(1.0 - Z @ theta)) if moves else np.maximum(0.0, 1.0 - Z @ clean).sum()
     k = 1.0 / victim.C if victim.C else victim.alpha * (len(y) + m)
-    least, limits = cp.Variable(), []
+    values, limits = [], []
     for own in ends:
         t, tau, lam, parts = cp.Variable(len(y)), cp.Variable(), cp.Variable(), cp.Variable(len(clean))
         q = tau * a - Z.T @ t - k * theta
         limits += [parts <= m * cp.multiply(z, theta) - cp.square(q - m * z * (1.0 - lam)) / (4.0 * k) for z in own]
-        limits += [t >= 0, t <= 1, tau >= 0, lam >= 0, least <= cp.sum(t) - loss - m * lam + cp.sum(parts)]
-    cp.Problem(cp.Maximize(least), limits).solve(solver=cp.CLARABEL)
-    return float(least.value)
+        limits += [t >= 0, t <= 1, tau >= 0, lam >= 0]
+        values.append(cp.sum(t) - loss - m * lam + cp.sum(parts))
+    problem = cp.Problem(cp.Maximize(values[0] if len(values) == 1 else cp.minimum(*values)), limits)
+    problem.solve(solver=cp.CLARABEL)
+    return float(problem.value)
 
 
 def ends_of(d, ratio):
