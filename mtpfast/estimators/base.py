@@ -204,16 +204,16 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             Of rows with a feature outside the range that clean rows and ``feasible_set`` span (as far again, where none
             is given), often for another scale. The theorem asks for no range: "allow" certifies them. By default a
             ValueError, but for raw records (``preprocessing``), and where the clean rows came in parts.
-        rows : array-like of int, optional
+        rows : array-like of int, or mask of shape (n_rows,), optional
             Only these rows.
         n_jobs : int, optional
-            joblib's: threads, or the backend that ``joblib.parallel_config`` chooses (loky, dask, ray); a task for up
-            to 64 rows. The numbers are the same for any of them.
+            joblib's: threads, or the backend that ``joblib.parallel_config`` chooses (loky, dask, ray); a task for the
+            bounds of up to 64 rows, and one for every attack. The numbers are the same for any of them.
         verbose : int, default=0
-            1: a line to the standard error as batches are done.
+            1: a line to the standard error after every batch of bounds and every attack.
         callback : callable, optional
-            ``callback(n_done, n_rows, seconds)`` after every batch. A KeyboardInterrupt, there or anywhere, ends the
-            search and keeps what is done.
+            ``callback(n_done, n_steps, seconds)``, as often: a step is the bound of a row, or the attack on it; first
+            come all bounds. A KeyboardInterrupt, there or anywhere, ends the search and keeps what is done.
 
         Returns
         -------

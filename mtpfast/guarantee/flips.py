@@ -66,13 +66,14 @@ class Flips:
         """The fewest points found that flip the row; ``bound``: fewer than so many cannot."""
         low, best = max(1, bound), None
         try:
+            if self.victim is not None:
+                self._train((), (), ())
             for point, label in self._candidates(x, sign):
                 most = self.most if best is None else best.n_points - 1
                 found = self._fewest(np.array([point]), np.array([label]), np.ones(1), x, sign, low, most)
                 best = best if found is None else found
             if best is not None and self.moves and self.feasible_set.max_repeats is None:
                 best = self._moved(best, x, sign, low)
-            self._train((), (), ())
         except BaseException:
             self.victim, self.there = None, {}
             raise

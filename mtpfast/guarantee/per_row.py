@@ -23,7 +23,7 @@ from mtpfast.proofs.pointwise import Pointwise, cases_of, refusal
 from mtpfast.results.guarantee import NEVER, SHARES, Guarantee, count_of
 
 from .comparison import compared, ways_of
-from .flips import Flips
+from .flips import Flip, Flips
 from .joint import joint_of
 from .search import N_LINES, Search
 
@@ -85,8 +85,8 @@ def certify(
     n_jobs : int, optional
         joblib's: threads, or what ``joblib.parallel_config`` chooses.
     progress : callable, optional
-        Told ``(number of rows done, number of rows, seconds)`` after every batch. A KeyboardInterrupt keeps what is
-        done.
+        Told ``(number of steps done, number of steps, seconds)`` after every batch of bounds and after every attack: a
+        step is the bound of a row, or the attack on it. A KeyboardInterrupt keeps what is done.
 
     Raises
     ------
@@ -122,23 +122,32 @@ def certify(
     todo = todo[np.lexsort((np.abs(rows @ theta[:-1] + theta[-1])[todo], signs[todo]))]  # rows alike share models
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
     begin, done, pieces = time.perf_counter(), 0, []
+
+    def step(n):
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(done, len(todo) * (2 if attack else 1), time.perf_counter() - begin)
+
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
-    batches = _Batches(search, rows, signs, feasible_set, on_margin, amount, branches, attack)
+    about = _About(search, rows, signs, feasible_set, on_margin, amount, branches)
     tasks = [(part,) for part in parts]
     # a pass over rows in parts is its engine's to share out
-    found_of = map(batches, parts) if in_parts else sweep(_batch, tasks, batches, n_jobs, prefer="threads")
+    proofs = map(about.proof, parts) if in_parts else sweep(_proof_of, tasks, about, n_jobs, prefer="threads")
     try:
-        for part, (proof, flips) in zip(parts, found_of, strict=True):
+        for part, proof in zip(parts, proofs, strict=True):
             pieces.append((proof, np.arange(len(proof.part_row)), part))
             bound[part] = proof.lower_bound
-            status[part] = "done"
-            for row, flip in zip(part, flips, strict=bool(flips)):
-                if flip is not None:
-                    upper[row] = flip.n_points
-                    found.append((row, flip))
-            done += len(part)
-            if progress is not None:
-                progress(done, len(todo), time.perf_counter() - begin)
+            if not attack:
+                status[part] = "done"
+            step(len(part))
+        tasks = list(zip(todo, bound[todo].tolist(), strict=True)) if attack else []
+        for (row, _), flip in zip(tasks, sweep(_attack_on, tasks, about, n_jobs, prefer="threads"), strict=True):
+            status[row] = "done"
+            if flip is not None:
+                upper[row] = flip.n_points
+                found.append((row, flip))
+            step(1)
     except KeyboardInterrupt:
         joint = False
     J, P = len(cases), planes_of(hulls)
@@ -171,8 +180,8 @@ def certify(
     )
 
 
-class _Batches(NamedTuple):
-    """Proves, and attacks, some of the rows at a time."""
+class _About(NamedTuple):
+    """What bounds of rows and attacks on them are looked for with."""
 
     search: Search
     rows: object
@@ -181,30 +190,34 @@ class _Batches(NamedTuple):
     on_margin: tuple
     amount: float
     branches: int
-    attack: bool
 
-    def __call__(self, part):
-        """The proof of the rows numbered so, and the attacks found on them."""
+    def proof(self, part) -> Pointwise:
+        """The certificate of the rows numbered so."""
         search, rows, more = self.search, self.rows, (self.feasible_set, self.on_margin, self.amount)
         block = rows[part].toarray() if sp.issparse(rows) else rows[part]
         signs = self.signs[part]
         a = signs[:, None] * np.column_stack([block, np.full(len(part), search.objective.one)])
         bundle = search.run(a, (0.0, 1.0) not in ways_of(search, self.branches)[0])
         proof = _proof(bundle, block, signs, *more)
-        proof = _best(proof, [
+        return _best(proof, [
             (own, [_proof(shared, block[own], signs[own], *more) for shared in bundles])
             for own, bundles in compared(bundle, self.branches)
         ])  # fmt: skip
-        if not self.attack:
-            return proof, []
+
+    def attack(self, row, bound) -> Flip | None:
+        """The fewest points found that flip the row of this number, which fewer than ``bound`` do not."""
+        search, x = self.search, self.rows[row]
         data = search.X, search.y, search.objective, search.sample_weight, search.theta
         flips = Flips(*data, self.feasible_set, MOST * search.X.shape[0])
-        bounds = zip(block, signs, proof.lower_bound.tolist(), strict=True)
-        return proof, [flips(x, sign, low) for x, sign, low in bounds]
+        return flips(x.toarray()[0] if sp.issparse(x) else x, self.signs[row], bound)
 
 
-def _batch(part, batches: _Batches):
-    return batches(part)
+def _proof_of(part, about: _About):
+    return about.proof(part)
+
+
+def _attack_on(row, bound, about: _About):
+    return about.attack(row, bound)
 
 
 def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:
@@ -303,12 +316,14 @@ def _on_margin(X, y, theta, objective, sample_weight):
 
 
 def check_rows(rows, n):
-    """Numbers of rows, each below n."""
+    """Numbers of rows, each below n; or those of a mask."""
     rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (n,):
+        rows = np.flatnonzero(rows)
     if not rows.size:
         raise ValueError("rows must name one row at least, got none")
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or np.any((rows < 0) | (rows >= n)):
-        raise ValueError(f"rows must be a list of whole numbers from 0 to {n - 1}, got {rows!r:.80}")
+        raise ValueError(f"rows must be a list of whole numbers from 0 to {n - 1}, or a mask of {n}, got {rows!r:.80}")
     return rows.astype(np.intp)
 
 
@@ -320,7 +335,7 @@ def told(callback, verbose):
         return callback
 
     def progress(done, n, seconds):
-        sys.stderr.write(f"[certify] {done:,} of {n:,} rows, {seconds:.0f} s\n")
+        sys.stderr.write(f"[certify] {done:,} of {n:,} bounds and attacks, {seconds:.0f} s\n")
         if callback is not None:
             callback(done, n, seconds)
 

@@ -48,7 +48,7 @@ def check_range(rows, numbers, X, feasible_set, names=None, given=True) -> None:
     raise ValueError(
         f"X_eval must be in the range of the features: row {numbers[row]} has {name} = {values[row, at]:.6g}, outside "
         f"the range {low[j]:.6g} to {high[j]:.6g} of the clean rows and of feasible_set "
-        f"({int(off.any(axis=1).sum())} rows are); outside='allow' certifies it"
+        f"(rows outside: {int(off.any(axis=1).sum())}); outside='allow' certifies it"
     )
 
 

@@ -87,7 +87,8 @@ class Guarantee:
     upper_bound : ndarray of int64, shape (n_rows,)
         **Found**: so many points flip it (0 where it is wrong already; ``2**63 - 1`` where no attack was found).
     status : ndarray of str, shape (n_rows,)
-        "done", "wrong" (the clean model is, measured by y_eval) or "interrupted" (not looked at).
+        "done", "wrong" (the clean model is, measured by y_eval) or "interrupted" (not looked at, or proved and not
+        attacked any more).
     labels : ndarray of shape (n_rows,)
         What is protected: y_eval, or the prediction.
     row : ndarray of int, shape (n_rows,)

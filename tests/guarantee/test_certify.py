@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 
 from mtpfast import FeatureSpace, MinimumPoisoner, ModelTargetedPoisoner
 from mtpfast.losses.custom import custom
+from mtpfast.results.guarantee import NEVER
 from mtpfast.training.victim import refit
 
 
@@ -54,6 +55,7 @@ def test_threads_and_batches_prove_the_same(small):
     assert np.array_equal(victim.certify(rows, attack=False, n_jobs=2).lower_bound, alone.lower_bound)
     few = victim.certify(rows, attack=False, rows=[69, 3])
     assert few.row.tolist() == [69, 3]
+    assert victim.certify(rows, attack=False, rows=np.isin(np.arange(70), [69, 3])).row.tolist() == [3, 69]
     assert np.max(np.abs(few.lower_bound - alone.lower_bound[[69, 3]])) <= 1
     assert alone.check(X, y).ok
 
@@ -74,6 +76,27 @@ def test_an_interruption_keeps_what_is_done(small):
     assert np.all(guarantee.lower_bound[~done] == 0)
     assert guarantee.certified_error(0) == np.mean(~done)
     assert guarantee.check(X, y).ok
+
+
+def test_attacks_are_told_one_by_one_and_an_interruption_keeps_bounds_and_attacks(small):
+    """First come the bounds of all rows, a batch at a time; then every attack is a step, and those done are kept."""
+    X, y, victim, rows = small
+    rows = rows[:6]
+    whole, seen = victim.certify(rows, attack=True), []
+
+    def stop(done, n, seconds):
+        seen.append((done, n))
+        if done == 9:
+            raise KeyboardInterrupt
+
+    part = victim.certify(rows, attack=True, callback=stop)
+    assert seen == [(6, 12), (7, 12), (8, 12), (9, 12)]
+    done = part.status == "done"
+    assert np.count_nonzero(done) == 3
+    np.testing.assert_array_equal(part.lower_bound, whole.lower_bound)
+    np.testing.assert_array_equal(part.upper_bound, np.where(done, whole.upper_bound, NEVER))
+    assert np.all(whole.upper_bound < NEVER)
+    assert part.check(X, y).ok
 
 
 def test_tables_go_in_and_records_come_out():
@@ -122,6 +145,7 @@ def test_the_summary_says_what_the_arrays_say(small):
         (lambda v, X: v.certify(X, outside="clip"), "outside must be 'refuse' or 'allow', got 'clip'"),
         (lambda v, X: v.certify(X, branches=0), "branches must be at least 1"),
         (lambda v, X: v.certify(X, rows=[1000]), "rows must be a list of whole numbers from 0 to 69"),
+        (lambda v, X: v.certify(X, rows=[True, False]), "rows must be .* or a mask of 70"),
         (lambda v, X: v.certify(X[:2], attack=False).certified_error(-1), "k must be at least 0"),
         (lambda v, X: v.certify(X[:2], attack=False, budgets=[3, -1]), "k must be at least 0"),
         (lambda v, X: v.certify(X[:2], attack=False).certified_error(1, groups=[0]), "groups must have shape"),

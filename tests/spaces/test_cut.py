@@ -1,5 +1,6 @@
 """Whole records inside a ball and slabs: every point and bound beside all records listed."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -257,14 +258,23 @@ def test_what_leaves_no_record_is_named(make, message):
 
 
 def test_records_taken_apart_stay_inside():
-    """Moves that sum to zero are kept only where both records pass."""
+    """Moves that sum to zero are kept only where both records pass: six records, four copies of each."""
     rng = np.random.default_rng(4)
     X = ALL[rng.integers(len(ALL), size=60)]
     y = np.where(X[:, 5] + 0.4 * X[:, 6] > 0.9, 1, -1)
     space = Intersection([RECORDS, Ball.from_data(X, y, quantile=0.9)])
-    search = DamagePoisoner(alpha=0.05, feasible_set=space, budget=12, n_starts=1, max_iter=4).fit(X, y)
-    result = search.attack()
-    apart = result.spread()
-    assert len(apart.points) > len(result.points)
+    found = DamagePoisoner(alpha=0.05, feasible_set=space, budget=1, n_starts=1, max_iter=2).fit(X, y).attack()
+    may = ALL[space.contains(ALL, np.ones(len(ALL), dtype=int))]
+    chosen = may[rng.permutation(len(may))[:6]]
+    rows, labels = np.vstack([X, np.repeat(chosen, 4, axis=0)]), np.append(y, np.ones(24, dtype=int))
+    victim = ModelTargetedPoisoner(alpha=0.05).fit(rows, labels)
+    theta = np.append(victim.coef_, victim.intercept_)
+    planted = dataclasses.replace(
+        found, points=chosen, labels=np.ones(6, dtype=int), sequence=np.repeat(np.arange(6), 4), damage=None,
+        theta=theta, theta_target=theta,
+    )  # fmt: skip
+    apart = planted.spread()
+    assert len(apart.points) > len(planted.points)
+    assert_allclose(apart.X_poison.sum(axis=0), planted.X_poison.sum(axis=0), rtol=0, atol=1e-12)  # sums of 24 terms
     assert space.contains(apart.X_poison, apart.y_poison).all()
     assert apart.verify(X, y).ok
