@@ -4,6 +4,7 @@
     python benchmarks/guarantee_soundness.py --log sweep.jsonl --first 100000   # goes on where the log ends
     python benchmarks/guarantee_soundness.py --log a.jsonl b.jsonl --minutes 0  # the table of several logs
     python benchmarks/guarantee_soundness.py --intercept free                   # of the problems that have such a one
+    python benchmarks/guarantee_soundness.py --times 6        # six times as many random points and mixtures a row
 
 Problem ``seed`` (``numpy.random.default_rng(seed)``): 15 to 80 clean rows in 1 to 5 features, a loss, alpha or C, the
 intercept penalised, free or absent, class weights now and then, a space (box, box per label, one label, one-hot or
@@ -17,9 +18,10 @@ at-most-one groups, whole numbers, a pool), six rows to protect. For a row whose
 * ``maximiser``: the points at which the certificate itself is nearly broken, with the clean victim as the comparison
   model and with those that proved more for either half of the ratios of the labels, alone and mixed with others.
 
-Seventy attacks a row, those that are the same left out. At numbers of points of COUNTS the joint bounds are attacked
-too (``joint``): mixtures of vertices of both labels, and of one. What every attack, of any kind, does to all rows, to
-their scores and to the clean rows' loss and error is held against the joint bound of the least number that is as large.
+Seventy attacks a row (``--times`` as many of the random ones), those that are the same left out. At numbers of points
+of COUNTS the joint bounds are attacked too (``joint``): mixtures of vertices of both labels, and of one. What every
+attack, of any kind, does to all rows, to their scores and to the clean rows' loss and error is held against the joint
+bound of the least number that is as large.
 
 The judge trains clean rows plus attack to a proved duality gap of 1e-10; every hundredth attack is retrained by
 scikit-learn as well, where it has such a victim. A flip is a score on the wrong side by more than 1e-7.
@@ -108,25 +110,25 @@ def dealt(share, m):
     return counts
 
 
-def attacks(rng, space, objective, train, row, sign, m, pushes):
-    """(name, points, labels, counts) of every attack with m points."""
+def attacks(rng, space, objective, train, row, sign, m, pushes, times):
+    """(name, points, labels, counts) of every attack with m points; of what is drawn, ``times`` as many."""
     d = len(row)
     parts = [(label, points_of(rng, space, d, label, 6)) for label in (1.0, -1.0)]
     points = np.vstack([p for _, p in parts])
     labels = np.concatenate([np.full(len(p), label) for label, p in parts])
-    for _ in range(30):
+    for _ in range(30 * times):
         yield "random", points, labels, dealt(rng.dirichlet(np.full(len(points), 0.2)), m)
     own = list(Flips(*train[:2], objective, None, None, space, m)._candidates(row, sign))
     for point, label in own:
         yield "copies", point[None], np.array([label]), np.array([m])
-        for share in SHARES:
+        for share in SHARES * times:
             other = int(rng.integers(len(points)))
             mixed = np.vstack([point[None], points[other : other + 1]])
             yield "copies", mixed, np.array([label, labels[other]]), dealt(np.array([share, 1.0 - share]), m)
     for push in pushes:
         strong, signs, parts = (np.array(entry) for entry in zip(*push, strict=True))
         yield "maximiser", strong, signs, dealt(parts, m)
-        for share in SHARES:
+        for share in SHARES * times:
             other = int(rng.integers(len(points)))
             mixed, both = np.vstack([strong, points[other : other + 1]]), np.append(signs, labels[other])
             yield "maximiser", mixed, both, dealt(np.append(share * parts, 1.0 - share), m)
@@ -221,7 +223,7 @@ class Pushes:
         return found
 
 
-def judged(seed, caught):
+def judged(seed, caught, times):
     """One problem: what was tried, by name and kind, and what flipped."""
     X, y, objective, space, rows, names = draw(seed)
     rng = np.random.default_rng([seed, 1])
@@ -254,7 +256,8 @@ def judged(seed, caught):
         seen = set()
         if m < 1:
             continue
-        for name, points, labels, counts in attacks(rng, space, objective, (X, y, fit.theta), row, sign, m, pushes):
+        train = X, y, fit.theta
+        for name, points, labels, counts in attacks(rng, space, objective, train, row, sign, m, pushes, times):
             there = counts > 0
             points, labels, counts = points[there], labels[there], counts[there]
             key = points.tobytes(), labels.tobytes(), counts.tobytes()
@@ -316,6 +319,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--intercept", choices=INTERCEPTS)
     parser.add_argument("--log", type=Path, nargs="+", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "guarantee_soundness.md")
@@ -328,7 +332,7 @@ def main():
         if args.intercept not in (None, draw(seed)[-1][2]):
             seed += 1
             continue
-        problems.append(judged(seed, caught))
+        problems.append(judged(seed, caught, args.times))
         if args.log:
             with open(args.log[0], "a", encoding="utf-8") as file:
                 file.write(json.dumps(problems[-1]) + "\n")
