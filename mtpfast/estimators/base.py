@@ -13,9 +13,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
-from mtpfast.arrays.checks import check_count, check_sample_weight, check_X, refuse_parts
+from mtpfast.arrays.checks import check_count, check_flag, check_sample_weight, check_X, refuse_parts
 from mtpfast.arrays.frames import emptied, is_frame, take_records
 from mtpfast.arrays.labels import Classes
+from mtpfast.arrays.magnitude import check_magnitude
 from mtpfast.guarantee.per_row import certify, check_rows, told
 from mtpfast.guarantee.ranges import check_range, refuses
 from mtpfast.losses.margin import class_weights
@@ -234,7 +235,10 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         if refuses(outside, self.preprocessing_):
             names = None if self.preprocessing_ is not None else getattr(self, "feature_names_in_", None)
             check_range(X[chosen], chosen, self._X, self._feasible_set(), names, given=self.feasible_set is not None)
+        check_magnitude(X, "X_eval")
         branches = None if branches is None else check_count(branches, "branches")
+        attack, joint = (None if value is None else check_flag(value, name)
+                         for value, name in ((attack, "attack"), (joint, "joint")))  # fmt: skip
         theta = np.append(self.coef_[0], self.intercept_)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
         guarantee = certify(

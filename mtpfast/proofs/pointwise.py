@@ -194,6 +194,11 @@ def check_arrays(owner, numbers, whole) -> None:
             raise ValueError(f"{name} must hold floats of 64 bits, got dtype {values.dtype}")
 
 
+def _is_weight(value) -> bool:
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+    return is_number and 0.0 <= value < np.inf
+
+
 class PointwiseCheck(NamedTuple):
     """What a check proved: ``lower_bound`` per row, 0 where nothing, and whether all that was claimed ``holds``."""
 
@@ -266,13 +271,22 @@ class Pointwise:
     def validate(self) -> None:
         """Raise ValueError, naming the field, where this cannot be a certificate."""
         numbers = ("theta", "signs", "models", "ratios", "weight", "tau", "lam", "pi", "margin_slopes")
-        check_arrays(self, numbers, ("lower_bound", "part_bound"))
+        whole = ("lower_bound", "part_bound", "part_row", "comparison", "weight_of", "weight_model", "margin_rows")
+        check_arrays(self, numbers, whole)
+        if not (isinstance(self.rows, np.ndarray) or sp.issparse(self.rows)) or self.rows.dtype != np.float64:
+            raise ValueError(f"rows must be an array or CSR of floats of 64 bits, got {self.rows!r:.80}")
+        if np.ndim(self.margin_rows) != 1:
+            raise ValueError(f"margin_rows must have one dimension, got shape {self.margin_rows.shape}")
+        if isinstance(self.width, (bool, np.bool_)) or not isinstance(self.width, (int, float, np.number)):
+            raise ValueError(f"width must be a number, got {self.width!r}")
+        if not hasattr(self.feasible_set, "is_finite"):
+            raise ValueError(f"feasible_set must be one, got {type(self.feasible_set).__name__}")
         if not isinstance(self.objective, Objective):
             raise ValueError(f"objective must be one, got {type(self.objective).__name__}")
         if refusal(self.objective):
             raise ValueError(refusal(self.objective))
         own = self.objective.class_weight
-        if own is not None and (np.shape(own) != (2,) or not np.all((np.array(own) >= 0.0) & np.isfinite(own))):
+        if own is not None and not (np.shape(own) == (2,) and all(_is_weight(value) for value in own)):
             raise ValueError(f"objective must have finite class weights, at least 0, got {own!r}")
         if len(np.shape(self.rows)) != 2:
             raise ValueError(f"rows must have two dimensions, got shape {np.shape(self.rows)}")

@@ -152,7 +152,7 @@ class Guarantee:
 
     @property
     def clean_error(self) -> float:
-        """The share of rows on which the clean model is wrong."""
+        """The share of rows on which the clean model, ``proof.theta``, is wrong: measured."""
         return float(np.mean(self.status == "wrong"))
 
     def certified_error(self, k, groups=None):
@@ -237,6 +237,9 @@ class Guarantee:
 
     def attack_on(self, i: int):
         """``(points, labels, counts)`` of the attack that flips row i; None if none was found."""
+        if not -len(self.row) <= i < len(self.row):
+            raise IndexError(f"i must be the number of one of the {len(self.row)} rows, got {i!r}")
+        i %= len(self.row)
         own = np.flatnonzero(self.attack_row == i)
         return (self.points[own], self.attack_label[own], self.attack_count[own]) if len(own) else None
 
@@ -273,7 +276,10 @@ class Guarantee:
             f"<td>{attacked:.1%}</td></tr>"
             for k, n, certified, attacked in self.summary()
         ]
-        return f"<p>{html.escape(repr(self))}</p><table>{head}{''.join(lines)}</table>"
+        about = f"{self.proof.objective!r}; insertions from {self.proof.feasible_set!r}"
+        return (
+            f"<p>{html.escape(repr(self))}</p><p>{html.escape(about)}</p><table>{head}{''.join(lines)}</table>"
+        )
 
     # -- proof --------------------------------------------------------------------------------------
 
@@ -315,7 +321,7 @@ class Guarantee:
             self.joint.validate(self.proof)
 
     def _at_odds(self):
-        """Rows whose status is not what the clean model says, or whose bounds are not what status and attacks say."""
+        """Rows whose status is not what ``proof.theta`` says, or whose bounds are not what status and attacks say."""
         proof, wrong = self.proof, self.status == "wrong"
         theta = proof.theta
         score = proof.signs * (proof.rows @ theta[:-1] + proof.objective.one * theta[-1])
@@ -330,9 +336,11 @@ class Guarantee:
     def check(self, X, y=None, sample_weight=None) -> GuaranteeCheck:
         """Prove every lower bound again: plain NumPy, no solver, the clean data read once for all rows.
 
-        That is the proved side: the lower bounds, the joint bounds, and which rows the clean model has wrong. That
-        attacks flip their rows is not looked at, which takes training; their numbers of points are compared with
-        ``upper_bound``.
+        That is the proved side: the lower bounds (a row of 1 or more the clean victim has right) and the joint bounds,
+        for the objective and the feasible set that ``proof`` names, and so ``certified_error`` and ``certified_loss``.
+        The other numbers are held against one another only: ``status`` against the scores of ``proof.theta``,
+        ``upper_bound`` against the attacks. That attacks flip their rows, and that ``proof.theta``, of which
+        ``clean_error`` is, minimises the clean objective, takes training: compare it with the victim's coefficients.
 
         Parameters
         ----------
@@ -344,7 +352,8 @@ class Guarantee:
         Returns
         -------
         GuaranteeCheck
-            ``ok`` is False, and the rows are named, if a claim is not what the certificates and these data prove.
+            ``ok`` is False, and the rows are named, if a claim is not what the certificates and these data prove; so
+            it is where the data are others, or of another number of rows.
 
         Raises
         ------
@@ -363,11 +372,10 @@ class Guarantee:
             )
             signs = Classes(self.classes).signs(y, "y", X.shape[0])
             weight = check_sample_weight(sample_weight, X.shape[0])
-        expected = Classes(self.classes).signs(self.labels, "labels")
+        own = Classes(self.classes).signs(self.labels, "labels") == self.proof.signs
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what overflows proves nothing
-            proved = self.proof.check(X, signs, weight).lower_bound
-            proved = np.where(expected == self.proof.signs, proved, 0)
-            holds = (self.lower_bound <= proved) & (self.lower_bound <= self.upper_bound)
+            proved = np.where(own, self.proof.check(X, signs, weight).lower_bound, 0)
+            holds = own & (self.lower_bound <= proved) & (self.lower_bound <= self.upper_bound)
             failed = np.flatnonzero(~holds | self._at_odds())
             ok = not len(failed) and X.shape[0] == self.n_clean
             ok = ok and (self.joint is None or self.joint.check(self.proof, proved, X, signs, weight))

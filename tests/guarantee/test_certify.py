@@ -168,7 +168,7 @@ def test_rows_outside_the_range_are_refused_and_certified_where_allowed(small, s
     victim = ModelTargetedPoisoner(alpha=0.1, feasible_set=FeatureSpace(0, [1, 1, 0])).fit(own(X), y)
     within = victim.certify(own(far[[0, 2]]), attack=False)  # beyond the set, and within what the clean rows span
     assert within.lower_bound.shape == (2,)
-    with pytest.raises(ValueError, match=r"row 1 has feature 0 = 1.5, outside the range 0 to 1 .*\(1 rows are\)"):
+    with pytest.raises(ValueError, match=r"row 1 has feature 0 = 1.5, outside the range 0 to 1 .*\(rows outside: 1\)"):
         victim.certify(own(far), attack=False)
     with pytest.raises(ValueError, match="row 1 has feature 0"):
         victim.certify(own(far), attack=False, rows=[2, 1])

@@ -85,6 +85,12 @@ EDITS = {
     "attacks without points": lambda g: {"points": g.points[:1]},
     "labels that are none": lambda g: {"labels": at(g.labels.astype(object), g.labels == 0, "zebra")},
     "labels turned": lambda g: {"labels": 1 - g.labels},
+    "labels turned, and no bounds claimed": lambda g: {
+        "labels": 1 - g.labels, "lower_bound": 0 * g.lower_bound, "joint": None
+    },
+    "the label of a wrong row turned": lambda g: {
+        "labels": at(g.labels, wrong_row(g), 1 - g.labels[wrong_row(g)])
+    },
     "classes that are one": lambda g: {"classes": np.array([1, 1])},
     "too few rows": lambda g: {"row": g.row[:1]},
     "joint counts that are NaN": lambda g: {
@@ -108,6 +114,20 @@ EDITS = {
     "class weights below 0": parts("proof", lambda p: {
         "objective": dataclasses.replace(p.objective, class_weight=(-1.0, 1.0))
     }),
+    "class weights that are none": parts("proof", lambda p: {
+        "objective": dataclasses.replace(p.objective, class_weight=(True, "a"))
+    }),
+    "rows that are a list": parts("proof", lambda p: {"rows": p.rows.tolist()}),
+    "rows that are objects": parts("proof", lambda p: {"rows": p.rows.astype(object)}),
+    "rows that are complex": parts("proof", lambda p: {"rows": p.rows.astype(complex)}),
+    "numbers of rows that are a list": parts("proof", lambda p: {"part_row": p.part_row.tolist()}),
+    "digests that are a list": parts("proof", lambda p: {"margin_rows": p.margin_rows.tolist()}),
+    "digests of two dimensions": parts("proof", lambda p: {
+        "margin_rows": p.margin_rows[:, None], "margin_slopes": p.margin_slopes[:, None]
+    }),
+    "a width that is no number": parts("proof", lambda p: {"width": None}),
+    "a width that is a word": parts("proof", lambda p: {"width": "a"}),
+    "no feasible set": parts("proof", lambda p: {"feasible_set": None}),
     "models beyond all numbers": parts("proof", lambda p: {
         "models": np.vstack([p.models[:1], np.full_like(p.models[1:], 1e308)])
     }),
@@ -186,6 +206,10 @@ def test_a_check_with_weights_that_are_none_is_refused(made, weight, message):
         (lambda v, X, g: g.certified_error(10**30), ValueError, r"k must be less than 2\*\*63 - 1"),
         (lambda v, X, g: v.certify(X, rows=[]), ValueError, "rows must name one row at least"),
         (lambda v, X, g: v.certify(X, rows=np.array([], int)), ValueError, "rows must name one row at least"),
+        (lambda v, X, g: v.certify(X[:2], attack="no"), TypeError, "attack must be True or False, got 'no'"),
+        (lambda v, X, g: v.certify(X[:2], joint=1), TypeError, "joint must be True or False, got 1"),
+        (lambda v, X, g: v.certify(1e300 * X[:2], outside="allow"), ValueError, "X_eval is too large"),
+        (lambda v, X, g: g.attack_on(16), IndexError, "i must be the number of one of the 16 rows, got 16"),
         (lambda v, X, g: v.certify(X[:2], callback=3), TypeError, "callback must be callable, got 3"),
         (lambda v, X, g: g.certified_error(1, [None] + ["a"] * 15), ValueError, "groups must name .* None for row 0"),
         (lambda v, X, g: g.certified_loss(1, [1, np.nan] + [2] * 14), ValueError, "groups must name .* for row 1"),
