@@ -92,6 +92,8 @@ def certify(
     ------
     ValueError
         Where no bound can be proved: another loss than the built-in ones, balanced class weights.
+    MemoryError
+        Where the clean rows on the margin of theta, in parts, take more than their ``memory_limit``.
 
     Notes
     -----
@@ -302,8 +304,9 @@ def _on_margin(X, y, theta, objective, sample_weight):
     tol = ON_MARGIN * (1.0 + abs(theta[-1]))
     try:
         clean = clean_gradient(X, y, theta, objective, sample_weight, margin_tol=tol)
-    except MemoryError:  # too many of them in parts: the first line is a tangent like the others
-        return NO_ROWS, np.empty(0)
+    except MemoryError as error:
+        more = "the clean rows on the margin of the victim take more than memory_limit: pass a larger one to in_parts"
+        raise MemoryError(more) from error
     rows, labels, weights = clean.free_rows, clean.free_labels, clean.free_weights
     if not len(labels):
         return NO_ROWS, np.empty(0)

@@ -317,8 +317,9 @@ class Bundle:
 
     def joined(self) -> Lines:
         """The lines of all models."""
-        parts = [np.concatenate([getattr(lines, name) for lines in self.lines]) for name in ("c", "p", "error", "loss")]
-        return Lines(*parts, self.search.first.n_rows, self.search.first.weight)
+        names = "c", "p", "error", "loss"
+        parts = {name: np.concatenate([getattr(lines, name) for lines in self.lines]) for name in names}
+        return self.search.first._replace(**parts)
 
     def improve(self, rows, j):
         """Maximise (4) over mixture, tau, lam and pi, and let m grow."""

@@ -214,8 +214,9 @@ class Joint:
                     score[b] = np.minimum(score[b], low)
                     wrong[b] = max(wrong[b], proof.errors(a, high, alone))
         zero = float(objective.loss.at(0.0)) * (1.0 - 8 * UNIT)
-        mean = loss / lines.weight * (1.0 + 4 * UNIT)
-        mean[~((mean >= 0.0) & (0.0 < lines.weight < np.inf))] = np.inf
+        weight = float(lines.weight.sum())
+        mean = loss / weight * (1.0 + 4 * UNIT)
+        mean[~((mean >= 0.0) & (0.0 < weight < np.inf))] = np.inf
         return JointBounds(wrong, score, mean, np.minimum(1.0, mean / zero * (1.0 + 4 * UNIT)))
 
 

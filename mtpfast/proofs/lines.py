@@ -14,13 +14,15 @@ from mtpfast.losses.objective import Objective
 
 from .clean_pass import blocks, check_finite, extent_of_block
 
-__all__ = ["Lines", "LinesPass", "lines_of", "widths_of"]
+__all__ = ["Lines", "LinesPass", "gap_of", "lines_of", "rounding_of_k", "widths_of"]
 
 
 #: So many lines at a time.
 MODELS = 256
 #: Rows so near to the margin of the first model (times 1 + |b|) are looked up among those whose slopes are given.
 NEAR = 1e-5
+#: Of the bound of a free intercept at the minimum.
+ROUNDS = 8
 
 
 class Lines(NamedTuple):
@@ -34,7 +36,8 @@ class Lines(NamedTuple):
     error: np.ndarray  # (T, d + 1)
     loss: np.ndarray  # (T,)
     n_rows: int
-    weight: float = 0.0  # of all clean rows, rounded down
+    weight: np.ndarray  # (2,) of all clean rows of the labels -1 and +1, rounded down
+    far: np.ndarray  # (d + 1,) the largest entry in size of each column
 
 
 def lines_of(
@@ -52,6 +55,39 @@ def lines_of(
     widths = np.zeros(len(models)) if widths is None else np.asarray(widths, dtype=float)
     asked = LinesPass(np.asarray(models), objective, np.asarray(compared, dtype=np.intp), *given, widths)
     return asked.finish(over(X, y, sample_weight, asked, asked.merge))
+
+
+def rounding_of_k(objective: Objective, n_features, n_rows) -> float:
+    """The relative error of the penalty's weight, as ``objective.k`` computes it of so many rows."""
+    return gamma(n_features + 9) if objective.count_rows else gamma(2 * n_rows + 8)
+
+
+def gap_of(theta, lines: Lines, objective: Objective, amount) -> float:
+    r"""How far ``J(theta) = L(theta) + (k / 2) theta' R theta`` may be above ``min J``, as a share of it, rounded up.
+
+    theta is where the first line touches, and the share is of ``J(theta)``. As ``L(x) >= c - p . x`` for all x,
+
+    .. math:: J(\theta) - \min J \le J(\theta) - c + \frac{1}{2 k} p^\top R p + |p_b| B,
+
+    the last term for a free intercept, which is at most B in size at the minimum: with ``s = -phi'(0)``, ``n_l`` the
+    weight of the rows of label l and X the largest norm of a row, ``n_l s (B - |w| X) <= J(theta)`` for one of the
+    labels, and w is no further from theta's than the root of 2 / k times the gap. That is J(theta) at most; and less,
+    by what then follows, round after round.
+    """
+    d, free, lightest = len(theta) - 1, objective.is_free, lines.weight.min()
+    if free and not lightest > 0.0:  # the objective falls for ever
+        return np.inf
+    k, R = objective.k(amount), objective.R(d)
+    loss, c, p = float(lines.loss[0]), float(lines.c[0]), np.abs(lines.p[0]) + lines.error[0]
+    penalty, square = 0.5 * k * float(theta @ (R * theta)), float(p @ (R * p)) / (2.0 * k)
+    slope, far = -float(objective.loss.derivative(np.zeros(1))[0]), float(np.linalg.norm(lines.far))
+    error = gamma(3 * d + 64) + 2.0 * rounding_of_k(objective, d, lines.n_rows)
+    value = gap = loss + penalty
+    for _ in range(ROUNDS if free else 1):
+        reach = float(np.linalg.norm(theta[:-1]) + np.sqrt(2.0 * gap / k))
+        intercept = p[-1] * (value / (slope * lightest) + reach * far) if free else 0.0
+        gap = value - c + square + intercept + error * (value + abs(c) + square + intercept)
+    return float(gap / value) if np.isfinite(gap) and value > 0.0 else np.inf
 
 
 def widths_of(n_models, width) -> np.ndarray:
@@ -72,7 +108,7 @@ class LinesSums(NamedTuple):
     far: np.ndarray
     total: np.ndarray
     doubt: np.ndarray
-    weight: float
+    weight: np.ndarray
     n_rows: int
     n_blocks: int
 
@@ -109,7 +145,7 @@ class LinesPass:
         T = len(models)
         c, p, pull, terms = np.zeros(T), np.zeros((T, d + 1)), np.zeros(T), np.zeros(T)
         far = np.zeros(d + 1)
-        total, doubt, weight = np.zeros(len(compared)), np.zeros(len(compared)), 0.0
+        total, doubt, weight = np.zeros(len(compared)), np.zeros(len(compared)), np.zeros(2)
         W, b = np.ascontiguousarray(models[:, :-1].T), one * models[:, -1]
         size_w, size_b = np.abs(W[:, compared]), np.abs(b[compared])
         n_blocks = 0
@@ -121,7 +157,7 @@ class LinesPass:
             check_finite(low, high)
             far[:-1] = np.maximum(far[:-1], np.maximum(-low, high))
             size = abs(block) if len(compared) else None
-            weight += float(weights.sum())
+            weight += np.bincount(labels > 0.0, weights, 2)
             own_part = compared // MODELS
             for few in range(0, T, MODELS):
                 part = slice(few, few + MODELS)
@@ -170,4 +206,4 @@ class LinesPass:
         losses = np.full(len(self.models), np.inf)
         losses[self.compared] = sums.total + gamma(several + 40) * sums.doubt
         c = sums.c - gamma(several + 40) * sums.terms
-        return Lines(c, sums.p, error, losses, sums.n_rows, sums.weight * (1.0 - gamma(several + 40)))
+        return Lines(c, sums.p, error, losses, sums.n_rows, sums.weight * (1.0 - gamma(several + 40)), far)

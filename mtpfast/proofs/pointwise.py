@@ -83,9 +83,10 @@ from mtpfast.losses.objective import Objective
 
 from .clean_pass import amount_of, slope_above
 from .hulls import Hull, hulls_of, planes_of
-from .lines import Lines, lines_of, widths_of
+from .lines import Lines, gap_of, lines_of, rounding_of_k, widths_of
 
 __all__ = [
+    "TRAINED",
     "Case",
     "Pointwise",
     "PointwiseCheck",
@@ -98,6 +99,8 @@ __all__ = [
 ]
 
 
+#: A clean victim's objective is above its minimum by this share at most; training ends at 1e-8.
+TRAINED = 1e-7
 #: Ends of the intervals of slopes of a smooth loss, as shares of the largest.
 SLOPE_ENDS = (0.4, 0.5, 0.58, 0.65, 0.71, 0.77, 0.83, 0.9, 1.0)
 
@@ -200,9 +203,11 @@ def _is_weight(value) -> bool:
 
 
 class PointwiseCheck(NamedTuple):
-    """What a check proved: ``lower_bound`` per row, 0 where nothing, and whether all that was claimed ``holds``."""
+    """What a check proved: ``lower_bound`` per row, 0 where nothing; how far the clean objective at ``theta`` is above
+    its minimum, at most, as a share (``gap``); and whether all that was claimed ``holds``."""
 
     lower_bound: np.ndarray
+    gap: float
     holds: bool
 
 
@@ -356,11 +361,11 @@ class Pointwise:
             if not np.all(np.abs(y) == 1.0):
                 raise ValueError("y must hold -1 and +1 only")
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
-        own = sample_weight, self.margin_rows, self.margin_slopes, np.unique(self.comparison)
+        own = sample_weight, self.margin_rows, self.margin_slopes, np.union1d(self.comparison, [0])
         lines = lines_of(self.models, X, y, self.objective, *own, widths_of(len(self.models), self.width))
         amount = amount_of(X, y, self.objective, sample_weight)
-        proved = self.proved(lines, amount)
-        return PointwiseCheck(proved, bool(np.all(proved >= self.lower_bound)))
+        proved, gap = self.proved(lines, amount), gap_of(self.theta, lines, self.objective, amount)
+        return PointwiseCheck(proved, gap, bool(np.all(proved >= self.lower_bound)) and gap <= TRAINED)
 
     def proved(self, lines: Lines, amount: float) -> np.ndarray:
         """``lower_bound`` where (4) is above 0 in every case of parts that cover all ratios, else 0."""
@@ -413,7 +418,7 @@ def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau
     """
     hull = case.hull
     k = (objective.k(amount) + m * case.k_unit)[:, None]
-    k_error = gamma(len(theta) + 8) if objective.count_rows else gamma(2 * lines.n_rows + 8)
+    k_error = rounding_of_k(objective, len(theta) - 1, lines.n_rows)
     M = (m * case.weight * (1.0 + 4 * UNIT))[:, None]
     tau = tau[:, None]
     lam = lam[:, None] if case.has_margin else np.zeros((len(a), 1))

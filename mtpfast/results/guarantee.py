@@ -20,7 +20,7 @@ from mtpfast.arrays.rounding import gamma
 from mtpfast.preprocessing.digest import Matrix
 from mtpfast.proofs.bounds import NEVER
 from mtpfast.proofs.joint import Joint
-from mtpfast.proofs.pointwise import Pointwise
+from mtpfast.proofs.pointwise import TRAINED, Pointwise
 
 from .files import FORMAT, decode_field, encode, read_file
 
@@ -35,12 +35,14 @@ class GuaranteeCheck(NamedTuple):
     """What :meth:`Guarantee.check` found.
 
     ``ok``: everything that is claimed is proved. ``lower_bound``: what is proved per row (0: nothing). ``failed``: the
-    numbers of the rows whose claim is not.
+    numbers of the rows whose claim is not. ``gap``: the clean objective at ``proof.theta`` is above its minimum by this
+    share at most; beyond 1e-7 that is no clean victim.
     """
 
     ok: bool
     lower_bound: np.ndarray
     failed: np.ndarray
+    gap: float
 
 
 def count_of(k, n_clean: int) -> int:
@@ -152,7 +154,7 @@ class Guarantee:
 
     @property
     def clean_error(self) -> float:
-        """The share of rows on which the clean model, ``proof.theta``, is wrong: measured."""
+        """The share of rows on which the clean model is wrong."""
         return float(np.mean(self.status == "wrong"))
 
     def certified_error(self, k, groups=None):
@@ -321,7 +323,8 @@ class Guarantee:
             self.joint.validate(self.proof)
 
     def _at_odds(self):
-        """Rows whose status is not what ``proof.theta`` says, or whose bounds are not what status and attacks say."""
+        """Rows whose status is not what ``proof.theta`` says, or whose bounds are not what status and attacks say, or
+        whose attack has a point that is not in the feasible set."""
         proof, wrong = self.proof, self.status == "wrong"
         theta = proof.theta
         score = proof.signs * (proof.rows @ theta[:-1] + proof.objective.one * theta[-1])
@@ -331,16 +334,19 @@ class Guarantee:
         flips = np.zeros(len(wrong))
         np.add.at(flips, self.attack_row, self.attack_count.astype(float))
         found = np.where(wrong, 0, np.where(known, flips, NEVER))
+        signs = Classes(self.classes).signs(self.attack_label, "attack_label")
+        outside = self.attack_row[~proof.feasible_set.contains(self.points, signs)]
+        other[outside] = True
         return other | (wrong & (self.lower_bound != 0)) | (self.upper_bound != found)
 
     def check(self, X, y=None, sample_weight=None) -> GuaranteeCheck:
         """Prove every lower bound again: plain NumPy, no solver, the clean data read once for all rows.
 
-        That is the proved side: the lower bounds (a row of 1 or more the clean victim has right) and the joint bounds,
-        for the objective and the feasible set that ``proof`` names, and so ``certified_error`` and ``certified_loss``.
-        The other numbers are held against one another only: ``status`` against the scores of ``proof.theta``,
-        ``upper_bound`` against the attacks. That attacks flip their rows, and that ``proof.theta``, of which
-        ``clean_error`` is, minimises the clean objective, takes training: compare it with the victim's coefficients.
+        The question is in ``proof``, to be read there: rows, labels, objective, feasible set. Proved are the lower
+        bounds and the joint bounds, and so ``certified_error`` and ``certified_loss``; that ``proof.theta`` minimises
+        the clean objective, to a share of 1e-7 of it (the weak dual at the slopes of the clean rows, ``gap``), and so
+        ``status`` and ``clean_error``, which are what it says of the rows. Found are the attacks: their points must be
+        of the feasible set, and as many as ``upper_bound``; that they flip their rows takes training.
 
         Parameters
         ----------
@@ -352,8 +358,8 @@ class Guarantee:
         Returns
         -------
         GuaranteeCheck
-            ``ok`` is False, and the rows are named, if a claim is not what the certificates and these data prove; so
-            it is where the data are others, or of another number of rows.
+            ``ok`` is False if a claim is not what the certificates and these data prove, and the rows are named whose
+            claim it is; so it is where the data are others, or of another number of rows.
 
         Raises
         ------
@@ -374,12 +380,13 @@ class Guarantee:
             weight = check_sample_weight(sample_weight, X.shape[0])
         own = Classes(self.classes).signs(self.labels, "labels") == self.proof.signs
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what overflows proves nothing
-            proved = np.where(own, self.proof.check(X, signs, weight).lower_bound, 0)
+            checked = self.proof.check(X, signs, weight)
+            proved = np.where(own, checked.lower_bound, 0)
             holds = own & (self.lower_bound <= proved) & (self.lower_bound <= self.upper_bound)
             failed = np.flatnonzero(~holds | self._at_odds())
-            ok = not len(failed) and X.shape[0] == self.n_clean
+            ok = not len(failed) and checked.gap <= TRAINED and X.shape[0] == self.n_clean
             ok = ok and (self.joint is None or self.joint.check(self.proof, proved, X, signs, weight))
-        return GuaranteeCheck(bool(ok), proved, failed)
+        return GuaranteeCheck(bool(ok), proved, failed, checked.gap)
 
     # -- files --------------------------------------------------------------------------------------
 

@@ -290,6 +290,10 @@ def test_too_many_rows_on_the_margin_say_what_to_do():
     parts, theta = in_parts(X, y, rows=10, memory_limit=1000), np.zeros(4)
     with pytest.raises(MemoryError, match=r"margin_tol=1 .*larger memory_limit to in_parts, or a smaller margin_tol"):
         minimum_poisoning(parts, None, theta, alpha=0.01, margin_tol=1.0)
+    attacker = MinimumPoisoner(alpha=0.01, feasible_set=FeatureSpace(np.zeros(3), 1.0))
+    attacker.fit(in_parts(np.ones_like(X), np.where(np.arange(len(y)), 1, -1), rows=10, memory_limit=1000))
+    with pytest.raises(MemoryError, match=r"rows on the margin of the victim .*pass a larger one to in_parts"):
+        attacker.certify(X[:2])
 
 
 def test_workers_do_not_change_a_bit():

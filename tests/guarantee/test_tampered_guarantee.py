@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mtpfast import FeatureSpace, Guarantee, ModelTargetedPoisoner
+from mtpfast.results.guarantee import NEVER
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,32 @@ def attacked(g):
     return int(np.argmax(np.where(np.isin(np.arange(len(g.row)), g.attack_row), g.upper_bound - g.lower_bound, -1)))
 
 
+def other_victim(change):
+    """Another model, or another objective, in place of the clean victim's, all else as it says; no bounds claimed."""
+
+    def edit(g):
+        proof = dataclasses.replace(g.proof, lower_bound=0 * g.lower_bound, **change(g.proof))
+        proof = dataclasses.replace(proof, models=np.vstack([proof.theta[None], proof.models[1:]]))
+        right = proof.signs * (proof.rows @ proof.theta[:-1] + proof.theta[-1]) > 0
+        return {
+            "proof": proof, "joint": None, "lower_bound": proof.lower_bound, "attack_row": g.attack_row[:0],
+            "points": g.points[:0], "attack_label": g.attack_label[:0], "attack_count": g.attack_count[:0],
+            "status": np.where(right, "done", "wrong"), "upper_bound": np.where(right, NEVER, 0),
+        }  # fmt: skip
+
+    return edit
+
+
 EDITS = {
+    "another model": other_victim(lambda p: {"theta": -p.theta}),
+    "a model like it": other_victim(lambda p: {"theta": 1.002 * p.theta}),
+    "the same model, of another penalty": other_victim(lambda p: {
+        "objective": dataclasses.replace(p.objective, alpha=0.11)
+    }),
+    "the same model, of no slopes on the margin": other_victim(lambda p: {
+        "margin_rows": p.margin_rows[:0], "margin_slopes": p.margin_slopes[:0]
+    }),
+    "an attack from outside the feasible set": lambda g: {"points": g.points + 1.0},
     "bounds that are NaN": lambda g: {"lower_bound": np.full(len(g.row), np.nan), "joint": None},
     "bounds found that are NaN": lambda g: {"upper_bound": np.full(len(g.row), np.nan)},
     "bounds below 0": lambda g: {"lower_bound": at(g.lower_bound, wrong_row(g), -3)},
@@ -157,6 +183,14 @@ def test_a_tampered_guarantee_does_not_pass(made, name):
     """What is NaN, a fraction, of another shape or beyond all numbers is a proof of nothing."""
     X, y, _, guarantee, _ = made
     assert not passes(dataclasses.replace(guarantee, **EDITS[name](guarantee)), X, y)
+
+
+def test_a_guarantee_of_nothing_passes(made):
+    """The edits of the victim above are refused for the victim's sake alone."""
+    X, y, _, guarantee, _ = made
+    edited = dataclasses.replace(guarantee, **other_victim(lambda p: {})(guarantee))
+    assert passes(edited, X, y)
+    assert guarantee.check(X, y).gap < 1e-10
 
 
 def test_a_bound_raised_by_a_fraction_does_not_pass(made):
