@@ -211,10 +211,11 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             joblib's: threads, or the backend that ``joblib.parallel_config`` chooses (loky, dask, ray); a task for the
             bounds of up to 64 rows, and one for every attack. The numbers are the same for any of them.
         verbose : int, default=0
-            1: a line to the standard error after every batch of bounds and every attack.
+            1: a line to the standard error after every batch of bounds, every attack and every budget's joint bounds.
         callback : callable, optional
-            ``callback(n_done, n_steps, seconds)``, as often: a step is the bound of a row, or the attack on it; first
-            come all bounds. A KeyboardInterrupt, there or anywhere, ends the search and keeps what is done.
+            ``callback(n_done, n_steps, seconds)``, as often: a step is the bound of a row, the attack on it, or the
+            joint bounds of a budget, in this order. A KeyboardInterrupt, there or anywhere, ends the search and keeps
+            what is done.
 
         Returns
         -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -39,17 +40,23 @@ class Role(NamedTuple):
     pi: np.ndarray
 
 
-def joint_of(search, proof: Pointwise, counts) -> Joint | None:
-    """Joint bounds at these numbers of points; None where there are none."""
-    counts = np.unique(np.asarray(counts, dtype=np.int64))
-    counts = counts[counts > 0]
-    if not len(counts) or not proof.rows.shape[0]:
-        return None
+def joint_of(search, proof: Pointwise, counts, told) -> Joint | None:
+    """Joint bounds at these numbers of points, growing from 1 on; None where there are none.
+
+    ``told`` is called after every number. A KeyboardInterrupt keeps those that are done.
+    """
     block = proof.rows.toarray() if sp.issparse(proof.rows) else proof.rows
     a = proof.signs[:, None] * np.column_stack([block, np.full(len(block), search.objective.one)])
-    levels = [Level(search, proof, a, int(count)) for count in counts]
-    for level in levels:
-        level.run()
+    levels = []
+    with suppress(KeyboardInterrupt):
+        for count in counts:
+            level = Level(search, proof, a, int(count))
+            level.run()
+            levels.append(level)
+            told()
+    if not levels:
+        return None
+    counts = counts[: len(levels)]
     J, P, n_models = len(search.cases), proof.pi.shape[2], 1
     models, weights, comparison = [search.theta[None]], [], []
     shape, roles = (len(counts), J, len(a)), roles_of(search.objective)

@@ -85,8 +85,9 @@ def certify(
     n_jobs : int, optional
         joblib's: threads, or what ``joblib.parallel_config`` chooses.
     progress : callable, optional
-        Told ``(number of steps done, number of steps, seconds)`` after every batch of bounds and after every attack: a
-        step is the bound of a row, or the attack on it. A KeyboardInterrupt keeps what is done.
+        Told ``(number of steps done, number of steps, seconds)`` after every batch of bounds, every attack and every
+        budget of the joint bounds: a step is the bound of a row, the attack on it, or the joint bounds of a budget. A
+        KeyboardInterrupt keeps what is done.
 
     Raises
     ------
@@ -107,6 +108,7 @@ def certify(
     if in_parts and attack:
         raise ValueError("attack must be False or None: the victim of rows in parts is not retrained")
     attack, n_clean = not in_parts if attack is None else attack, X.shape[0]
+    joint = rows.shape[0] >= MANY if joint is None else joint and rows.shape[0] > 0
     if branches is None:
         branches = BRANCHES // 2 if in_parts or n_clean * X.shape[1] >= LARGE else BRANCHES
     n_rows, d = rows.shape
@@ -123,13 +125,15 @@ def certify(
     todo = np.flatnonzero(right)
     todo = todo[np.lexsort((np.abs(rows @ theta[:-1] + theta[-1])[todo], signs[todo]))]  # rows alike share models
     size = max(1, min(BATCH, BATCH_BYTES // (8 * N_LINES * (d + 1))))
+    counts = np.unique([count_of(budget, n_clean) for budget in budgets] if joint else EMPTY)
+    counts = counts[counts > 0]
     begin, done, pieces = time.perf_counter(), 0, []
 
-    def step(n):
+    def step(n=1):
         nonlocal done
         done += n
         if progress is not None:
-            progress(done, len(todo) * (2 if attack else 1), time.perf_counter() - begin)
+            progress(done, len(todo) * (2 if attack else 1) + len(counts), time.perf_counter() - begin)
 
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
     about = _About(search, rows, signs, feasible_set, on_margin, amount, branches)
@@ -149,9 +153,9 @@ def certify(
             if flip is not None:
                 upper[row] = flip.n_points
                 found.append((row, flip))
-            step(1)
+            step()
     except KeyboardInterrupt:
-        joint = False
+        counts = EMPTY
     J, P = len(cases), planes_of(hulls)
     none = Pointwise(
         theta, objective, feasible_set, rows, signs, bound, theta[None], EMPTY, EMPTY, np.empty((0, 2)), EMPTY, EMPTY,
@@ -159,9 +163,8 @@ def certify(
     )  # fmt: skip
     proof = _joined(none, [(none, EMPTY, EMPTY), *pieces])
     together = None
-    if len(right) >= MANY if joint is None else joint:
-        with suppress(KeyboardInterrupt):
-            together = joint_of(search, proof, [count_of(budget, n_clean) for budget in budgets])
+    with suppress(KeyboardInterrupt):
+        together = joint_of(search, proof, counts, step)
     flips = [flip for _, flip in found]
     points = np.vstack([np.empty((0, d)), *(flip.points for flip in flips)])
     return Guarantee(
@@ -338,7 +341,7 @@ def told(callback, verbose):
         return callback
 
     def progress(done, n, seconds):
-        sys.stderr.write(f"[certify] {done:,} of {n:,} bounds and attacks, {seconds:.0f} s\n")
+        sys.stderr.write(f"[certify] {done:,} of {n:,} steps, {seconds:.0f} s\n")
         if callback is not None:
             callback(done, n, seconds)
 

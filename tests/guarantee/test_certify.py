@@ -71,7 +71,7 @@ def test_an_interruption_keeps_what_is_done(small):
 
     guarantee = victim.certify(rows, attack=False, callback=stop)
     done = guarantee.status == "done"
-    assert seen == [(np.count_nonzero(done), len(rows))]
+    assert seen == [(np.count_nonzero(done), len(rows) + 4)]  # 1, 2, 3, 5, 10 % of 90 rows: 4 numbers of points
     assert 0 < np.count_nonzero(done) < len(rows)
     assert np.all(guarantee.lower_bound[~done] == 0)
     assert guarantee.certified_error(0) == np.mean(~done)
@@ -96,6 +96,27 @@ def test_attacks_are_told_one_by_one_and_an_interruption_keeps_bounds_and_attack
     np.testing.assert_array_equal(part.lower_bound, whole.lower_bound)
     np.testing.assert_array_equal(part.upper_bound, np.where(done, whole.upper_bound, NEVER))
     assert np.all(whole.upper_bound < NEVER)
+    assert part.check(X, y).ok
+
+
+def test_joint_bounds_are_told_by_budget_and_an_interruption_keeps_those_done(small):
+    """The last steps are the joint bounds, the least budget first; beyond the last that is done nothing is claimed."""
+    X, y, victim, rows = small
+    asked = {"attack": False, "joint": True, "budgets": [9, 2, 4, 2]}
+    whole, seen = victim.certify(rows[:5], **asked), []
+
+    def stop(done, n, seconds):
+        seen.append((done, n))
+        if done == 7:
+            raise KeyboardInterrupt
+
+    part = victim.certify(rows[:5], **asked, callback=stop)
+    assert seen == [(5, 8), (6, 8), (7, 8)]
+    assert np.all(part.status == "done")
+    assert part.joint.counts.tolist() == [2, 4]
+    assert part.certified_loss(4) == pytest.approx(whole.certified_loss(4), rel=1e-9)  # sums of other lines
+    assert whole.certified_loss(4) < whole.certified_loss(9)
+    assert part.certified_loss(9) == (np.inf, 1.0)
     assert part.check(X, y).ok
 
 
