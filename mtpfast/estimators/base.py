@@ -200,7 +200,7 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         branches : int, optional
             Parts of the ratios of the labels that an attacker may use, each with a proof of its own, where the loss is
             the hinge and the points of both labels are a box. By default 4, and 2 where the clean rows have two million
-            entries or more: the time grows with it.
+            entries or more, or came in parts: the time grows with it.
         outside : {"refuse", "allow"}, optional
             Of rows with a feature outside the range that clean rows and ``feasible_set`` span (as far again, where none
             is given), often for another scale. The theorem asks for no range: "allow" certifies them. By default a
@@ -225,6 +225,10 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             Where no bound can be proved, with the reason; for rows or labels that do not fit the victim.
+        TypeError
+            For a flag, a budget or a callback that is none.
+        MemoryError
+            Where the clean rows on the margin of the victim, in parts, take more than their ``memory_limit``.
         """
         self._check_trained()
         X = self._features(X_eval)
@@ -238,8 +242,8 @@ class Poisoner(MakesTargets, Samples, ClassifierMixin, BaseEstimator):
             check_range(X[chosen], chosen, self._X, self._feasible_set(), names, given=self.feasible_set is not None)
         check_magnitude(X, "X_eval")
         branches = None if branches is None else check_count(branches, "branches")
-        attack, joint = (None if value is None else check_flag(value, name)
-                         for value, name in ((attack, "attack"), (joint, "joint")))  # fmt: skip
+        attack = None if attack is None else check_flag(attack, "attack")
+        joint = None if joint is None else check_flag(joint, "joint")
         theta = np.append(self.coef_[0], self.intercept_)
         objective = dataclasses.replace(self._objective(), class_weight=class_weights(self.class_weight, self.classes_))
         guarantee = certify(

@@ -34,7 +34,7 @@ class Flip(NamedTuple):
 
 
 class Flips:
-    """Attacks on row after row, with one victim that is trained on.
+    """Attacks on a row, with one victim that is trained on; called again, it goes back to the clean rows.
 
     The first attack is copies of one point: the row itself with the other label, where that is in the feasible set.
     Then (``moves``) the mixture changes at a fixed number of points: a part of it gives way to the point with the

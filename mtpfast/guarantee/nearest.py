@@ -7,7 +7,8 @@ for it than a row has. With ``lam = 1`` its primal is
 
 a training with one equality: Newton's method takes about ten looks at the clean data. The line that touches the clean
 loss at its model theta_H has the slopes that are dual to it, of the hinge once its kink is smoothed over a small width.
-It proves the plain bound ``(J(theta_H) - J*) / M_c``; with other lines, lam and comparison models, more.
+It proves the plain bound, of the hinge ``(J(theta_H) - J*) / (1 + h(-theta_c))``; with other lines, lam and comparison
+models, more.
 """
 
 from __future__ import annotations

@@ -137,9 +137,10 @@ def certify(
 
     parts = [todo[at : at + size] for at in range(0, len(todo), size)]
     about = _About(search, rows, signs, feasible_set, on_margin, amount, branches)
-    tasks = [(part,) for part in parts]
     # a pass over rows in parts is its engine's to share out
-    proofs = map(about.proof, parts) if in_parts else sweep(_proof_of, tasks, about, n_jobs, prefer="threads")
+    proofs = map(about.proof, parts) if in_parts else sweep(
+        _proof_of, [(part,) for part in parts], about, n_jobs, prefer="threads"
+    )  # fmt: skip
     try:
         for part, proof in zip(parts, proofs, strict=True):
             pieces.append((proof, np.arange(len(proof.part_row)), part))
@@ -147,8 +148,8 @@ def certify(
             if not attack:
                 status[part] = "done"
             step(len(part))
-        tasks = list(zip(todo, bound[todo].tolist(), strict=True)) if attack else []
-        for (row, _), flip in zip(tasks, sweep(_attack_on, tasks, about, n_jobs, prefer="threads"), strict=True):
+        attacks = list(zip(todo, bound[todo].tolist(), strict=True)) if attack else []
+        for (row, _), flip in zip(attacks, sweep(_attack_on, attacks, about, n_jobs, prefer="threads"), strict=True):
             status[row] = "done"
             if flip is not None:
                 upper[row] = flip.n_points
@@ -186,7 +187,7 @@ def certify(
 
 
 class _About(NamedTuple):
-    """What bounds of rows and attacks on them are looked for with."""
+    """The victim, the rows and the points: all that a bound or an attack is searched with."""
 
     search: Search
     rows: object
@@ -239,9 +240,7 @@ def _proof(bundle, block, signs, feasible_set, on_margin, amount) -> Pointwise:
             place[2:].astype(np.intp), bundle.mu[row, case, line], bundle.tau, bundle.lam, bundle.pi, *on_margin,
             search.width,
         )  # fmt: skip
-        lines = bundle.joined()
-        lines = lines._replace(**{name: getattr(lines, name)[used] for name in ("c", "p", "error", "loss")})
-        proved = np.where(proof.holding(lines, amount), count, 0)
+        proved = np.where(proof.holding(bundle.joined(used), amount), count, 0)
         if np.all(proved == count):
             break
         bundle.give_up(np.flatnonzero(proved < count))

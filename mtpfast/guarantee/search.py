@@ -315,10 +315,10 @@ class Bundle:
         self.n_models += len(rows)
         self.n_lines[rows] += 1
 
-    def joined(self) -> Lines:
-        """The lines of all models."""
+    def joined(self, used) -> Lines:
+        """The lines of the models numbered so."""
         names = "c", "p", "error", "loss"
-        parts = {name: np.concatenate([getattr(lines, name) for lines in self.lines]) for name in names}
+        parts = {name: np.concatenate([getattr(lines, name) for lines in self.lines])[used] for name in names}
         return self.search.first._replace(**parts)
 
     def improve(self, rows, j):

@@ -52,11 +52,12 @@ from .hulls import hulls_of, planes_of
 from .lines import lines_of, widths_of
 from .pointwise import cases_of, check_arrays, intercept_end, least
 
-__all__ = ["Joint", "JointBounds", "ROLES", "roles_of"]
+__all__ = ["Joint", "JointBounds", "SIDES", "roles_of"]
 
 
 #: What the proofs of a case are for; the last two where the intercept is free, to enclose it.
 ROLES = ("scores", "errors", "loss", "intercept from below", "intercept from above")
+#: The number of the role that encloses a free intercept, and the side it is a bound from.
 SIDES = ((3, 1.0), (4, -1.0))
 
 
@@ -134,6 +135,7 @@ class Joint:
         B, J, P = len(self.counts), len(cases_of(objective, hulls, np.zeros(d + 1))), planes_of(hulls)
         roles = roles_of(objective)
         shapes = {
+            "weight": (self.weight.size,),
             "counts": (B,), "models": (max(1, len(self.models)), d + 1), "comparison": (B, 2), "lam": (B, J, roles),
             "pi": (B, J, roles, P), "below": (B, J, n), "above": (B, J, n), "eta": (B, J), "e": (B, J, n),
             "wrong": (B,), "score": (B, n), "loss": (B,), "error": (B,), "weight_of": self.weight.shape,

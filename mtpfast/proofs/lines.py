@@ -65,19 +65,19 @@ def rounding_of_k(objective: Objective, n_features, n_rows) -> float:
 def gap_of(theta, lines: Lines, objective: Objective, amount) -> float:
     r"""How far ``J(theta) = L(theta) + (k / 2) theta' R theta`` may be above ``min J``, as a share of it, rounded up.
 
-    theta is where the first line touches, and the share is of ``J(theta)``. As ``L(x) >= c - p . x`` for all x,
+    theta is where the first line touches, and the share is of ``J(theta)``. As ``L(m) >= c - p . m`` for all models m,
 
     .. math:: J(\theta) - \min J \le J(\theta) - c + \frac{1}{2 k} p^\top R p + |p_b| B,
 
     the last term for a free intercept, which is at most B in size at the minimum: with ``s = -phi'(0)``, ``n_l`` the
-    weight of the rows of label l and X the largest norm of a row, ``n_l s (B - |w| X) <= J(theta)`` for one of the
-    labels, and w is no further from theta's than the root of 2 / k times the gap. That is J(theta) at most; and less,
-    by what then follows, round after round.
+    weight of the rows of label l and X no less than the norm of any row, ``n_l s (B - |w| X) <= J(theta)`` for one of
+    the labels, and w is no further from theta's than the root of 2 / k times the gap. The gap is J(theta) at most, and
+    then what this gives, round after round.
     """
     d, free, lightest = len(theta) - 1, objective.is_free, lines.weight.min()
-    if free and not lightest > 0.0:  # the objective falls for ever
-        return np.inf
     k, R = objective.k(amount), objective.R(d)
+    if not k > 0.0 or (free and not lightest > 0.0):  # no penalty; or the objective falls for ever
+        return np.inf
     loss, c, p = float(lines.loss[0]), float(lines.c[0]), np.abs(lines.p[0]) + lines.error[0]
     penalty, square = 0.5 * k * float(theta @ (R * theta)), float(p @ (R * p)) / (2.0 * k)
     slope, far = -float(objective.loss.derivative(np.zeros(1))[0]), float(np.linalg.norm(lines.far))

@@ -99,7 +99,7 @@ __all__ = [
 ]
 
 
-#: A clean victim's objective is above its minimum by this share at most; training ends at 1e-8.
+#: A clean victim's objective is above its minimum by this share at most.
 TRAINED = 1e-7
 #: Ends of the intervals of slopes of a smooth loss, as shares of the largest.
 SLOPE_ENDS = (0.4, 0.5, 0.58, 0.65, 0.71, 0.77, 0.83, 0.9, 1.0)
@@ -147,7 +147,7 @@ def can_branch(objective: Objective, hulls: dict) -> bool:
 def cases_of(objective: Objective, hulls: dict, theta, ratios=(0.0, 1.0)) -> list[Case]:
     """Every case that (3) needs, for points of which a share in ``ratios`` has the label +1.
 
-    The two of right side 0 come last, but for labels that add differently to the penalty.
+    Those of right side 0 come last: one for every weight above 0 that a point may add to the penalty, and one for none.
     """
     found = []
     units = {label: objective.k_of_point(label) for label in hulls}
@@ -191,24 +191,25 @@ def check_arrays(owner, numbers, whole) -> None:
         values = getattr(owner, name)
         if not isinstance(values, np.ndarray):
             raise ValueError(f"{name} must be an array, got {type(values).__name__}")
+        if not values.ndim:
+            raise ValueError(f"{name} must have a dimension, got a number")
         if name in whole and values.dtype.kind not in "iu":
             raise ValueError(f"{name} must hold whole numbers, got dtype {values.dtype}")
         if name in numbers and (values.dtype.kind, values.dtype.itemsize) != ("f", 8):
             raise ValueError(f"{name} must hold floats of 64 bits, got dtype {values.dtype}")
 
 
-def _is_weight(value) -> bool:
+def _is_amount(value) -> bool:
     is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
     return is_number and 0.0 <= value < np.inf
 
 
 class PointwiseCheck(NamedTuple):
-    """What a check proved: ``lower_bound`` per row, 0 where nothing; how far the clean objective at ``theta`` is above
-    its minimum, at most, as a share (``gap``); and whether all that was claimed ``holds``."""
+    """What a check proved: ``lower_bound`` per row, 0 where nothing; and ``gap``, the share by which the clean
+    objective at ``theta`` is above its minimum, at most."""
 
     lower_bound: np.ndarray
     gap: float
-    holds: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,10 +281,8 @@ class Pointwise:
         check_arrays(self, numbers, whole)
         if not (isinstance(self.rows, np.ndarray) or sp.issparse(self.rows)) or self.rows.dtype != np.float64:
             raise ValueError(f"rows must be an array or CSR of floats of 64 bits, got {self.rows!r:.80}")
-        if np.ndim(self.margin_rows) != 1:
-            raise ValueError(f"margin_rows must have one dimension, got shape {self.margin_rows.shape}")
-        if isinstance(self.width, (bool, np.bool_)) or not isinstance(self.width, (int, float, np.number)):
-            raise ValueError(f"width must be a number, got {self.width!r}")
+        if not _is_amount(self.width):
+            raise ValueError(f"width must be at least 0 and finite, got {self.width!r}")
         if not hasattr(self.feasible_set, "is_finite"):
             raise ValueError(f"feasible_set must be one, got {type(self.feasible_set).__name__}")
         if not isinstance(self.objective, Objective):
@@ -291,7 +290,7 @@ class Pointwise:
         if refusal(self.objective):
             raise ValueError(refusal(self.objective))
         own = self.objective.class_weight
-        if own is not None and not (np.shape(own) == (2,) and all(_is_weight(value) for value in own)):
+        if own is not None and not (np.shape(own) == (2,) and all(_is_amount(value) for value in own)):
             raise ValueError(f"objective must have finite class weights, at least 0, got {own!r}")
         if len(np.shape(self.rows)) != 2:
             raise ValueError(f"rows must have two dimensions, got shape {np.shape(self.rows)}")
@@ -299,6 +298,7 @@ class Pointwise:
         hulls = hulls_of(self.feasible_set, d, self.objective)
         J, P = len(cases_of(self.objective, hulls, np.zeros(d + 1))), planes_of(hulls)
         shapes = {
+            "weight": (self.weight.size,), "margin_rows": (self.margin_rows.size,),
             "theta": (d + 1,), "signs": (n,), "lower_bound": (n,), "models": (max(1, len(self.models)), d + 1),
             "part_row": (N,), "part_bound": (N,), "ratios": (N, 2), "comparison": (N,), "tau": (N, J), "lam": (N, J),
             "pi": (N, J, P), "weight_of": self.weight.shape, "weight_model": self.weight.shape,
@@ -317,8 +317,6 @@ class Pointwise:
             raise ValueError("signs must hold -1 and +1 only")
         if not np.array_equal(self.models[0], self.theta):
             raise ValueError("models must begin with theta")
-        if not 0.0 <= self.width < np.inf:
-            raise ValueError(f"width must be at least 0 and finite, got {self.width!r}")
         if self.objective.loss.smooth and len(self.margin_rows):
             raise ValueError("margin_rows must be empty for a smooth loss")
         if np.any(self.margin_slopes > 1.0):
@@ -335,7 +333,7 @@ class Pointwise:
             "comparison": (self.comparison, len(self.models)),
         }
         for name, (values, end) in ends.items():
-            if values.dtype.kind not in "iu" or (len(values) and not 0 <= values.min() <= values.max() < end):
+            if len(values) and not 0 <= values.min() <= values.max() < end:
                 raise ValueError(f"{name} must hold whole numbers from 0 to {end - 1}")
         if self.margin_rows.dtype != np.uint64:
             raise ValueError(f"margin_rows must hold digests of 64 bits, got dtype {self.margin_rows.dtype}")
@@ -343,7 +341,8 @@ class Pointwise:
             raise ValueError("part_row must grow")
 
     def check(self, X, y, sample_weight=None) -> PointwiseCheck:
-        """Prove every row again: one pass over the clean data, in memory or in parts, then (4) for every row and case.
+        """Prove every row again: one pass over the clean data, in memory or in parts, then (4) for every row and case,
+        and the gap of theta.
 
         O(n_samples n_features n_models) for the pass, and O(n_features) for every row, case and line after it.
         """
@@ -364,8 +363,7 @@ class Pointwise:
         own = sample_weight, self.margin_rows, self.margin_slopes, np.union1d(self.comparison, [0])
         lines = lines_of(self.models, X, y, self.objective, *own, widths_of(len(self.models), self.width))
         amount = amount_of(X, y, self.objective, sample_weight)
-        proved, gap = self.proved(lines, amount), gap_of(self.theta, lines, self.objective, amount)
-        return PointwiseCheck(proved, gap, bool(np.all(proved >= self.lower_bound)) and gap <= TRAINED)
+        return PointwiseCheck(self.proved(lines, amount), gap_of(self.theta, lines, self.objective, amount))
 
     def proved(self, lines: Lines, amount: float) -> np.ndarray:
         """``lower_bound`` where (4) is above 0 in every case of parts that cover all ratios, else 0."""

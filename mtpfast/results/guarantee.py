@@ -34,9 +34,9 @@ SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 class GuaranteeCheck(NamedTuple):
     """What :meth:`Guarantee.check` found.
 
-    ``ok``: everything that is claimed is proved. ``lower_bound``: what is proved per row (0: nothing). ``failed``: the
-    numbers of the rows whose claim is not. ``gap``: the clean objective at ``proof.theta`` is above its minimum by this
-    share at most; beyond 1e-7 that is no clean victim.
+    ``ok``: all bounds and statuses are proved, and the attacks agree with them. ``lower_bound``: what is proved per row
+    (0: nothing). ``failed``: the numbers of the rows whose claim is not. ``gap``: the clean objective at
+    ``proof.theta`` is above its minimum by this share at most; beyond 1e-7 that is no clean victim.
     """
 
     ok: bool
@@ -238,7 +238,8 @@ class Guarantee:
         return count_of(k, self.n_clean)
 
     def attack_on(self, i: int):
-        """``(points, labels, counts)`` of the attack that flips row i; None if none was found."""
+        """``(points, labels, counts)`` of the attack that flips the row at position i of ``lower_bound``; None if none
+        was found, IndexError for no such position."""
         if not -len(self.row) <= i < len(self.row):
             raise IndexError(f"i must be the number of one of the {len(self.row)} rows, got {i!r}")
         i %= len(self.row)
@@ -279,9 +280,7 @@ class Guarantee:
             for k, n, certified, attacked in self.summary()
         ]
         about = f"{self.proof.objective!r}; insertions from {self.proof.feasible_set!r}"
-        return (
-            f"<p>{html.escape(repr(self))}</p><p>{html.escape(about)}</p><table>{head}{''.join(lines)}</table>"
-        )
+        return f"<p>{html.escape(repr(self))}</p><p>{html.escape(about)}</p><table>{head}{''.join(lines)}</table>"
 
     # -- proof --------------------------------------------------------------------------------------
 
@@ -326,9 +325,9 @@ class Guarantee:
         """Rows whose status is not what ``proof.theta`` says, or whose bounds are not what status and attacks say, or
         whose attack has a point that is not in the feasible set."""
         proof, wrong = self.proof, self.status == "wrong"
-        theta = proof.theta
-        score = proof.signs * (proof.rows @ theta[:-1] + proof.objective.one * theta[-1])
-        error = gamma(2 * len(theta) + 8) * (abs(proof.rows) @ np.abs(theta[:-1]) + abs(theta[-1]))
+        w, b = proof.theta[:-1], proof.objective.one * proof.theta[-1]
+        score = proof.signs * (proof.rows @ w + b)
+        error = gamma(2 * len(w) + 10) * (abs(proof.rows) @ np.abs(w) + abs(b))
         other = np.where(wrong, ~(score <= error), ~(score > -error))
         known = np.bincount(self.attack_row, minlength=len(wrong)) > 0
         flips = np.zeros(len(wrong))
@@ -340,12 +339,13 @@ class Guarantee:
         return other | (wrong & (self.lower_bound != 0)) | (self.upper_bound != found)
 
     def check(self, X, y=None, sample_weight=None) -> GuaranteeCheck:
-        """Prove every lower bound again: plain NumPy, no solver, the clean data read once for all rows.
+        """Prove every lower bound again: plain NumPy, no solver, the clean data read once for all rows (and once more
+        for joint bounds).
 
         The question is in ``proof``, to be read there: rows, labels, objective, feasible set. Proved are the lower
         bounds and the joint bounds, and so ``certified_error`` and ``certified_loss``; that ``proof.theta`` minimises
-        the clean objective, to a share of 1e-7 of it (the weak dual at the slopes of the clean rows, ``gap``), and so
-        ``status`` and ``clean_error``, which are what it says of the rows. Found are the attacks: their points must be
+        the clean objective to a share of 1e-7 (``gap``: see ``proofs/lines.py``), and so ``status`` and
+        ``clean_error``, which are what such a model says of the rows. Found are the attacks: their points must be
         of the feasible set, and as many as ``upper_bound``; that they flip their rows takes training.
 
         Parameters
@@ -359,7 +359,7 @@ class Guarantee:
         -------
         GuaranteeCheck
             ``ok`` is False if a claim is not what the certificates and these data prove, and the rows are named whose
-            claim it is; so it is where the data are others, or of another number of rows.
+            claim it is; and where the number of clean rows is another. Other data that prove the same pass.
 
         Raises
         ------

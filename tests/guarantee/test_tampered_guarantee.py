@@ -69,6 +69,9 @@ def attacked(g):
     return int(np.argmax(np.where(np.isin(np.arange(len(g.row)), g.attack_row), g.upper_bound - g.lower_bound, -1)))
 
 
+OF_PARTS = ("part_row", "part_bound", "ratios", "comparison", "weight_of", "weight_model", "weight", "tau", "lam", "pi")
+
+
 def other_victim(change):
     """Another model, or another objective, in place of the clean victim's, all else as it says; no bounds claimed."""
 
@@ -148,6 +151,11 @@ EDITS = {
     "rows that are complex": parts("proof", lambda p: {"rows": p.rows.astype(complex)}),
     "numbers of rows that are a list": parts("proof", lambda p: {"part_row": p.part_row.tolist()}),
     "digests that are a list": parts("proof", lambda p: {"margin_rows": p.margin_rows.tolist()}),
+    "numbers of rows that are a number": parts("proof", lambda p: {"part_row": np.array(3)}),
+    "no penalty": other_victim(lambda p: {
+        "objective": dataclasses.replace(p.objective, class_weight=(0.0, 0.0)),
+        **{name: getattr(p, name)[:0] for name in OF_PARTS},
+    }),
     "digests of two dimensions": parts("proof", lambda p: {
         "margin_rows": p.margin_rows[:, None], "margin_slopes": p.margin_slopes[:, None]
     }),
@@ -196,6 +204,20 @@ def test_a_guarantee_of_nothing_passes(made):
 def test_a_bound_raised_by_a_fraction_does_not_pass(made):
     X, y, _, guarantee, _ = made
     assert not any(passes(dataclasses.replace(guarantee, **edit), X, y) for edit in fractional(guarantee))
+
+
+@pytest.mark.parametrize("status", ["done", "wrong"])
+def test_an_intercept_that_is_absent_is_no_rounding_error(made, status):
+    """A huge one in ``theta``, which nothing else reads, allowed of any status."""
+    X, y, _, guarantee, _ = made
+    victim = ModelTargetedPoisoner(alpha=0.1, fit_intercept=False, feasible_set=FeatureSpace(0, 1)).fit(X, y)
+    y_rows = np.where(np.arange(16) % 5, victim.predict(guarantee.proof.rows), 1)
+    honest = victim.certify(guarantee.proof.rows, y_rows, attack=False, joint=False)
+    assert honest.check(X, y).ok
+    assert 0 < honest.clean_error < 1
+    edit = other_victim(lambda p: {"theta": np.append(p.theta[:-1], 1e20)})(honest)
+    edit |= {"status": np.full(16, status), "upper_bound": np.full(16, NEVER if status == "done" else 0)}
+    assert not passes(dataclasses.replace(honest, **edit), X, y)
 
 
 def test_the_proof_of_one_row_is_not_one_of_many(made):
