@@ -31,6 +31,8 @@ from numbers import Real
 
 import numpy as np
 
+from mtpfast.arrays.magnitude import check_magnitude
+
 __all__ = [
     "HINGE",
     "LOG_LOSS",
@@ -453,5 +455,6 @@ def class_weights(class_weight, classes=(-1, 1)) -> tuple[float, float] | str | 
             raise TypeError(f"class_weight[{label!r}] must be a positive number, got {weight!r}")
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"class_weight[{label!r}] must be positive and finite, got {weight!r}")
+        check_magnitude(weight, f"class_weight[{label!r}]")
     pair = tuple(float(class_weight.get(label, 1.0)) for label in known)
     return None if pair == (1.0, 1.0) else pair

@@ -14,7 +14,7 @@ from mtpfast.losses.objective import Objective
 
 from .clean_pass import blocks, check_finite, extent_of_block
 
-__all__ = ["Lines", "LinesPass", "gap_of", "lines_of", "rounding_of_k", "widths_of"]
+__all__ = ["TINY", "Lines", "LinesPass", "gap_of", "lines_of", "rounding_of_k", "widths_of"]
 
 
 #: So many lines at a time.
@@ -23,6 +23,8 @@ MODELS = 256
 NEAR = 1e-5
 #: Of the bound of a free intercept at the minimum.
 ROUNDS = 8
+#: Where all terms are smaller, what underflows may be more than what rounds.
+TINY = 1e-150
 
 
 class Lines(NamedTuple):
@@ -38,6 +40,7 @@ class Lines(NamedTuple):
     n_rows: int
     weight: np.ndarray  # (2,) of all clean rows of the labels -1 and +1, rounded down
     far: np.ndarray  # (d + 1,) the largest entry in size of each column
+    slack: float  # L less the first line at its model, rounded up; infinity where that is not compared
 
 
 def lines_of(
@@ -65,29 +68,31 @@ def rounding_of_k(objective: Objective, n_features, n_rows) -> float:
 def gap_of(theta, lines: Lines, objective: Objective, amount) -> float:
     r"""How far ``J(theta) = L(theta) + (k / 2) theta' R theta`` may be above ``min J``, as a share of it, rounded up.
 
-    theta is where the first line touches, and the share is of ``J(theta)``. As ``L(m) >= c - p . m`` for all models m,
+    theta is where the first line touches, but for a ``slack``: ``L(m) >= L(theta) - slack - p . (m - theta)`` for all
+    models m. With ``g = k R theta - p``
 
-    .. math:: J(\theta) - \min J \le J(\theta) - c + \frac{1}{2 k} p^\top R p + |p_b| B,
+    .. math:: J(\theta) - \min J \le slack + \frac{1}{2 k} g^\top R g + |p_b| (|b| + B),
 
-    the last term for a free intercept, which is at most B in size at the minimum: with ``s = -phi'(0)``, ``n_l`` the
+    the last term for a free intercept b, which is at most B in size at the minimum: with ``s = -phi'(0)``, ``n_l`` the
     weight of the rows of label l and X no less than the norm of any row, ``n_l s (B - |w| X) <= J(theta)`` for one of
     the labels, and w is no further from theta's than the root of 2 / k times the gap. The gap is J(theta) at most, and
-    then what this gives, round after round.
+    then what this gives, round after round. The share is of ``J(theta)``.
     """
-    d, free, lightest = len(theta) - 1, objective.is_free, lines.weight.min()
-    k, R = objective.k(amount), objective.R(d)
+    d, free, lightest = len(theta) - 1, objective.is_free, float(lines.weight.min())
+    k, R = float(objective.k(amount)), objective.R(d)
     if not k > 0.0 or (free and not lightest > 0.0):  # no penalty; or the objective falls for ever
         return np.inf
-    loss, c, p = float(lines.loss[0]), float(lines.c[0]), np.abs(lines.p[0]) + lines.error[0]
-    penalty, square = 0.5 * k * float(theta @ (R * theta)), float(p @ (R * p)) / (2.0 * k)
+    k_error = rounding_of_k(objective, d, lines.n_rows)
+    size, p = k * R * np.abs(theta), np.abs(lines.p[0])
+    g = np.abs(k * R * theta - lines.p[0]) + lines.error[0] + (k_error + 8 * UNIT) * size + 8 * UNIT * p
+    known = lines.slack + float(g @ (R * (g / (2.0 * k))))
     slope, far = -float(objective.loss.derivative(np.zeros(1))[0]), float(np.linalg.norm(lines.far))
-    error = gamma(3 * d + 64) + 2.0 * rounding_of_k(objective, d, lines.n_rows)
-    value = gap = loss + penalty
+    value = gap = float(lines.loss[0]) + 0.5 * float(np.abs(theta) @ size)
     for _ in range(ROUNDS if free else 1):
         reach = float(np.linalg.norm(theta[:-1]) + np.sqrt(2.0 * gap / k))
-        intercept = p[-1] * (value / (slope * lightest) + reach * far) if free else 0.0
-        gap = value - c + square + intercept + error * (value + abs(c) + square + intercept)
-    return float(gap / value) if np.isfinite(gap) and value > 0.0 else np.inf
+        most = abs(theta[-1]) + value / (slope * lightest) + reach * far if free else 0.0
+        gap = (known + float(g[-1]) * most) * (1.0 + gamma(3 * d + 64) + 2.0 * k_error)
+    return gap / value if value > TINY and np.isfinite(gap) else np.inf
 
 
 def widths_of(n_models, width) -> np.ndarray:
@@ -98,7 +103,8 @@ def widths_of(n_models, width) -> np.ndarray:
 class LinesSums(NamedTuple):
     """What :class:`LinesPass` makes of some of the rows: sums over them, and how many blocks were added up.
 
-    ``pull``, ``terms``, ``doubt`` bound the rounding of ``p``, ``c`` and ``total``; ``far`` are the largest entries.
+    ``pull``, ``terms``, ``doubt`` bound the rounding of ``p``, ``c`` and ``total``; ``far`` are the largest entries;
+    ``slack`` is what the first line lacks of the loss at its own model, row by row.
     """
 
     c: np.ndarray
@@ -108,6 +114,7 @@ class LinesSums(NamedTuple):
     far: np.ndarray
     total: np.ndarray
     doubt: np.ndarray
+    slack: float
     weight: np.ndarray
     n_rows: int
     n_blocks: int
@@ -146,6 +153,7 @@ class LinesPass:
         c, p, pull, terms = np.zeros(T), np.zeros((T, d + 1)), np.zeros(T), np.zeros(T)
         far = np.zeros(d + 1)
         total, doubt, weight = np.zeros(len(compared)), np.zeros(len(compared)), np.zeros(2)
+        slack = 0.0 if 0 in compared else np.inf
         W, b = np.ascontiguousarray(models[:, :-1].T), one * models[:, -1]
         size_w, size_b = np.abs(W[:, compared]), np.abs(b[compared])
         n_blocks = 0
@@ -176,6 +184,9 @@ class LinesPass:
                     rows, slopes = self._given(block, labels, margin[:, 0])
                     s[rows, 0] = slopes
                 offset = loss.offset(s)
+                if few == 0 and slack < np.inf:
+                    own = int(np.flatnonzero(compared[here] == 0)[0])
+                    slack += float(weights @ self._slack(at[:, own], reach[:, own], s[:, 0], offset[:, 0]))
                 c[part] += weights @ offset
                 terms[part] += weights @ (np.abs(offset) + 2.0 * s)
                 s *= weights[:, None]
@@ -183,7 +194,7 @@ class LinesPass:
                 s *= labels[:, None]
                 p[part, :-1] += np.asarray((block.T @ s).T)
                 p[part, -1] += one * s.sum(axis=0)
-        return LinesSums(c, p, pull, terms, far, total, doubt, weight, n, n_blocks)
+        return LinesSums(c, p, pull, terms, far, total, doubt, slack, weight, n, n_blocks)
 
     def _slopes(self, margin, widths):
         """Slopes of rows (margins (n, T)) in lines of these widths."""
@@ -192,6 +203,13 @@ class LinesPass:
             wide = np.flatnonzero(widths > 0.0)
             s[:, wide] = np.clip((1.0 - margin[:, wide]) / widths[wide] + 0.5, 0.0, 1.0)
         return s
+
+    def _slack(self, margin, reach, s, offset):
+        """``phi(m) + s m - offset`` of rows, which is convex in m, at most for all m within ``reach`` of a margin."""
+        loss, ends = self.objective.loss, (margin - reach, margin + reach)
+        value = np.max([loss.value(end) + s * end for end in ends], axis=0)
+        size = loss.value(ends[0]) + np.abs(offset) + s * (2.0 + np.abs(margin) + reach)
+        return np.maximum(0.0, value - offset) + 40 * UNIT * size
 
     def merge(self, a: LinesSums, b: LinesSums) -> LinesSums:
         """The sums over the rows of both."""
@@ -206,4 +224,5 @@ class LinesPass:
         losses = np.full(len(self.models), np.inf)
         losses[self.compared] = sums.total + gamma(several + 40) * sums.doubt
         c = sums.c - gamma(several + 40) * sums.terms
-        return Lines(c, sums.p, error, losses, sums.n_rows, sums.weight * (1.0 - gamma(several + 40)), far)
+        weight, slack = sums.weight * (1.0 - gamma(several + 40)), sums.slack * (1.0 + gamma(several + 40))
+        return Lines(c, sums.p, error, losses, sums.n_rows, weight, far, slack)

@@ -77,13 +77,14 @@ import scipy.sparse as sp
 from mtpfast.arrays.checks import check_sample_weight
 from mtpfast.arrays.frozen import freeze_arrays
 from mtpfast.arrays.in_parts import as_parts
+from mtpfast.arrays.magnitude import check_magnitude
 from mtpfast.arrays.rounding import UNIT, gamma
 from mtpfast.losses.margin import LOSSES
 from mtpfast.losses.objective import Objective
 
 from .clean_pass import amount_of, slope_above
 from .hulls import Hull, hulls_of, planes_of
-from .lines import Lines, gap_of, lines_of, rounding_of_k, widths_of
+from .lines import TINY, Lines, gap_of, lines_of, rounding_of_k, widths_of
 
 __all__ = [
     "TRAINED",
@@ -200,8 +201,7 @@ def check_arrays(owner, numbers, whole) -> None:
 
 
 def _is_amount(value) -> bool:
-    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
-    return is_number and 0.0 <= value < np.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < np.inf
 
 
 class PointwiseCheck(NamedTuple):
@@ -285,10 +285,13 @@ class Pointwise:
             raise ValueError(f"width must be at least 0 and finite, got {self.width!r}")
         if not hasattr(self.feasible_set, "is_finite"):
             raise ValueError(f"feasible_set must be one, got {type(self.feasible_set).__name__}")
+        check_magnitude(self.rows, "rows")
         if not isinstance(self.objective, Objective):
             raise ValueError(f"objective must be one, got {type(self.objective).__name__}")
-        if refusal(self.objective):
-            raise ValueError(refusal(self.objective))
+        if reason := refusal(self.objective):
+            raise ValueError(reason)
+        if not all(_is_amount(value or 0.0) for value in (self.objective.alpha, self.objective.C)):
+            raise ValueError(f"objective must have a float for alpha or C, got {self.objective!r}")
         own = self.objective.class_weight
         if own is not None and not (np.shape(own) == (2,) and all(_is_amount(value) for value in own)):
             raise ValueError(f"objective must have finite class weights, at least 0, got {own!r}")
@@ -441,7 +444,7 @@ def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau
         push = M * x
         r = q - push * (1.0 - lam)
         r_high = np.abs(r) + q_error + 8 * UNIT * (np.abs(r) + np.abs(push * (1.0 - lam)))
-        square = r_high * r_high / (4.0 * k) * (1.0 + 16 * UNIT + k_error)
+        square = r_high * (r_high / (4.0 * k)) * (1.0 + 16 * UNIT + k_error)
         if objective.is_free:
             square[:, -1] = 0.0
             if intercept is not None:  # r b over the interval, r known to what r_high adds
@@ -456,8 +459,9 @@ def least(objective, lines, amount, case, theta, loss, m, a, a_error, mixed, tau
     value = c - loss - kinked - limit + lowest
     size = size_limit + size_c + abs(loss) + np.abs(kinked) + 3.0 * np.sum(most, axis=1)
     value = value - (several + gamma(2 * len(theta) + len(hull.limits) + 32)) * size
-    # what overflowed, or has no penalty, proves nothing: infinity is not a bound, and NaN compares as one likes
+    # what over- or underflowed, or has no penalty, proves nothing: infinity is no bound, and NaN compares as one likes
     sure = ((tau - doubt_b)[:, 0] >= 0.0) & np.isfinite(value) & (k > 0.0)[:, 0] & np.isfinite(4.0 * k)[:, 0]
+    sure &= size > TINY
     return np.where(sure, value, -np.inf)
 
 

@@ -72,13 +72,14 @@ def attacked(g):
 OF_PARTS = ("part_row", "part_bound", "ratios", "comparison", "weight_of", "weight_model", "weight", "tau", "lam", "pi")
 
 
-def other_victim(change):
+def other_victim(change, of_rows=1.0):
     """Another model, or another objective, in place of the clean victim's, all else as it says; no bounds claimed."""
 
     def edit(g):
         proof = dataclasses.replace(g.proof, lower_bound=0 * g.lower_bound, **change(g.proof))
         proof = dataclasses.replace(proof, models=np.vstack([proof.theta[None], proof.models[1:]]))
         right = proof.signs * (proof.rows @ proof.theta[:-1] + proof.theta[-1]) > 0
+        proof = dataclasses.replace(proof, rows=of_rows * proof.rows)
         return {
             "proof": proof, "joint": None, "lower_bound": proof.lower_bound, "attack_row": g.attack_row[:0],
             "points": g.points[:0], "attack_label": g.attack_label[:0], "attack_count": g.attack_count[:0],
@@ -97,6 +98,13 @@ EDITS = {
     "the same model, of no slopes on the margin": other_victim(lambda p: {
         "margin_rows": p.margin_rows[:0], "margin_slopes": p.margin_slopes[:0]
     }),
+    "another model, and weights whose squares are 0": other_victim(lambda p: {
+        "theta": 0.1 * p.theta, "objective": dataclasses.replace(p.objective, class_weight=(1e-170, 1e-170))
+    }),
+    "rows beyond all numbers said to be wrong": lambda g: {
+        **other_victim(lambda p: {"rows": p.signs[:, None] * np.sign(p.theta[:-1])}, of_rows=1.7e308)(g),
+        "status": np.full(len(g.row), "wrong"), "upper_bound": 0 * g.upper_bound
+    },
     "an attack from outside the feasible set": lambda g: {"points": g.points + 1.0},
     "bounds that are NaN": lambda g: {"lower_bound": np.full(len(g.row), np.nan), "joint": None},
     "bounds found that are NaN": lambda g: {"upper_bound": np.full(len(g.row), np.nan)},
@@ -218,6 +226,15 @@ def test_an_intercept_that_is_absent_is_no_rounding_error(made, status):
     edit = other_victim(lambda p: {"theta": np.append(p.theta[:-1], 1e20)})(honest)
     edit |= {"status": np.full(16, status), "upper_bound": np.full(16, NEVER if status == "done" else 0)}
     assert not passes(dataclasses.replace(honest, **edit), X, y)
+
+
+def test_a_penalty_of_half_precision_is_refused(made):
+    """All that follows from it would be rounded to it."""
+    _, _, _, guarantee, _ = made
+    for edit in ({"alpha": np.float16(0.1)}, {"class_weight": (np.float16(2.0), 1.0)}):
+        objective = dataclasses.replace(guarantee.proof.objective, **edit)
+        with pytest.raises(ValueError, match="objective must have"):
+            dataclasses.replace(guarantee.proof, objective=objective).validate()
 
 
 def test_the_proof_of_one_row_is_not_one_of_many(made):

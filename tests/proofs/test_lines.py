@@ -1,5 +1,7 @@
 """How far a model is from the clean victim's objective, by one line below the loss."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,22 @@ def test_the_gap_holds_the_objective_s(loss, intercept, scale):
             theta = fit.theta + step / [scale, scale, scale, 1.0]
             value = objective.value(theta, X, y, weight)
             true = (value - least) / value
-            assert true <= gap(X, y, theta, objective, weight) + 1e-9 * true
+            found = gap(X, y, theta, objective, weight)
+            assert true <= found + 1e-9 * true
+            mirrored = dataclasses.replace(objective, class_weight=objective.class_weight[::-1])
+            assert gap(X, -y, -theta, mirrored, weight) == pytest.approx(found, rel=1e-6, abs=1e-12)
+
+
+def test_a_minimum_near_rounding_is_told_apart():
+    """Separable classes and a weak penalty: what the line lacks is summed row by row, not as a difference of sums."""
+    rng = np.random.default_rng(0)
+    X = rng.random((12, 2))
+    y = np.where(X[:, 0] > 0.5, 1.0, -1.0)
+    X[:, 0] += 0.3 * y
+    objective = make_objective("squared_hinge", C=1e6, penalize_intercept=False)
+    theta = refit(X, y, objective, tol=1e-10).theta
+    assert objective.value(theta, X, y) < 1e-4
+    assert gap(X, y, theta, objective) < 1e-8
 
 
 def test_a_label_of_no_weight_proves_nothing_of_a_free_intercept():
