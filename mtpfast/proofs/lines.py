@@ -76,7 +76,7 @@ def gap_of(theta, lines: Lines, objective: Objective, amount) -> float:
     the last term for a free intercept b, which is at most B in size at the minimum: with ``s = -phi'(0)``, ``n_l`` the
     weight of the rows of label l and X no less than the norm of any row, ``n_l s (B - |w| X) <= J(theta)`` for one of
     the labels, and w is no further from theta's than the root of 2 / k times the gap. The gap is J(theta) at most, and
-    then what this gives, round after round. The share is of ``J(theta)``.
+    then what this gives, round after round. The share is of what the line proves of ``J(theta)`` from below.
     """
     d, free, lightest = len(theta) - 1, objective.is_free, float(lines.weight.min())
     k, R = float(objective.k(amount)), objective.R(d)
@@ -92,7 +92,10 @@ def gap_of(theta, lines: Lines, objective: Objective, amount) -> float:
         reach = float(np.linalg.norm(theta[:-1]) + np.sqrt(2.0 * gap / k))
         most = abs(theta[-1]) + value / (slope * lightest) + reach * far if free else 0.0
         gap = (known + float(g[-1]) * most) * (1.0 + gamma(3 * d + 64) + 2.0 * k_error)
-    return gap / value if value > TINY and np.isfinite(gap) else np.inf
+    doubt = lines.error[0] + gamma(d + 8) * (p + size) + k_error * size
+    least = float(lines.c[0] - lines.p[0] @ theta + 0.5 * size @ np.abs(theta) - doubt @ np.abs(theta))
+    least -= 8 * UNIT * (value + abs(least))
+    return gap / least if least > TINY and np.isfinite(gap) else np.inf
 
 
 def widths_of(n_models, width) -> np.ndarray:

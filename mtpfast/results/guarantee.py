@@ -304,6 +304,8 @@ class Guarantee:
                 raise ValueError(f"field {name!r} must hold whole numbers, got dtype {values.dtype}")
             if name in whole and np.any(values < least.get(name, 0)):
                 raise ValueError(f"field {name!r} must be at least {least.get(name, 0)}, got {np.min(values)}")
+            if name in whole and np.any(values > (NEVER if name in own else NEVER // max(1, attacks))):
+                raise ValueError(f"field {name!r} holds numbers of points that are too large, got {np.max(values)}")
         if np.any(self.attack_row >= n):
             raise ValueError(f"field 'attack_row' must be less than {n}, got {np.max(self.attack_row)}")
         if not np.all(np.isin(self.status, STATUSES)):
@@ -331,8 +333,8 @@ class Guarantee:
         error = gamma(2 * len(w) + 10) * (abs(proof.rows) @ np.abs(w) + abs(b))
         other = np.where(wrong, ~(score <= error), ~(score > -error))
         known = np.bincount(self.attack_row, minlength=len(wrong)) > 0
-        flips = np.zeros(len(wrong))
-        np.add.at(flips, self.attack_row, self.attack_count.astype(float))
+        flips = np.zeros(len(wrong), dtype=np.int64)
+        np.add.at(flips, self.attack_row, self.attack_count.astype(np.int64))
         found = np.where(wrong, 0, np.where(known, flips, NEVER))
         signs = Classes(self.classes).signs(self.attack_label, "attack_label")
         outside = self.attack_row[~proof.feasible_set.contains(self.points, signs)]

@@ -116,6 +116,10 @@ EDITS = {
     "a right row said to be wrong": lambda g: {"status": np.full(len(g.row), "wrong")},
     "a wrong row that takes points": lambda g: {"upper_bound": at(g.upper_bound, wrong_row(g), 9)},
     "an attack of fewer points": lambda g: {"upper_bound": at(g.upper_bound, attacked(g), g.lower_bound[attacked(g)])},
+    "a bound found by no attack": lambda g: {
+        **other_victim(lambda p: {})(g), "upper_bound": np.where(g.status == "wrong", 0, NEVER - 100)
+    },
+    "an attack of more points than can be counted": lambda g: {"attack_count": 0 * g.attack_count + NEVER},
     "an attack of no points": lambda g: {"attack_count": 0 * g.attack_count},
     "an attack of half a point": lambda g: {"attack_count": g.attack_count.astype(float)},
     "an attack on no row": lambda g: {"attack_row": g.attack_row + len(g.row)},

@@ -56,6 +56,17 @@ def test_a_minimum_near_rounding_is_told_apart():
     assert gap(X, y, theta, objective) < 1e-8
 
 
+def test_the_share_is_of_no_more_than_the_objective():
+    """A loss that is rounded up, by however much, does not make the share less."""
+    rng = np.random.default_rng(1)
+    X, y = rng.random((30, 2)), rng.choice([-1.0, 1.0], 30)
+    objective = make_objective("hinge", alpha=0.1)
+    theta = np.array([1.0, -1.0, 0.2])
+    lines = lines_of(theta[None], X, y, objective, None, *_on_margin(X, y, theta, objective, None))
+    higher = lines._replace(loss=2.0 * lines.loss)
+    assert gap_of(theta, higher, objective, 30.0) >= gap_of(theta, lines, objective, 30.0) > 0.01
+
+
 def test_a_label_of_no_weight_proves_nothing_of_a_free_intercept():
     """Then the objective has no minimum: it falls with the intercept for ever."""
     X, weight = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 1.0, 0.0])
