@@ -344,8 +344,7 @@ class Pointwise:
             raise ValueError("part_row must grow")
 
     def check(self, X, y, sample_weight=None) -> PointwiseCheck:
-        """Prove every row again: one pass over the clean data, in memory or in parts, then (4) for every row and case,
-        and the gap of theta.
+        """Prove every row again, and the gap of theta: one pass over the clean data, then (4) for every row and case.
 
         O(n_samples n_features n_models) for the pass, and O(n_features) for every row, case and line after it.
         """
