@@ -389,10 +389,12 @@ class _Audit:
             part.status, self.told["not proved"] = "not asked", "it was not asked for"
             return None
 
-        def watch(n_done, n_rows, seconds):
+        def watch(n_done, n_steps, seconds):
             try:
-                parts.check(f"{n_done:,} of {n_rows:,} rows", n_done / n_rows)
+                parts.check(f"{n_done:,} of {n_steps:,} rows and budgets", n_done / n_steps)
             except (OutOfTime, KeyboardInterrupt) as stop:
+                if isinstance(stop, OutOfTime) and n_done == n_steps:  # nothing is left to end
+                    return
                 ended["by"] = stop
                 raise KeyboardInterrupt from None
 
@@ -412,7 +414,7 @@ class _Audit:
         if done < n:
             part.message = f"{done:,} of {n:,} rows; nothing is claimed of the others"
         elif part.status != "done":
-            part.message = "every row was looked at; what bounds all of them together was left out"
+            part.message = "every row was looked at; what bounds all of them together is not there for every budget"
         return guarantee
 
     def _minimum(self, part):
