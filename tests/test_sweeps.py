@@ -10,6 +10,10 @@ from numpy.testing import assert_allclose
 
 from mtpfast import DamagePoisoner, FeatureSpace, MinimumPoisoner, compare, make_target
 from mtpfast.arrays.sweeps import _Whole, sweep
+from mtpfast.attacks.aim import Aim
+from mtpfast.attacks.damage import runs, search_for
+from mtpfast.attacks.damage_question import read_damage_question
+from mtpfast.losses.objective import make_objective
 
 BACKENDS = [("sequential", 1), ("threading", 2), ("loky", 2)]
 BOX = FeatureSpace(np.zeros(3), 1.0)
@@ -51,6 +55,23 @@ def test_a_curve_is_the_same_on_every_backend():
     assert values == sorted(values)
     alone = attacker.curve([2], n_jobs=1)[0]
     assert points_of([alone]) == points_of(results[1:2])
+
+
+def test_a_search_writes_nothing_into_what_its_tasks_share(monkeypatch):
+    """Weights of the rows aimed at that a start tries are its own: another thread's start would meet them."""
+    X, y = rows()
+    question = read_damage_question(X, y, make_objective(alpha=0.05), BOX, X_eval=X[:60], y_eval=y[:60])
+    limits = {"n_starts": 3, "max_iter": 10, "random_state": 0, "callback": None, "time_limit": None, "verbose": 0}
+    search, common, written = search_for(question, **limits), (question.aim, question.training_aim), []
+
+    def keep(self, name, value):
+        if any(self is aim for aim in common):
+            written.append(name)
+        object.__setattr__(self, name, value)
+
+    monkeypatch.setattr(Aim, "__setattr__", keep)
+    assert runs(search, [4])[0].n_points == 4
+    assert not written
 
 
 def test_a_curve_ended_by_its_callback_keeps_the_smaller_budgets_points():

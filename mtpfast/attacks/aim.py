@@ -133,6 +133,12 @@ class Aim:
         part.X = part._rows = self._rows[part.which]
         return part
 
+    def shared_by(self, share) -> Aim:
+        """The same rows, each with such a share in U."""
+        other = copy.copy(self)
+        other.share = share
+        return other
+
     def typical(self, values) -> float:
         """The size of values, one for each row: their median, which a few long rows do not move.
 

@@ -175,7 +175,7 @@ class Search:
     def _phase(self, mover, state, steps, beta, delta, growth, momentum, best):
         """Run, and return the best state met, or the last."""
         sharpness, length = self.scale
-        self.phase_value, self.phase_best, self.aim = -math.inf, state, mover.aim
+        self.phase_value, self.phase_best = -math.inf, state
         beta, delta = tuple(b / sharpness for b in beta), tuple(d * length for d in delta)
         schedule = Schedule(steps, beta, delta, growth, momentum)
         state = state.copy()
@@ -184,19 +184,14 @@ class Search:
 
     def _anneal(self, aim, state, steps, phases=PHASES, share=None, growth=GROWTH, first=REACH, momentum=MOMENTUM):
         """The phases, each from the best state of the one before; ``share``: other weights of the rows in the first."""
-        mover, own = self.mover(aim, self.budget), aim.share
+        mover, self.aim = self.mover(aim, self.budget), aim
         margins = aim.margins(self.clean_theta)
         self.scale = float(np.sqrt(np.mean(margins**2))) or 1.0, aim.typical(margins) or 1.0
         state = mover.start() if state is None else state
-        try:
-            for number, (part, beta, delta) in enumerate(phases):
-                if share is not None and number == 0:
-                    aim.share = share
-                steps_of, grows = max(2, round(part * steps)), growth if number else first
-                state = self._phase(mover, state, steps_of, beta, delta, grows, momentum, number > 0)
-                aim.share = own
-        finally:
-            aim.share = own
+        for number, (part, beta, delta) in enumerate(phases):
+            mover.aim = aim if share is None or number else aim.shared_by(share)
+            steps_of, grows = max(2, round(part * steps)), growth if number else first
+            state = self._phase(mover, state, steps_of, beta, delta, grows, momentum, number > 0)
         return state
 
     def run(self, budget, kept=None, steps=None):
