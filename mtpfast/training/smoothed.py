@@ -24,6 +24,7 @@ TIED, FINE = 0.9, 1.2e-6
 #: A round ends where a step promises less than this share of what the smoothing is worth.
 SMALL = 0.03
 STEPS = 120
+HALVINGS = 30  # of a step, at most
 BLOCK = 4096  # rows
 #: Untied rows in the kink, for every feature: few enough for the exact method to sort out.
 ENOUGH = 1.5
@@ -62,18 +63,19 @@ def near_minimiser(rows: list[Rows], ridge, intercept: float, theta):
         theta, margin = np.zeros(d + 1), np.zeros(len(y))
     fine = FINE * data.size / np.sqrt(max(float(ridge.max()), 1e-300))
     h = max(1.5 * float(np.quantile(np.abs(margin - 1.0), BEGIN)), fine)
-    before, tied, spread, last = np.inf, False, False, None
+    before, tied, spread, last, halved = np.inf, False, False, None, 0
     for _ in range(STEPS):
         s = _slopes(margin, h)
         inside = (s > 0.0) & (s < 1.0) & (c > 0.0)
         promised, t, step, along = data.step(theta, margin, s, inside, h)
         theta, margin = theta + t * step, margin + t * along
-        if promised > SMALL * h * float(c[inside].sum()):
+        left, halved = np.count_nonzero(inside), halved + 1 if 0.0 < t <= 0.5**HALVINGS else 0
+        stuck = halved > 2 and left <= d + 1  # where all that is promised is rounding
+        if promised > SMALL * h * float(c[inside].sum()) and not stuck:
             continue
-        left = np.count_nonzero(inside)
         if left <= ENOUGH * (d + 1) and not spread:
             break
-        if left == before <= d + 1:
+        if stuck or left == before <= d + 1:
             return theta, np.where(inside, ON, np.where(s > 0.5, BELOW, ABOVE)).astype(np.int8)
         tied |= left > max(TIED * before, 2 * d)
         if tied and not spread and h <= fine:
@@ -126,7 +128,7 @@ class _Stacked:
             return 0.0, 0.0, step, along
         flat, curve, weighed = float(self.ridge * theta @ step), float(self.ridge * step @ step), self.c * along
         low, high, t = 0.0, np.inf, 1.0
-        for _ in range(30):  # the derivative along the step rises to 0
+        for _ in range(HALVINGS):  # the derivative along the step rises to 0
             at = flat + t * curve - float(_slopes(margin + t * along, h) @ weighed)
             if abs(at) <= 0.01 * promised:
                 break

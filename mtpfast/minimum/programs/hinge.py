@@ -127,6 +127,12 @@ class HingeProgram:
         slope = float(clean.gradient[-1])
         return slope - float(weights[labels > 0].sum()), slope + float(weights[labels < 0].sum())
 
+    def pins(self, counts) -> bool:
+        """Whether the target is clearly the only minimiser with so many points, none of them on the margin."""
+        left, right = self.slopes()
+        more = float(self.setting.weights @ (np.asarray(counts[:2]) * [1.0, -1.0]))
+        return left + PINNED <= more <= right - PINNED
+
     def whole_levels(self, total):
         """``((n+, n-, n0), (z+, z-))``: the fewest records, at most ``total``, whose levels add up to an exact hit.
 

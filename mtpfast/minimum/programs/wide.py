@@ -147,6 +147,10 @@ class WideHingeProgram:
         """As :meth:`HingeProgram.slopes`."""
         return HingeProgram.slopes(self)
 
+    def pins(self, counts):
+        """As :meth:`HingeProgram.pins`."""
+        return HingeProgram.pins(self, counts)
+
     def whole(self, total, pinned=False):
         """As :meth:`HingeProgram.whole`, the totals one after the other from the least."""
         limits = []

@@ -54,7 +54,7 @@ def whole_hinge(problem, program, found, solution):
     setting = problem.setting
     free = problem.objective.fit_intercept and problem.objective.r == 0.0
     for pinned in (True, False) if free else (False,):
-        total, proved, groups = _fewest_hinge(setting, program, found.certificate.n_poison, pinned)
+        total, proved, groups = _fewest_hinge(setting, program, found.certificate.n_poison, solution.counts, pinned)
         if total is not None:
             break
     if groups is not None:
@@ -68,9 +68,15 @@ def whole_hinge(problem, program, found, solution):
     return replace(found, message=what + found.message)
 
 
-def _fewest_hinge(setting, program, least, pinned):
+def _fewest_hinge(setting, program, least, fractional, pinned):
     """``(number of points, proved to be the least, groups)``: the number None if there is none, groups None if they
     could not be placed."""
+    if len(setting.clean.free_labels) > len(setting.theta):  # so many rows on the margin mostly leave room for any
+        counts = round_counts(fractional, least)
+        if counts.sum() == least and (not pinned or program.pins(counts)):
+            groups = _place_whole(setting, program, counts)
+            if groups is not None:
+                return least, True, groups
     counts = total = groups = None
     proved = True
     for limit in (least + 2, least + 20 + least // 50, 2 * least + 200):
