@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import linprog
 
-from mtpfast import FeatureSpace, MinimumPoisoner
+from mtpfast import FeatureSpace, MinimumPoisoner, minimum_poisoning
 from mtpfast.losses.objective import make_objective
 from mtpfast.minimum import within
 from mtpfast.minimum.directions import ball_direction
@@ -14,6 +14,7 @@ from mtpfast.minimum.programs.few import FewColumns
 from mtpfast.minimum.programs.hinge import HingeProgram
 from mtpfast.minimum.programs.narrow import NarrowHingeProgram
 from mtpfast.minimum.programs.smooth import SmoothProgram
+from mtpfast.minimum.whole import box_counts
 from mtpfast.proofs.certificate import Rounding
 from mtpfast.question import Problem, moved_to, read_question
 
@@ -158,3 +159,25 @@ def test_rows_far_from_zero_are_linear_in_the_ascent(rows):
     some, whole = ascent._quotient(x, *sizes, part), ascent._quotient(x, *sizes)
     assert_allclose(some[0], whole[0], rtol=1e-6)
     assert_allclose(some[1], whole[1], rtol=1e-4, atol=1e-4 * np.max(np.abs(whole[1])))
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_counts_next_to_the_fractional_minimum_are_as_few_as_branch_and_bound_finds(monkeypatch, free):
+    """Where many rows lie on the margin they mostly can be placed, and no branch and bound is asked."""
+    theta, space, asked = np.array([2.0, -1.5, 0.3]), FeatureSpace(np.full(2, -2.0), 3.0), []
+    branch, counts_near = HingeProgram.whole, box_counts.round_counts
+    kind = {"feasible_set": space, "alpha": 0.05, "penalize_intercept": not free}
+    monkeypatch.setattr(HingeProgram, "whole", lambda self, *args: asked.append(args) or branch(self, *args))
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.random((200, 2))
+        y = np.where(X @ theta[:2] + theta[2] > 0.2, 1.0, -1.0)
+        y[60:] *= np.where(rng.random(140) < 0.4, -1.0, 1.0)
+        X[:60, 0] = (y[:60] - theta[2] - X[:60, 1] * theta[1]) / theta[0]  # on the margin
+        found = minimum_poisoning(X, y, (theta[:2], theta[2]), **kind)
+        with monkeypatch.context() as patch:
+            patch.setattr(box_counts, "round_counts", lambda weights, total: counts_near(weights, total + 1))
+            theirs = minimum_poisoning(X, y, (theta[:2], theta[2]), **kind)
+        assert found.status == theirs.status == "reached"
+        assert found.n_points == theirs.n_points
+    assert 8 < len(asked) <= 12  # by all of theirs, and by few of the others

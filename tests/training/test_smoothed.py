@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import mtpfast.training.hinge as hinge
+import mtpfast.training.smoothed as smoothed
 from mtpfast.losses.objective import make_objective
 from mtpfast.training.smoothed import ABOVE, BELOW, ON, Rows, near_minimiser
 from mtpfast.training.victim import Victim
@@ -96,6 +97,26 @@ def test_rows_tied_on_the_margin_are_told_their_sides(monkeypatch):
     assert np.all(sides[margin > 1.001] == ABOVE)
     assert np.all(sides[margin < 0.999] == BELOW)
     assert np.linalg.norm(led.theta - alone.theta) <= 1e-8 * np.linalg.norm(alone.theta)
+    assert led.gap <= 1e-9 * len(y)
+
+
+def test_a_round_that_only_rounding_keeps_going_is_the_last(monkeypatch):
+    """Where no step of a line search is short enough, nothing is left to gain: the sides are told."""
+    X, y = tied()
+    whole, calls, found = smoothed._Stacked.step, [], []
+
+    def step(self, theta, margin, s, inside, h):
+        promised, t, *moves = whole(self, theta, margin, s, inside, h)
+        calls.append(np.count_nonzero(inside))
+        return (1.0, 0.5**smoothed.HALVINGS, *moves) if h < 1e-9 and calls[-1] <= 13 else (promised, t, *moves)
+
+    near = hinge.near_minimiser
+    monkeypatch.setattr(smoothed._Stacked, "step", step)
+    monkeypatch.setattr(hinge, "near_minimiser", lambda *args: found.append(near(*args)) or found[-1])
+    monkeypatch.setattr(hinge, "LONG", 0.01)
+    led = Victim(X, y, make_objective("hinge", C=0.1), tol=1e-10)
+    assert found[0][1] is not None
+    assert len(calls) < smoothed.STEPS
     assert led.gap <= 1e-9 * len(y)
 
 
