@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from mtpfast import CandidatePool, DocumentSpace, FeatureSpace, minimum_poisoning
+from mtpfast import CandidatePool, DocumentSpace, FeatureSpace, make_target, minimum_poisoning
 from mtpfast.losses.objective import make_objective
+from mtpfast.minimum.programs.hull import SmoothHullProgram
 from mtpfast.minimum.whole.documents import write
 from mtpfast.training.victim import refit
 
@@ -151,3 +152,19 @@ def test_a_target_that_no_document_pushes_to_is_unattainable():
     result = minimum_poisoning(X, y, clean - 0.1, loss="hinge", C=0.1, feasible_set=one_label)
     assert result.status == "unattainable"
     assert result.certificate.check(X, y).n_poison == 2**63 - 1
+
+
+def test_few_rounds_of_tangents_are_enough(monkeypatch):
+    """A round solves the whole program anew, of 2 x 4,822 columns for mail: some three, where one tangent took five."""
+    rounds, one = [], SmoothHullProgram._lp
+    monkeypatch.setattr(SmoothHullProgram, "_lp", lambda self, *args: rounds.append(1) or one(self, *args))
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = rng.poisson(0.4, (300, 15)).astype(float)
+        y = np.where(X @ rng.normal(size=15) + rng.normal(size=300) > 0.0, 1.0, -1.0)
+        kind = {"loss": "log_loss", "alpha": 0.09}
+        target = make_target(X, y, quantiles=[0.2], repeats=[2], goal=0.0, **kind)
+        space = DocumentSpace.from_data(X)
+        result = minimum_poisoning(X, y, (target.coef_.ravel(), target.intercept_[0]), feasible_set=space, **kind)
+        assert result.n_points == result.lower_bound
+    assert len(rounds) <= 20

@@ -23,8 +23,11 @@ class SmoothHullProgram(TangentProgram):
 
     Columns: the points' coordinates above the lower bound, times their weight (d per label), then ``E+, E-, N+,
     N-, N0``, then ``M_y = E_y m_y``; a linear program with tangents of ``h``, which see ``(E_y, N_y, M_y)`` only, cut
-    where the last solution violates them (Kelley).
+    where the last solution violates them (Kelley). A tangent is a row of three entries, a round all of the program anew:
+    many tangents and few rounds.
     """
+
+    n_first, n_between = 48, 12
 
     def __init__(self, setting: Setting):
         self.setting = setting
@@ -50,7 +53,7 @@ class SmoothHullProgram(TangentProgram):
                 row = np.zeros(n)
                 row[2 * d + 5 + y], row[2 * d + y] = 1.0, -self.loss.zero_from
                 self.cuts.append(row)
-            for margin in first_margins(setting, sign):
+            for margin in first_margins(setting, sign, self.n_first):
                 self._add_tangent(y, float(margin))
 
     def _add_tangent(self, y, margin):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .solution import Solution, directions_against
 
 __all__ = ["TangentProgram"]
@@ -16,8 +18,10 @@ class TangentProgram:
     A subclass has the rows. ``_lp(fixed, elastic)`` solves them; ``_read(res)`` gives ``(weights, counts, products)``
     of the solution; ``_cut(res)`` adds the other rows that it violates, and returns by how much;
     ``_add_tangent(y, margin)`` adds a tangent for label y (0 for +1, 1 for -1); ``_solution(res)`` puts the
-    :class:`Solution` together.
+    :class:`Solution` together. ``n_between``: so many tangents between the last two solutions of a label.
     """
+
+    n_between = 1
 
     def remainder(self, counts):
         """``r`` for so many points, ``(N+, N-, N0)``."""
@@ -51,7 +55,8 @@ class TangentProgram:
                     self._add_tangent(y, margin)
                     memory[y].append(margin)
                     if len(memory[y]) > 1:  # solutions jump from side to side of the optimum: cut between, too
-                        self._add_tangent(y, 0.5 * sum(memory[y][-2:]))
+                        for between in np.linspace(*memory[y][-2:], self.n_between + 2)[1:-1]:
+                            self._add_tangent(y, float(between))
             if worst <= 1e-9 * scale:
                 break
         return self._solution(res)
