@@ -131,21 +131,6 @@ def documents(name):
     return work, ONCE
 
 
-def one_pass(what, n):
-    """Seconds of the clock of a pass over n rows like Adult's: training by the log loss, or a scan of candidates."""
-    from mtpfast import CandidatePool, max_loss_difference
-    from mtpfast.losses.objective import make_objective
-    from mtpfast.training.victim import Victim
-
-    X, y = grown(n)
-    if what == "scan":
-        pool = CandidatePool(X, y)
-        theta, target = np.random.default_rng(n).normal(size=(2, 58)) / np.sqrt(57)
-        return lambda: max_loss_difference(theta, target, pool, loss="log_loss").value, 1
-    y = y.astype(float)
-    return lambda: float(Victim(X, y, make_objective("log_loss", alpha=ALPHA), tol=1e-6).theta[0]), 1
-
-
 def grown(n):
     """So many rows like Adult's: drawn from them, the four continuous columns moved by up to 0.02."""
     X, y = datasets.load("adult")[1:3]
@@ -364,7 +349,7 @@ def child(name):
     print(json.dumps({"seconds": float(np.median(seconds)), "answer": float(answer), "from": mtpfast.__file__}))
 
 
-def measure(build, name):
+def measure(build, name, limit=None):
     """What :func:`child` says of a build: a folder with the package in it, or an interpreter that has it."""
     env = dict(os.environ)
     if build.is_dir():
@@ -373,18 +358,22 @@ def measure(build, name):
         python = str(build)
         env.pop("PYTHONPATH", None)
     run = [python, str(Path(__file__).resolve()), "--child", name]
-    out = subprocess.run(run, env=env, cwd=build if build.is_dir() else None, capture_output=True, text=True)
+    where = build if build.is_dir() else None
+    try:
+        out = subprocess.run(run, env=env, cwd=where, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"seconds": np.nan, "answer": np.nan, "from": f"not done in {limit:g} s"}
     if out.returncode:
         return {"seconds": np.nan, "answer": np.nan, "from": (out.stderr.strip().splitlines() or ["?"])[-1]}
     return json.loads(out.stdout.strip().splitlines()[-1])
 
 
-def row(name, build, rounds):
+def row(name, build, rounds, limit=None):
     """A line of the table, or where a build has no such thing, what it says."""
     here, seconds, answers, said = Path(__file__).resolve().parents[1], [[], []], [[], []], []
     for turn in range(rounds):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
-            found = measure((build, here)[which], name)
+            found = measure((build, here)[which], name, limit)
             seconds[which].append(found["seconds"])
             answers[which].append(found["answer"])
             if np.isnan(found["seconds"]):
@@ -412,6 +401,7 @@ def main(arguments=None):
     parser.add_argument("build", nargs="?", type=Path, help="a folder with the other build, or its python")
     parser.add_argument("--only", nargs="+", default=parts, choices=parts)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each build (default 5)")
+    parser.add_argument("--limit", type=float, help="seconds after which a measurement is given up, set-up and all")
     parser.add_argument("--results", help="folder for the tables; default benchmarks/results")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -425,7 +415,7 @@ def main(arguments=None):
     table = []
     for name, (part, *_) in CASES.items():
         if part in options.only:
-            table.append(row(name, build, options.rounds))
+            table.append(row(name, build, options.rounds, options.limit))
             print("  " + ", ".join(f"{k}: {report.text(v)}" for k, v in table[-1].items()), flush=True)
     print(report.markdown(table))
     shown = " ".join(["python benchmarks/against.py BUILD", *(sys.argv[2:] if arguments is None else arguments[1:])])

@@ -23,8 +23,8 @@ class SmoothHullProgram(TangentProgram):
 
     Columns: the points' coordinates above the lower bound, times their weight (d per label), then ``E+, E-, N+,
     N-, N0``, then ``M_y = E_y m_y``; a linear program with tangents of ``h``, which see ``(E_y, N_y, M_y)`` only, cut
-    where the last solution violates them (Kelley). A tangent is a row of three entries, a round all of the program anew:
-    many tangents and few rounds.
+    where the last solution violates them (Kelley). A tangent is a row of three entries, a round all of the program
+    anew: many tangents and few rounds.
     """
 
     n_first, n_between = 48, 12
