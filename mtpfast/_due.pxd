@@ -11,7 +11,8 @@ cdef enum:
 cdef class Metric:
     cdef const double[:, ::1] directions
     cdef const double[::1] along, across
-    cdef double[::1] rest
+    cdef double[::1] inverse    # of `across`
+    cdef double[::1] rest, parts
 
     cdef double length(self, const double *v, bint dual) noexcept nogil
 

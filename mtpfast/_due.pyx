@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from mtpfast._core cimport EPS
 from mtpfast._rows import lengthened
-from mtpfast._simd cimport mtp_axpy, mtp_dot, mtp_prefetch
+from mtpfast._simd cimport mtp_combine, mtp_dot, mtp_dots, mtp_prefetch
 
 import numpy as np
 
@@ -21,26 +21,27 @@ cdef class Metric:
 
     def __init__(self, directions, along, across):
         self.directions, self.along, self.across = directions, along, across
-        self.rest = np.zeros(self.across.shape[0])
+        self.inverse = 1.0 / np.asarray(self.across)
+        self.rest, self.parts = np.zeros(self.across.shape[0]), np.zeros(self.along.shape[0])
         if self.directions.shape[1] != self.across.shape[0] or self.directions.shape[0] != self.along.shape[0]:
             raise ValueError("Metric: shapes disagree")
 
     cdef double length(self, const double *v, bint dual) noexcept nogil:
         """|v|, or |v| in the dual."""
-        cdef Py_ssize_t p, j, width = self.across.shape[0]
+        cdef Py_ssize_t p, j, width = self.across.shape[0], n = self.directions.shape[0]
         cdef double s, total = 0.0
         cdef double *rest = &self.rest[0]
         memcpy(rest, v, width * sizeof(double))
-        for p in range(self.directions.shape[0]):
-            s = mtp_dot(&self.directions[p, 0], v, width)
-            mtp_axpy(width, -s, &self.directions[p, 0], rest)
-            total += s * s / self.along[p] if dual else s * s * self.along[p]
-        if dual:
-            for j in range(width):
-                total += rest[j] * rest[j] / self.across[j]
-        else:
-            for j in range(width):
-                total += rest[j] * rest[j] * self.across[j]
+        if n > 0:
+            mtp_dots(n, width, &self.directions[0, 0], v, &self.parts[0])
+            for p in range(n):
+                s = self.parts[p]
+                total += s * s / self.along[p] if dual else s * s * self.along[p]
+                self.parts[p] = -s
+            mtp_combine(n, width, &self.directions[0, 0], &self.parts[0], rest)
+        for j in range(width):
+            rest[j] *= rest[j]
+        total += mtp_dot(rest, &self.inverse[0] if dual else &self.across[0], width)
         return sqrt(total)
 
     def lengths(self, const double[::1] v):

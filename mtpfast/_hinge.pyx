@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memmove, memset
 from mtpfast._core cimport DEBUG, DONE, EPS, NO_MEMORY, TOO_FAR, TOO_MANY_STEPS, grow
 from mtpfast._due cimport BINS, DueRows, Metric
 from mtpfast._factor cimport MarginFactor
+from mtpfast._near cimport NearRows
 from mtpfast._rows cimport LONG, NUDGE, MarginRows, Row, ShortRows, nudge
 from mtpfast._rows import lengthened
 from mtpfast._simd cimport mtp_axpy, mtp_dot
@@ -20,6 +21,9 @@ cdef long STEPS_APART = 32, LOOKS_APART = 1000000
 
 #: Rows leave the margin together whose dual variables are out of bounds by this share of the worst.
 cdef double SHARE = 0.1
+
+#: The path copies the rows that so many turns may reach.
+cdef double AHEAD = 10.0
 
 cdef enum Side:
     ABOVE = 0    # margin >= 1, dual variable 0
@@ -120,7 +124,9 @@ cdef class HingeSolver:
     A line search looks at the rows whose deadline it passes and at no others, in stages, as most
     lines end early. A long dense row is looked at through its codes first, an eighth of its bytes
     (`ShortRows`); these tell before where along the line it cannot cross, and only where the line
-    gets there is its margin computed.
+    gets there is its margin computed. Along the path, where turns are many and short, narrow rows that the next
+    turns may reach are copied side by side (`NearRows`), and a turn reads these in order; beside them it reads the rows
+    that are due by the way of theta and also by how far theta is from where all margins were known last (the `anchor`).
     """
 
     cdef readonly MarginRows rows
@@ -152,6 +158,9 @@ cdef class HingeSolver:
     cdef double below_weight, weight  # of the clean rows below the margin, and of all rows
     cdef bint joined, from_below         # whether a line search ended at a row, and where that row was
     cdef double ended                    # where the last line search ended
+    cdef readonly NearRows near          # on the path, of narrow rows: all that are due until `near_until`
+    cdef double near_until, turn         # ..., and the way of a turn, lately
+    cdef bint is_near
     cdef Py_ssize_t rising               # the row whose weight grows while the path is followed, else -1
     cdef double *alpha
     cdef double *beta
@@ -185,6 +194,7 @@ cdef class HingeSolver:
         if self.metric.across.shape[0] != self.d + 1:
             raise ValueError("HingeSolver: shapes disagree")
         self.due = DueRows(self.rows)
+        self.near, self.near_until, self.turn, self.is_near = NearRows(self.rows), 0.0, 0.0, False
         self.free_intercept = intercept and not penalize_intercept
         self.k = 1.0
         self.last_way = self.farthest = self.way_size = self.step_size = self.weight = self.below_weight = 0.0
@@ -549,7 +559,8 @@ cdef class HingeSolver:
             self.rows.dot2(i, &self.model[0], &self.step[0], both)
             row.slack = both[0] - 1.0 - nudge(i)
             rate = both[1]
-        row.base = row.slack - look.shift
+        if coded:
+            row.base = row.slack - look.shift
         look.slack, look.rate, look.close = row.slack, rate, True
         self.n_wasted += coded
         if (self.side[i] == ABOVE and rate >= -noise) or (self.side[i] == BELOW and rate <= noise):
@@ -615,8 +626,111 @@ cdef class HingeSolver:
         if to == BELOW:
             self._count_below(i, self.rows.row[i].c)
         self.factor.remove(p)
+        if self.is_near:
+            self.near.put(i, 0.0, -1.0 if to == BELOW else 1.0)  # for which there is room
+            return
         self.due.note(i, 0.0)
         self.due.put(i)
+
+    # -- the rows near the path --------------------------------------------------------------------
+
+    cdef void _let_go(self, double until) noexcept nogil:
+        """Put the rows that were copied, and are not due before theta has travelled so far, back into the bins."""
+        cdef Py_ssize_t p, i
+        for p in range(self.near.n - 1, -1, -1):
+            i = self.near.row[p]
+            if self.side[i] != ON:
+                self.due.note(i, self.near.slack[p])
+                if self.rows.row[i].deadline <= until:
+                    continue
+                if self.near.sign[p] == 0.0:  # of no weight
+                    self.side[i] = BELOW if self.near.slack[p] < 0.0 else ABOVE
+                self.due.put(i)
+            self.near.drop(p)
+
+    cdef int _come_near(self, double ahead) noexcept nogil:
+        """Have copies of the rows that are due before theta has gone `ahead`, and of no others."""
+        cdef Py_ssize_t i, follower, p, n
+        cdef double sign, moved
+        cdef Row *row
+        if self.due.travelled + ahead > self.due.horizon or self.due.n_sifted > 4 * self.rows.n + 4096:
+            self._let_go(-INFINITY)
+            self._gather(ahead)
+        self.near_until = self.due.travelled + ahead
+        self._let_go(self.near_until)
+        for p in range(self.d + 1):
+            self.unit[p] = self.model[p] - self.anchor[p]
+        moved = self.metric.length(&self.unit[0], False)
+        i, n = self.due.take(self.near_until), 0
+        while i >= 0:
+            row, follower = &self.rows.row[i], self.due.next[i]
+            # models go to and fro: a row may be due by the way, and not by how far the model is from the anchor
+            if row.stamp != self.due.travelled:
+                self.due.set_deadline(i, fabs(row.base) - moved * row.reach)
+            if row.deadline > self.near_until:
+                self.due.put(i)
+            else:
+                if n == self.looks_capacity and self._reserve_looks(0) != DONE:
+                    return NO_MEMORY
+                self.rows.prefetch(i)
+                self.looks[n].i = i
+                n += 1
+            i = follower
+        for p in range(n):
+            i = self.looks[p].i
+            row = &self.rows.row[i]
+            if row.stamp != self.due.travelled:
+                self.due.note(i, self.rows.dot(i, &self.model[0]) - 1.0 - nudge(i))
+                self.n_looks += 1
+            else:
+                self.due.set_deadline(i, fabs(row.slack))
+            if row.deadline > self.near_until:
+                self.n_wasted += 1
+                self.due.put(i)
+            else:
+                sign = 0.0 if row.c == 0.0 and i != self.rising else (1.0 if self.side[i] == ABOVE else -1.0)
+                if self.near.append(i, row.slack, sign) != DONE:
+                    return NO_MEMORY
+        return DONE
+
+    cdef int _walk_near(self, double end) noexcept nogil:
+        """Along `step` to the first row that comes to its threshold, which joins the margin, or to the end."""
+        cdef Py_ssize_t p, i
+        cdef double f = self.metric.length(&self.step[0], False), best, ahead = AHEAD * self.turn
+        while True:
+            best = end
+            self.near.turn(&self.step[0])
+            p = self.near.first(32 * EPS * f, &best)
+            if not self.due.travelled + f * best > self.near_until:
+                break
+            if self._come_near(ahead) != DONE:
+                return NO_MEMORY
+            ahead = 4.0 * ahead if ahead > 0.0 else self.due.bin_width
+        mtp_axpy(self.d + 1, best, &self.step[0], &self.model[0])
+        self.near.move(best)
+        self.due.travelled += best * f
+        self.last_way = best * f
+        self.ended = best
+        self.turn += 0.1 * (self.last_way - self.turn)
+        self.n_looks += self.near.n
+        if self.near.reserve(self.near.n + 1) != DONE:
+            return NO_MEMORY
+        if p < 0:
+            return DONE
+        if self._reserve_on(self.factor.m + 1) != DONE:
+            return NO_MEMORY
+        i = self.near.row[p]
+        self.near.slack[p] = 0.0
+        self.from_below = self.side[i] == BELOW
+        if self.from_below:
+            self._count_below(i, -self.rows.row[i].c)
+        if self._join(i):
+            self.near.sign[p] = 0.0
+        else:  # numerically dependent after all: let it cross
+            self.side[i], self.near.sign[p] = (ABOVE, 1.0) if self.from_below else (BELOW, -1.0)
+            if self.side[i] == BELOW:
+                self._count_below(i, self.rows.row[i].c)
+        return DONE
 
     cdef int _follow(self, Py_ssize_t j, double dc, double dk) noexcept nogil:
         """Follow the minimiser while c_j and k grow, from the model, which is the minimiser here, as far as it leads.
@@ -636,6 +750,9 @@ cdef class HingeSolver:
         cdef bint upwards = False
         if self.free_intercept and self.factor.m == 0:
             return DONE
+        self.is_near, self.near_until = self.factor.keep_Q and self.d < LONG, -INFINITY
+        if self.is_near and self.n_wasted > self.rows.n and not self.rows.mapped:
+            self._pass()  # an anchor from here
         self._find_force(&self.model[0])
         self.factor.project(&self.force[0], self.factor.z)
         memcpy(self.alpha, self.factor.z, self.factor.m * sizeof(double))
@@ -674,7 +791,8 @@ cdef class HingeSolver:
                     t = 0.0 if t < 0.0 else t
             reach = t / (self.k + t * dk)
             self.n_turns += 1
-            if self._walk(-1e-200 * reach, 1e-200) != DONE:
+            if (self._walk_near(reach) if self.is_near else self._walk(-1e-200 * reach, 1e-200)) != DONE:
+                self.is_near = False
                 return NO_MEMORY
             self.joined = False
             if self.factor.m > m or self.ended < reach * (1.0 - 4 * EPS):
@@ -697,7 +815,8 @@ cdef class HingeSolver:
                 memmove(self.with_rising + out, self.with_rising + out + 1, (m - 1 - out) * sizeof(double))
             elif done >= 1.0:
                 break
-        self.rising = -1
+        self._let_go(-INFINITY)
+        self.is_near, self.rising = False, -1
         return DONE
 
     cdef int _solve(self) except -1 nogil:

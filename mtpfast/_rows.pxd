@@ -118,6 +118,7 @@ cdef class ShortRows:
     cdef Py_ssize_t d, n_blocks
     cdef unsigned int *q
     cdef double[::1] low, high, error, left
+    cdef double[:, ::1] cells  # for `mtp_code`: a row, low, width, its inverse or 0, and what is missed
     cdef int[::1] column
     cdef float[::1] first, second
     cdef const double *v

@@ -2,10 +2,10 @@
 
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from mtpfast._core cimport DONE, EPS, Rows, grow, products, row_dot, rows_of
-from mtpfast._simd cimport mtp_dot
+from mtpfast._simd cimport mtp_code, mtp_dot, mtp_widen
 
 import numpy as np
 
@@ -163,6 +163,7 @@ cdef class ShortRows:
         self.d, self.n_blocks = d, (d + 63) // 64
         self.low, self.high, self.error = np.full(d, INFINITY), np.full(d, -INFINITY), np.zeros(0)
         self.left, self.column = np.zeros(0), np.zeros(0, dtype=np.intc)
+        self.cells = np.zeros((5, 64 * self.n_blocks))
         self.v = self.w = NULL
         self.first, self.second = np.zeros((2, 64 * self.n_blocks), dtype=np.float32)
         self.low_size = self.first_size = self.second_size = self.first_low = self.second_low = 0.0
@@ -177,39 +178,32 @@ cdef class ShortRows:
     cdef bint widen(self, const double *x) noexcept nogil:
         """Let the codes reach to x. True if they did not: the rows before must be coded again then."""
         cdef Py_ssize_t j
-        cdef bint changed = False
+        cdef double width
+        if not mtp_widen(self.d, x, &self.low[0], &self.high[0]):
+            return False
+        self.low_size = sqrt(mtp_dot(&self.low[0], &self.low[0], self.d))
         for j in range(self.d):
-            if x[j] < self.low[j]:
-                self.low[j], changed = x[j], True
-            if x[j] > self.high[j]:
-                self.high[j], changed = x[j], True
-        if changed:
-            self.low_size = sqrt(mtp_dot(&self.low[0], &self.low[0], self.d))
-        return changed
+            width = (self.high[j] - self.low[j]) * (1.0 / 255.0)
+            self.cells[1, j], self.cells[2, j] = self.low[j], width
+            self.cells[3, j] = 1.0 / width if width > 0.0 else 0.0
+        return True
 
     cdef void code(self, Py_ssize_t i, const double *x) noexcept nogil:
         """Row i is x."""
-        cdef size_t j
-        cdef double t, width, left, missed = 0.0, size = 0.0
-        cdef unsigned int *q = self.q + i * 16 * self.n_blocks
-        memset(q, 0, 64 * self.n_blocks)
-        self.left[i], self.column[i] = 0.0, 0
-        for j in range(<size_t>self.d):
-            width = (self.high[j] - self.low[j]) * (1.0 / 255.0)
-            t = (x[j] - self.low[j]) / width + 0.5 if width > 0.0 else 0.0
-            t = 0.0 if not t > 0.0 else (255.0 if t > 255.0 else t)
-            q[j // 64 * 16 + j % 16] |= <unsigned int>t << (j % 64 // 16 * 8)
-            t = self.low[j] + width * <unsigned int>t
-            left = x[j] - t
-            if fabs(left) > fabs(self.left[i]):
-                missed += self.left[i] ** 2
-                self.left[i], self.column[i] = left, <int>j
-            else:
-                missed += left * left
-            size += t * t
+        cdef Py_ssize_t j
+        cdef double size
+        cdef double *left = &self.cells[4, 0]
+        memcpy(&self.cells[0, 0], x, self.d * sizeof(double))
+        j = mtp_code(
+            64 * self.n_blocks, &self.cells[0, 0], &self.cells[1, 0], &self.cells[2, 0], &self.cells[3, 0],
+            self.q + i * 16 * self.n_blocks, left, &size,
+        )
+        self.left[i], self.column[i] = left[j], <int>j
+        left[j] = 0.0
         # |width q| <= |x| + |low|; 5e-7 > 8 / 2^24, see mtp_short_dot2; below 1e-30 a float may be rounded to 0
         self.error[i] = (
-            sqrt(missed) * (1.0 + 1e-9) + 4 * EPS * fabs(self.left[i]) + 5e-7 * (sqrt(size) + self.low_size) + 1e-30
+            sqrt(mtp_dot(left, left, self.d)) * (1.0 + 1e-9)
+            + 4 * EPS * fabs(self.left[i]) + 5e-7 * (sqrt(size) + self.low_size) + 1e-30
         )
 
     cdef double _scale(self, const double *v, float *out, double *size) noexcept nogil:

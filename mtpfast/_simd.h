@@ -171,6 +171,60 @@ static void mtp_short_dot2(const uint32_t *q, const float *b, const float *c, pt
     for (t = 0; t < 16; t++) { s[0] += s0[t]; s[1] += s1[t]; }
 }
 
+/* let low and high reach to x; whether they did not */
+MTP_CLONES
+static int mtp_widen(ptrdiff_t n, const double *x, double *low, double *high) {
+    ptrdiff_t i;
+    int changed = 0;
+    #pragma omp simd reduction(|:changed)
+    for (i = 0; i < n; i++) {
+        double a = x[i], l = low[i], h = high[i];
+        changed |= (a < l) | (a > h);
+        low[i] = a < l ? a : l;
+        high[i] = a > h ? a : h;
+    }
+    return changed;
+}
+
+/* q: the codes of x (n entries of whole blocks) in units of width above low, for mtp_short_dot2; left: what they miss.
+   `unit` is 1 / width, or 0. Returns the first entry that is missed most; size: the sum of the squares of what the
+   codes stand for. */
+MTP_CLONES
+static ptrdiff_t mtp_code(
+    ptrdiff_t n, const double *x, const double *low, const double *width, const double *unit, uint32_t *q, double *left,
+    double *size
+) {
+    double s = 0.0, lane[16] = {0}, most = 0.0;
+    ptrdiff_t i, t;
+    #pragma omp simd
+    for (i = 0; i < n; i++) { double a = (x[i] - low[i]) * unit[i] + 0.5; left[i] = a > 0.0 ? a : 0.0; }
+    #pragma omp simd
+    for (i = 0; i < n; i++) { double a = left[i]; left[i] = a < 255.0 ? a : 255.0; }
+    for (i = 0; i < n; i += 64) {
+        #pragma omp simd
+        for (t = 0; t < 16; t++) {
+            const double *a = left + i + t;
+            q[t] = (uint32_t)((int32_t)a[0] | (int32_t)a[16] << 8 | (int32_t)a[32] << 16)
+                | (uint32_t)(int32_t)a[48] << 24;
+        }
+        q += 16;
+    }
+    #pragma omp simd reduction(+:s)
+    for (i = 0; i < n; i++) {
+        double a = low[i] + width[i] * (double)(int32_t)left[i];
+        left[i] = x[i] - a;
+        s += a * a;
+    }
+    *size = s;
+    for (i = 0; i < n; i += 16) {
+        #pragma omp simd
+        for (t = 0; t < 16; t++) { double a = fabs(left[i + t]), l = lane[t]; lane[t] = a > l ? a : l; }
+    }
+    for (t = 0; t < 16; t++) most = lane[t] > most ? lane[t] : most;
+    for (i = 0; i < n; i++) if (fabs(left[i]) == most) return i;
+    return 0;
+}
+
 MTP_CLONES
 static void mtp_axpy(ptrdiff_t n, double t, const double *x, double *y) {
     ptrdiff_t i;

@@ -23,6 +23,11 @@ cdef extern from "_simd.h":
     void mtp_short_dot2(
         const unsigned int *q, const float *b, const float *c, Py_ssize_t n, double *s
     ) noexcept nogil
+    int mtp_widen(Py_ssize_t n, const double *x, double *low, double *high) noexcept nogil
+    Py_ssize_t mtp_code(
+        Py_ssize_t n, const double *x, const double *low, const double *width, const double *unit,
+        unsigned int *q, double *left, double *size
+    ) noexcept nogil
     void mtp_axpy(Py_ssize_t n, double t, const double *x, double *y) noexcept nogil
     void mtp_dots(Py_ssize_t n, Py_ssize_t d, const double *x, const double *v, double *m) noexcept nogil
     void mtp_combine(Py_ssize_t n, Py_ssize_t d, const double *x, const double *s, double *g) noexcept nogil

@@ -160,7 +160,7 @@ def test_each_room_imports_only_rooms_below_it(module):
 
 def test_compiled_modules_import_compiled_ones_only():
     """Of the package they know nothing but one another, and in one direction."""
-    order = ["_simd", "_core", "_search", "_rows", "_factor", "_due", "_hinge", "_master"]
+    order = ["_simd", "_core", "_search", "_rows", "_factor", "_due", "_near", "_hinge", "_master"]
     files = [path for kind in ("pyx", "pxd") for path in PACKAGE.glob(f"*.{kind}")]
     assert {path.stem for path in files} == set(order) >= COMPILED
     for path in files:

@@ -1,4 +1,4 @@
-"""The parts of the hinge refit against what they stand for: a factor, lists of rows by deadline, a metric."""
+"""The parts of the hinge refit against what they stand for: a factor, lists of rows by deadline, a metric, copies."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from mtpfast import _due, _factor, _hinge, _rows
+from mtpfast import _due, _factor, _hinge, _near, _rows
 from mtpfast.training.hinge import metric_of
 
 
@@ -135,6 +135,51 @@ def test_no_margin_changes_by_more_than_reach_times_way(seed, d):
     assert_allclose(metric.lengths(-3.0 * v), 3.0 * np.array(metric.lengths(v)), rtol=1e-6)
     reach = np.array([metric.lengths(a)[1] for a in A])
     assert np.all(np.abs(A @ v) <= reach * way * (1 + 1e-9) + 1e-12 * np.linalg.norm(A, axis=1) * np.linalg.norm(v))
+
+
+@given(seed=st.integers(0, 10**6), intercept=st.booleans(), singles=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_walk_ends_at_the_first_row_that_comes_to_its_threshold(seed, intercept, singles):
+    """As a look at all rows has it, line after line: rows of sign 0 stop none, nor do rows that move away; a row that
+    is put again has its new slack and sign and lies here once."""
+    rng, X, y = problem(seed)
+    X = X.astype(np.float32) if singles else X
+    A, n = signed(X.astype(float), y, intercept), len(y)
+    near = _near.NearRows(_rows.MarginRows(X, y, intercept))
+    slack, sign = np.full(n, np.nan), np.zeros(n)
+
+    def put(i, value):
+        sign[i] = rng.choice([-1.0, 0.0, 1.0])
+        slack[i] = value * (sign[i] or 1.0)
+        near.add(i, slack[i], sign[i])
+
+    for i in rng.permutation(n)[: rng.integers(1, n)]:
+        put(i, rng.exponential())
+    for _ in range(12):
+        step, end = rng.normal(size=A.shape[1]), rng.exponential()
+        rate = A @ step
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = np.where(sign * rate < 0.0, np.maximum(-slack / rate, 0.0), np.inf)
+        row, place = near.go(step, end)
+        assert place == pytest.approx(min(end, at.min()), rel=1e-9, abs=1e-12)
+        assert (row >= 0) == bool(at.min() < end)
+        if row >= 0:
+            assert at[row] == pytest.approx(at.min(), rel=1e-9, abs=1e-12)
+        slack += place * rate
+        rows, told = near.slacks()
+        assert sorted(rows) == np.flatnonzero(np.isfinite(slack)).tolist()
+        assert_allclose(told, slack[rows], rtol=1e-9, atol=1e-11)
+        if row >= 0:
+            put(row, 0.0)
+
+
+def test_the_copies_refuse_what_is_not_there():
+    _, X, y = problem(0)
+    near = _near.NearRows(_rows.MarginRows(X, y, True))
+    with pytest.raises(IndexError, match="no such row"):
+        near.add(len(y), 0.0, 1.0)
+    with pytest.raises(ValueError, match="shapes disagree"):
+        near.go(np.ones(3), 1.0)
 
 
 def test_a_metric_of_another_dimension_is_refused():
