@@ -124,9 +124,10 @@ cdef class HingeSolver:
     A line search looks at the rows whose deadline it passes and at no others, in stages, as most
     lines end early. A long dense row is looked at through its codes first, an eighth of its bytes
     (`ShortRows`); these tell before where along the line it cannot cross, and only where the line
-    gets there is its margin computed. Along the path, where turns are many and short, narrow rows that the next
-    turns may reach are copied side by side (`NearRows`), and a turn reads these in order; beside them it reads the rows
-    that are due by the way of theta and also by how far theta is from where all margins were known last (the `anchor`).
+    gets there is its margin computed. Along the path, where turns are many and short, rows of few features
+    that the next turns may reach are copied side by side (`NearRows`), and a turn reads these in order.
+    Beside them it reads the rows that are due by the way of theta and also by how far theta is from the
+    `anchor`, where all margins were known last.
     """
 
     cdef readonly MarginRows rows
@@ -158,7 +159,7 @@ cdef class HingeSolver:
     cdef double below_weight, weight  # of the clean rows below the margin, and of all rows
     cdef bint joined, from_below         # whether a line search ended at a row, and where that row was
     cdef double ended                    # where the last line search ended
-    cdef readonly NearRows near          # on the path, of narrow rows: all that are due until `near_until`
+    cdef readonly NearRows near          # on the path, of few features: all that are due until `near_until`
     cdef double near_until, turn         # ..., and the way of a turn, lately
     cdef bint is_near
     cdef Py_ssize_t rising               # the row whose weight grows while the path is followed, else -1
@@ -750,7 +751,7 @@ cdef class HingeSolver:
         cdef bint upwards = False
         if self.free_intercept and self.factor.m == 0:
             return DONE
-        self.is_near, self.near_until = self.factor.keep_Q and self.d < LONG, -INFINITY
+        self.is_near, self.near_until = self.d < LONG, -INFINITY
         if self.is_near and self.n_wasted > self.rows.n and not self.rows.mapped:
             self._pass()  # an anchor from here
         self._find_force(&self.model[0])
