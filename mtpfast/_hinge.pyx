@@ -119,7 +119,8 @@ cdef class HingeSolver:
         the rows on the margin are those of the factor: a_i . model = 1 + nudge_i, 0 <= alpha_i <= c_i;
         below_clean + below_added = sum_{below} c_i a_i, below_weight = sum of c_i over the clean rows there;
         a_i . model >= 1 + nudge_i above and <= 1 + nudge_i below;
-        |a_i . model - 1 - nudge_i| >= reach_i (deadline_i - travelled) for the others, which lie in the bins.
+        |a_i . model - 1 - nudge_i| >= reach_i (deadline_i - travelled) for the others, which lie in the bins;
+        of clean rows that weigh nothing, neither side nor deadline is kept.
 
     A line search looks at the rows whose deadline it passes and at no others, in stages, as most
     lines end early. A long dense row is looked at through its codes first, an eighth of its bytes
@@ -141,7 +142,8 @@ cdef class HingeSolver:
     cdef long walks_at_gather
     cdef readonly long n_steps, n_looks, n_close, n_turns
     cdef public long most_looks  # of one solve, which then ends as TOO_FAR; 0: as many as it takes
-    cdef readonly bint too_far  # how the last solve ended
+    cdef public double enough    # a value of the objective, no row added, at which a solve may end before the minimum
+    cdef readonly bint too_far, reached  # how the last solve ended
     # one entry per row; `margin` is scratch
     cdef double[::1] margin
     cdef signed char[::1] side
@@ -197,7 +199,7 @@ cdef class HingeSolver:
         self.due = DueRows(self.rows)
         self.near, self.near_until, self.turn, self.is_near = NearRows(self.rows), 0.0, 0.0, False
         self.free_intercept = intercept and not penalize_intercept
-        self.k = 1.0
+        self.k, self.enough = 1.0, -INFINITY
         self.last_way = self.farthest = self.way_size = self.step_size = self.weight = self.below_weight = 0.0
         self.rising = -1
         self.ended = 0.0
@@ -377,8 +379,10 @@ cdef class HingeSolver:
             self._drop_anchor()
         self._load()
         # Most lines end long before `end`, so the rows are looked at in stages: first those that
-        # can cross within a little more than the last way, then twice as far, ...
-        stage = 2.0 * self.last_way / f if 64.0 * self.last_way > end * f else end / 32.0
+        # can cross within a little more than the last way, then four times as far, ...
+        stage = 2.0 * self.last_way / f
+        if not stage > 1e-9 * end:
+            stage = 1e-9 * end
         left = 0  # the heap of crossings still ahead; few of many are needed in order
         best = end
         while True:
@@ -589,8 +593,12 @@ cdef class HingeSolver:
         self.due.clear(way if way > 2.0 / BINS * ahead else 2.0 / BINS * ahead)
         self.walks_at_gather = n_walks
         for i in range(self.rows.n):
-            if self.side[i] != ON:
+            if self.side[i] != ON and not self._is_idle(i):
                 self.due.put(i)
+
+    cdef inline bint _is_idle(self, Py_ssize_t i) noexcept nogil:
+        """Whether a row weighs nothing, and will not before `set_weights`: its side is of no account."""
+        return i < self.rows.n_clean and self.rows.row[i].c == 0.0
 
     cdef inline double _excess(self, Py_ssize_t p) noexcept nogil:
         """How far the dual variable of the p-th row on the margin is out of [0, c]."""
@@ -820,9 +828,18 @@ cdef class HingeSolver:
         self.is_near, self.rising = False, -1
         return DONE
 
+    cdef double _value(self) noexcept nogil:
+        """The objective at the model, rows on the margin at 1, no row added."""
+        cdef const double *theta = &self.model[0]
+        cdef Py_ssize_t width = self.d if self.free_intercept else self.d + 1
+        return (
+            self.below_weight - mtp_dot(&self.below_clean[0], theta, self.d + 1)
+            + 0.5 * self.k * mtp_dot(theta, theta, width)
+        )
+
     cdef int _solve(self) except -1 nogil:
         cdef long steps = 0, drops = 0, looks = self.n_looks, last = self.n_looks + self.most_looks
-        self.too_far = False
+        self.too_far = self.reached = False
         cdef double slope, most, before
         self._restore()
         self.joined, before = False, -1.0
@@ -834,6 +851,10 @@ cdef class HingeSolver:
         while steps < 2000 + 20 * self.rows.n:
             if self.most_looks > 0 and self.n_looks > last:
                 self.too_far = True
+                self._finish()
+                return TOO_FAR
+            if self.enough > -INFINITY and self._value() <= self.enough:
+                self.reached = True
                 self._finish()
                 return TOO_FAR
             steps += 1
@@ -956,6 +977,8 @@ cdef class HingeSolver:
                     found.append(f"row {i} on the margin is off it by {off:.1e}")
                 if i in bins:
                     found.append(f"row {i} on the margin lies in a bin")
+                continue
+            if self._is_idle(i):
                 continue
             if self.side[i] == BELOW:
                 self.rows.axpy(i, row.c, &below[0])
@@ -1275,7 +1298,7 @@ cdef class HingeSolver:
         for p in range(self.d + 1):
             self.force[p] = 0.0 if p == self.d and self.free_intercept else self.k * theta[p]
         for i in range(self.rows.n):
-            if self.side[i] == ON:
+            if self.side[i] == ON or self._is_idle(i):
                 continue
             allowance = 5 * NUDGE + 64 * EPS * self.rows.row[i].norm * size
             if self.side[i] == BELOW:
@@ -1314,7 +1337,7 @@ cdef class HingeSolver:
             self._pass()
             size = sqrt(mtp_dot(&self.model[0], &self.model[0], self.d + 1))
             for i in range(self.rows.n):
-                if self.side[i] == ON:
+                if self.side[i] == ON or self._is_idle(i):
                     continue
                 allowance = 3 * NUDGE + 64 * EPS * self.rows.row[i].norm * size
                 if (self.side[i] == ABOVE and self.margin[i] < 1.0 - allowance) or (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from mtpfast import _hinge
 from mtpfast.arrays.maps import is_map_of_singles, let_go, map_of
 from mtpfast.arrays.rows import every
 
-from .smoothed import Rows, cost_of_step, near_minimiser
+from .smoothed import ABOVE, Rows, cost_of_step, near_minimiser
 from .solver import Solver
 from .training_set import TrainingSet
 
@@ -71,6 +72,7 @@ class HingeSolver(Solver):
             None if map_of(training.X) is None else partial(let_go, training.X),
         )
         training.rows.reader = self.core.set_added
+        self.long = False  # whether the last solve was led
         self._told = np.zeros(0)  # the weights of the added rows, for :meth:`shift`
 
     def solve(self, theta=None):
@@ -92,25 +94,33 @@ class HingeSolver(Solver):
         self.warn_if_loose()
 
     def _led(self, move):
-        """What a ``move`` of the core gives; None where it got long, and a model near its end was looked for: from
-        there the core then went."""
-        core, training = self.core, self.training
-        if map_of(training.X) is None:  # a file is read as seldom as can be
-            core.most_looks = LONG * cost_of_step(core.n_rows, training.n_features)
+        """What a ``move`` of the core gives; None where it got long, and was led (:meth:`_lead`)."""
+        core = self.core
+        if map_of(self.training.X) is None:  # a file is read as seldom as can be
+            core.most_looks = LONG * cost_of_step(core.n_rows, self.training.n_features)
         try:
             outcome = move()
         finally:
             core.most_looks = 0
-        if not core.too_far:
+        self.long = core.too_far
+        if not self.long:
             return outcome
-        theta = np.empty(training.n_features + 1)
+        theta = np.empty(self.training.n_features + 1)
         core.theta(theta)
-        rows = [Rows(training.X, training.y, training.weight)]
+        self._lead(theta)
+        return None
+
+    def _lead(self, theta):
+        """Let the core go on from a model near its end, which is looked for from theta."""
+        core, training, objective = self.core, self.training, self.training.objective
+        n = training.n_weighed
+        rows = [Rows(training.X if n == training.n_clean else training.X[:n], training.y[:n], training.weight[:n])]
         if training.n_added:
             rows.append(Rows(training.added_X, training.added_y, training.added_weight))
-        objective = training.objective
-        core.start(*near_minimiser(rows, core.k * objective.R(training.n_features), objective.one, theta))
-        return None
+        theta, sides = near_minimiser(rows, core.k * objective.R(training.n_features), objective.one, theta)
+        if sides is not None:
+            sides = np.insert(sides, n, np.full(training.n_clean - n, ABOVE, dtype=np.int8))
+        core.start(theta, sides)
 
     def _of_a_sample(self):
         """The model of evenly spaced rows; None where that would be most of them."""
@@ -131,11 +141,22 @@ class HingeSolver(Solver):
         core.theta(theta)
         return theta
 
-    def reweigh(self, theta):
-        """The weights of the clean rows, and k, are others; without theta the rows on the margin stay there first."""
-        if theta is None:
+    def reweigh(self, theta, near=None, enough=-math.inf):
+        """The weights of the clean rows, and k, are others; without theta the rows on the margin stay there first.
+        Where the last training was led this one is, at once: from theta or ``near``."""
+        if theta is None or self.long:
             self.core.set_weights(self.training.weight, self.training.k)
-            found = self._led(self.core.audit)
+            if self.long:
+                found = self._lead(next(given for given in (theta, near, self.theta) if given is not None))
+            else:
+                self.core.enough = enough
+                try:
+                    found = self._led(self.core.audit)
+                finally:
+                    self.core.enough = -math.inf
+            if self.core.reached:
+                self._read(found[0])
+                return
             if found is not None:
                 self._read(found[0])
             if found is None or not self.is_tight():

@@ -89,10 +89,10 @@ class SmoothSolver(Solver):
         self._move(self._evaluate(self.theta))
         self._newton()
 
-    def reweigh(self, theta):
+    def reweigh(self, theta, near=None, enough=-math.inf):
         """The weights of the clean rows, and k, are others, and so is the Hessian."""
         self.inverse = None
-        self.theta = self.theta if theta is None else theta
+        self.theta = next((given for given in (theta, near) if given is not None), self.theta)
         self.solve()
 
     def add(self, index, new, count):
@@ -224,7 +224,7 @@ class SmoothSolver(Solver):
         if self.coded is not None:
             clean = self._sums_coded(theta)
         else:
-            clean = self._sums(theta, training.X, 0, training.n_clean, self.y, self.weight, self.norm)
+            clean = self._sums(theta, training.X, 0, training.n_weighed, self.y, self.weight, self.norm)
         return self._state(theta, clean, self._sums_added(theta, 0, training.n_added))
 
     def _sums_added(self, theta, start, stop):
@@ -341,7 +341,8 @@ class SmoothSolver(Solver):
     def _rows(self):
         """(X, y, weight) of the clean rows and of the added ones."""
         training = self.training
-        yield training.X, self.y, self.weight
+        n = training.n_weighed
+        yield training.X if n == training.n_clean else training.X[:n], self.y[:n], self.weight[:n]
         if training.n_added:
             yield training.added_X, training.added_y, training.added_weight
 

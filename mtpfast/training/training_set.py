@@ -32,6 +32,8 @@ class TrainingSet:
         The objective with the class weights that "balanced" stands for now.
     weight : ndarray of shape (n_rows,)
         What the clean rows weigh.
+    n_weighed : int
+        The clean rows up to the last that weighs something: those behind need not be read.
     unit : float
         ``1 / max |x|`` over the clean rows: weights of this length move a margin by 1.
     """
@@ -86,6 +88,7 @@ class TrainingSet:
         self.settled = self.objective.settled(self.totals)
         weight = self.settled.weights(self.y, self.sample_weight)
         self.weight = np.ones(len(self.y)) if weight is None else weight
+        self.n_weighed = len(self.y) - int(np.argmax(self.weight[::-1] != 0.0))
 
     def place(self, x, y, count):
         """Count a point among the distinct ones: (index, whether it is new)."""

@@ -142,13 +142,15 @@ class Victim:
         self.training = self._solver = rows.reader = None
         return rows.hand_over(n, sparse)
 
-    def reweigh(self, objective, sample_weight, total_weight=None, theta0=None) -> None:
+    def reweigh(self, objective, sample_weight, total_weight=None, theta0=None, near=None, enough=-np.inf) -> None:
         """Train again with other weights of the rows, from theta0 (default: the present model); see :func:`refit`.
 
-        ``objective`` differs in its class weights at most, and no point has been added.
+        ``near``: where the new model is thought to be, for a solver that can do with it what it can do with the present
+        one. ``enough``: a value of the objective at which the training may end before it is tight. ``objective``
+        differs in its class weights at most, and no point has been added.
         """
         self.training.renew(objective, sample_weight, total_weight)
-        self._solver.reweigh(theta0)
+        self._solver.reweigh(theta0, near, enough)
 
     def add_many(self, points, labels, counts) -> None:
         """Add many points at once and refit once."""
@@ -175,6 +177,10 @@ class Victim:
     def clean_loss(self) -> float:
         """Summed loss of the clean rows at ``theta`` (without the penalty)."""
         return self._solver.clean_loss()
+
+    def value(self) -> float:
+        """The objective at ``theta``, no row added."""
+        return self.clean_loss() + 0.5 * self.k * self.objective.penalty(self.theta)
 
     def size(self) -> float:
         """How large a change of the model counts as 1; see :meth:`mtpfast.training.solver.Solver.size`."""

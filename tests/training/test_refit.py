@@ -890,3 +890,44 @@ def test_a_model_that_hardly_moves_a_margin_is_as_accurate_as_any(loss, scale, t
     expected = slope * (y @ X) / (0.2 * len(y))
     # margins of at most |x| |w| change the slope by as much: below 1e-9 for the larger scale
     assert np.linalg.norm(fit.theta[:-1] - expected) <= max(10 * tol, 1e-7) * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("conv", [np.asarray, sp.csr_matrix], ids=["dense", "csr"])
+def test_rows_that_weigh_nothing_are_not_looked_at(conv):
+    """Half of the rows come and go: the walk of the others does not see them, and all models are those from scratch."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(4000, 12))
+    y = np.where(X @ rng.normal(size=12) + 2.0 * rng.normal(size=4000) > 0, 1.0, -1.0)
+    objective = make_objective("hinge", C=0.1)
+    half = (np.arange(4000) < 2000).astype(float)
+    looks = []
+    for rows in (4000, 2000):
+        victim = Victim(conv(X[:rows]), y[:rows], objective, sample_weight=half[:rows], tol=1e-10)
+        before = victim._solver.core.n_looks
+        victim.reweigh(objective, half[:rows] * (1.0 + (np.arange(rows) % 3 == 0)))
+        looks.append(victim._solver.core.n_looks - before)
+    assert looks[0] < 1.3 * looks[1]  # the metric is that of all rows
+    for weight in (1.0 - half, half, np.ones(4000), half):
+        with_all = Victim(conv(X), y, objective, sample_weight=np.ones(4000), tol=1e-10)
+        with_all.reweigh(objective, weight)
+        some = weight > 0.0
+        alone = Victim(conv(X[some]), y[some], objective, tol=1e-10)
+        assert_allclose(with_all.theta, alone.theta, atol=1e-8 * np.abs(alone.theta).max())
+        assert with_all.is_tight()
+        assert with_all._solver.core.check()[1] == 0
+        assert not with_all._solver.core.invariants()
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "log_loss"])
+def test_rows_behind_the_last_that_weighs_something_are_not_read(loss, monkeypatch):
+    rng = np.random.default_rng(4)
+    X, y = rng.normal(size=(300, 5)), np.where(rng.random(300) < 0.4, 1.0, -1.0)
+    weight = np.where(np.arange(300) < 210, rng.integers(0, 3, 300), 0.0)
+    weight[209] = 1.0
+    ends, sums = [], smooth_module.SmoothSolver._sums
+    monkeypatch.setattr(
+        smooth_module.SmoothSolver, "_sums", lambda self, *args: ends.append(args[3]) or sums(self, *args)
+    )
+    fit = refit(X, y, make_objective(loss, C=1.0), sample_weight=weight)
+    assert set(ends) == {210}
+    assert_allclose(fit.theta, refit(X[:210], y[:210], make_objective(loss, C=1.0), sample_weight=weight[:210]).theta)

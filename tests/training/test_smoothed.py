@@ -136,3 +136,26 @@ def test_wrong_sides_do_no_harm(seed, free):
         core.theta(theta)
         assert np.linalg.norm(theta - right) <= 1e-7 * np.linalg.norm(right)
         assert not core.invariants()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_after_a_led_training_the_next_one_is_led_at_once(monkeypatch, sparse):
+    """Whether the model lies near the one before or where the caller thinks, and whatever rows weigh nothing."""
+    X, y = problem(6)
+    X = sp.csr_matrix(X) if sparse else X
+    objective, rng = make_objective("hinge", C=1.0), np.random.default_rng(7)
+    monkeypatch.setattr(hinge, "LONG", 0.01)
+    victim = Victim(X, y, objective, tol=1e-10)
+    monkeypatch.setattr(hinge.HingeSolver, "_led", lambda *_: pytest.fail("it walked before it was led"))
+    for near in (None, rng.normal(size=9) / np.logspace(0.0, 3.0, 9)):
+        weight = rng.integers(0, 3, len(y)).astype(float)
+        weight[1000:] = 0.0
+        victim.reweigh(objective, weight, near=near)
+        monkeypatch.undo()
+        alone = Victim(X[:1000], y[:1000], objective, sample_weight=weight[:1000], total_weight=1.0, tol=1e-10)
+        monkeypatch.setattr(hinge, "LONG", 0.01)
+        monkeypatch.setattr(hinge.HingeSolver, "_led", lambda *_: pytest.fail("it walked before it was led"))
+        assert victim.is_tight()
+        # both are within sqrt(2 gap / k) of the minimum, in the units of the features
+        size = np.append(np.logspace(0.0, 3.0, 8), 1.0)
+        assert np.max(np.abs(alone.theta - victim.theta) * size) <= 1e-6 * np.max(np.abs(alone.theta) * size)
