@@ -196,7 +196,8 @@ def make_target(
     One training per pair of the tapes that may be the target, each started from the one before: the weights of one
     set of rows are changed in place. More repeats never lower the clean objective, so once a model of a quantile has
     the error asked for, or a larger objective than the best so far, those of more repeats are left out (not with
-    ``improved`` or ``class_weight="balanced"``). They are trained when ``candidates`` is read, from the same arrays,
+    ``improved`` or ``class_weight="balanced"``), and so is one whose training, not yet at its end, proves that its
+    objective would be larger. They are trained when ``candidates`` is read, from the same arrays,
     which must not have been changed. Repeats are weights of one row, so memory does not grow with them. No input is
     changed. That a target exists says nothing of its cost; the number of points it needs is what
     :func:`minimum_poisoning` proves.
@@ -270,9 +271,9 @@ def make_target(
 
     clean = refit(X, signs, objective, sample_weight=weight, tol=tol).theta
     margin = objective.margins(clean, X_rows, y_rows)
-    if not improved:  # rows that no quantile reaches need not be carried along
-        reach = below(margin, max(quantiles))
-        X_rows, y_rows, margin_rows = X_rows[np.flatnonzero(reach)], y_rows[reach], margin[reach]
+    if not improved:  # rows that no quantile reaches need not be carried along; the others as quantiles reach them
+        reach = np.argsort(margin, kind="stable")[: np.count_nonzero(below(margin, max(quantiles)))]
+        X_rows, y_rows, margin_rows = X_rows[reach], y_rows[reach], margin[reach]
     else:
         margin_rows = margin
     tapes = Tapes(

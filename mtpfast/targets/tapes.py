@@ -7,8 +7,13 @@ penalty included), the model of r copies minimises :math:`F + r G`. From the two
 
 (Luenberger and Ye, "Linear and Nonlinear Programming", section 13.1, Lemma 1). The target is the model of least F whose
 error is large enough: so once one of a quantile has that error, or an F above the least found, no larger number of
-repeats of the same quantile can be it. Not where class weights follow the counts ("balanced"), or where the rows that
-are flipped follow the model (``improved``).
+repeats of the same quantile can be it. Nor need a model be trained to its end for that. With V_r the least of
+:math:`F + r G`, and any model at which that is no more than v,
+
+.. math:: F(\theta_r) \ge (r V_s - s V_r) / (r - s) \ge (r V_s - s v) / (r - s),
+
+as :math:`V_s \le F(\theta_r) + s G(\theta_r)`, where :math:`r G(\theta_r) = V_r - F(\theta_r)`. Neither where class
+weights follow the counts ("balanced"), nor where the rows that are flipped follow the model (``improved``).
 """
 
 from __future__ import annotations
@@ -26,6 +31,12 @@ from mtpfast.losses.objective import Objective
 from mtpfast.training.victim import Victim
 
 __all__ = ["Candidates", "TargetCandidate", "Tapes", "below", "predict"]
+
+
+#: So many models of a quantile say where its next one is looked for.
+POINTS = 4
+#: More than what rounding does to a sum over all rows, as a share of it.
+ROOM = 1e-9
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,7 @@ class Tapes(NamedTuple):
     def search(self):
         """Groups of models, in the order of the tapes; None stands for one that cannot be the target."""
         if self.n_jobs is None:
-            rows = [(q, self.repeats, None) for q in self.quantiles]
+            rows = [(q, self.repeats, {}) for q in self.quantiles]
             yield from ([model] for model in self.ready().models(rows, not self.objective.is_balanced))
         else:
             yield from sweep(_searched, [(q,) for q in self.quantiles], self.ready(), self.n_jobs)
@@ -123,9 +134,8 @@ class Tapes(NamedTuple):
             row = found[i * n : (i + 1) * n]
             missing = [j for j, model in enumerate(row) if model is None]
             if missing:
-                last = [model for model in row if model is not None][-1]
-                start = np.append(last.coef_, last.intercept_)
-                rows.append((i * n + np.array(missing), (q, [self.repeats[j] for j in missing], start)))
+                known = {model.repeats: np.append(model.coef_, model.intercept_) for model in row if model is not None}
+                rows.append((i * n + np.array(missing), (q, [self.repeats[j] for j in missing], known)))
         if self.n_jobs is None:
             trained = self.ready().models([row for _, row in rows], False)
         else:
@@ -136,16 +146,17 @@ class Tapes(NamedTuple):
         return found
 
     def models(self, rows, leave_out):
-        """The model of every pair of the rows ``(quantile, repeats, where the first training starts)``, each other
-        training started from the one before; where that may be done, None for those that cannot be the target."""
+        """The model of every pair of the rows ``(quantile, repeats, theta by repeats known of this quantile)``, each
+        training started from those before; where that may be done, None for those that cannot be the target."""
         signs, weight, objective = self.signs, self.weight, self.objective
         margin, margin_rows = self.margin, self.margin_rows
         y_all = np.concatenate([signs, -self.y_rows])
         clean_weight = np.ones(len(signs)) if weight is None else weight
         trained, first, least = None, self.clean, math.inf
         leave_out = leave_out and not self.improved
-        for q, repeats, start in rows:
+        for q, repeats, known in rows:
             ended, begun = math.inf, False  # the repeats from which on no model of this row can be the target
+            costs, begin, known = {}, list(known.values())[-1] if known else first, known or {0: self.clean}
             for r in repeats:
                 if r >= ended:
                     yield None
@@ -158,13 +169,22 @@ class Tapes(NamedTuple):
                 victim = objective.settled(totals)
                 amount = objective.amount(signs, weight)
                 amount += sum(float(copies @ (y_all == y)) * objective.per_point(y) for y in (-1.0, 1.0))
-                begin = first if start is None else start
                 if trained is None:
                     trained = Victim(self.stacked, y_all, victim, weight_all, amount, theta0=begin, tol=self.tol)
                 else:  # a few more rows of small weight move a model less than the fall of large weights to small ones
+                    near = None if self.improved else ahead(known, r)
                     again = begun or self.improved
-                    trained.reweigh(victim, weight_all, amount, theta0=None if again else begin)
-                theta = trained.theta
+                    change = victim, weight_all, amount, None if again else begin, near if again else None
+                    enough = beyond(costs, r, least) if leave_out else -math.inf
+                    trained.reweigh(*change, enough - ROOM * abs(enough))
+                    if enough > -math.inf and not trained.is_tight():
+                        if victim.value(trained.theta, self.stacked, y_all, weight_all, amount) <= enough:
+                            ended = r
+                            yield None
+                            continue
+                        trained.reweigh(*change)
+                theta = known[r] = trained.theta
+                costs[r] = trained.value() - trained.gap
                 first = first if begun else theta
                 begun = True
                 model = TargetCandidate(
@@ -185,7 +205,7 @@ class Tapes(NamedTuple):
 
 
 def _searched(q, tapes: Tapes):
-    return list(tapes.models([(q, tapes.repeats, None)], not tapes.objective.is_balanced))
+    return list(tapes.models([(q, tapes.repeats, {})], not tapes.objective.is_balanced))
 
 
 def _trained(row, tapes: Tapes):
@@ -198,6 +218,26 @@ def below(margin, quantile, rows=None):
     if quantile >= 1:
         return np.ones(len(rows), dtype=bool)
     return rows < np.quantile(margin, quantile)
+
+
+def beyond(costs, repeats, least):
+    """The value of :math:`F + r G` at any model that proves a clean objective of ``least`` for the model of so many
+    repeats, by V of those of fewer; with room for rounding."""
+    fewer = max((s for s in costs if s < repeats), default=0)
+    if not fewer or least == math.inf:
+        return -math.inf
+    value = (repeats * costs[fewer] - (repeats - fewer) * least) / fewer
+    return value - ROOM * repeats / fewer * abs(costs[fewer])
+
+
+def ahead(known, repeats):
+    """Where the model of so many repeats is thought to be, from the last few known: a polynomial in r / (r + 10), as
+    the model moves with r while r is small, and with 1 / r once the flipped rows outweigh the clean ones."""
+    last = [(r / (r + 10.0), theta) for r, theta in known.items() if r != repeats][-POINTS:]
+    at, found = repeats / (repeats + 10.0), 0.0
+    for u, theta in last:
+        found = found + math.prod((at - v) / (u - v) for v, _ in last if v != u) * theta
+    return found
 
 
 def predict(theta, X):

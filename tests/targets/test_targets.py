@@ -25,7 +25,8 @@ from mtpfast import MinimumPoisoner, ModelTargetedPoisoner, make_target
 from mtpfast.losses.objective import make_objective
 from mtpfast.targets.flips import QUANTILES, REPEATS, TargetModel
 from mtpfast.targets.models import binary_linear_model
-from mtpfast.training.victim import Victim
+from mtpfast.targets.tapes import ahead, beyond
+from mtpfast.training.victim import Victim, refit
 
 ALPHA = 0.09
 
@@ -363,3 +364,66 @@ def test_no_model_is_left_out_where_class_weights_follow_the_counts(cancer):
     target = make_target(X, y, callback=lambda state: state["n_done"] == 5, **tapes)
     assert len(target.candidates) == 5
     assert target.candidates[:2] == make_target(X, y, **tapes).candidates[:2]
+
+
+@pytest.mark.parametrize("loss", ["hinge", "log_loss"])
+def test_any_model_bounds_the_clean_objective_of_the_best_from_below(cancer, loss):
+    """F(theta_r) >= (r V_s - s v) / (r - s), v the value of F + r G anywhere: never more than F(theta_r)."""
+    X, y = cancer
+    objective, n = make_objective(loss, alpha=0.05), len(y)
+    flipped, rng = np.arange(0, n, 4), np.random.default_rng(0)
+    X_all, y_all = np.vstack([X, X[flipped]]), np.concatenate([y, -y[flipped]])
+    tight = 0
+    for s, r in ((1, 2), (2, 7), (1, 30)):
+        costs = {}
+        for repeats in (s, r):
+            weight = np.concatenate([np.ones(n), np.full(len(flipped), float(repeats))])
+            model = refit(X_all, y_all, objective, sample_weight=weight, tol=1e-10).theta
+            costs[repeats] = objective.value(model, X_all, y_all, weight)
+        clean = objective.value(model, X, y)
+        assert clean <= r * costs[r]
+        assert beyond({s: costs[s]}, r, clean * (1 + 1e-6)) < costs[r]
+        for least in rng.uniform(0.1 * clean, clean, 20):
+            at = beyond({s: costs[s]}, r, least)
+            assert at == pytest.approx((r * costs[s] - (r - s) * least) / s, rel=1e-6)
+            tight += at > costs[r]
+    assert tight > 5
+    assert beyond({}, 3, 1.0) == beyond({5: 1.0}, 3, 1.0) == beyond({1: 1.0}, 3, np.inf) == -np.inf
+
+
+def test_models_far_from_the_target_are_not_trained_to_their_end(digits, monkeypatch):
+    """They are trained when they are read, and are then as accurate as the others."""
+    X, y = digits
+    stopped, reweigh = [], Victim.reweigh
+
+    def watched(self, *args):
+        reweigh(self, *args)
+        if not self.is_tight():
+            stopped.append(args)
+
+    monkeypatch.setattr(Victim, "reweigh", watched)
+    tapes = {"quantiles": [0.05, 0.2, 0.3, 0.4, 0.5, 0.6], "repeats": [1, 2, 3, 5, 8, 12, 20], "alpha": 0.09}
+    target = make_target(X, y, goal=0.05, **tapes)
+    assert len(stopped) >= 2
+    best = min((c for c in target.candidates if c.error >= 0.05), key=lambda c: c.clean_objective)
+    assert (target.quantile, target.repeats) == (best.quantile, best.repeats)
+    for candidate in target.candidates[4::7]:
+        alone = make_target(
+            X, y, goal=0.0, **tapes | {"quantiles": [candidate.quantile], "repeats": [candidate.repeats]}
+        )
+        assert_allclose(candidate.coef_, alone.coef_, atol=1e-7 * np.abs(alone.coef_).max())
+
+
+def test_the_next_model_is_looked_for_where_the_last_few_lead():
+    """Exact for a cubic polynomial in r / (r + 10), whatever the order of the repeats."""
+    rng = np.random.default_rng(0)
+    of_powers = rng.normal(size=(4, 6))
+
+    def model(r):
+        return (r / (r + 10.0)) ** np.arange(4) @ of_powers
+
+    for repeats in ((9, 1, 3, 2, 8), (0, 1, 2, 3), (60, 50, 30, 25)):
+        known = {r: model(r) for r in repeats}
+        assert_allclose(ahead(known, 12), model(12), atol=1e-9)
+        assert_allclose(ahead(known | {12: np.full(6, np.nan)}, 12), model(12), atol=1e-9)
+    assert_array_equal(ahead({0: of_powers[0]}, 7), of_powers[0])
