@@ -231,9 +231,11 @@ def beyond(costs, repeats, least):
 
 
 def ahead(known, repeats):
-    """Where the model of so many repeats is thought to be, from the last few known: a polynomial in r / (r + 10), as
+    """The model of so many repeats, or where it is thought to be, from the last few: a polynomial in r / (r + 10), as
     the model moves with r while r is small, and with 1 / r once the flipped rows outweigh the clean ones."""
-    last = [(r / (r + 10.0), theta) for r, theta in known.items() if r != repeats][-POINTS:]
+    if repeats in known:
+        return known[repeats]
+    last = [(r / (r + 10.0), theta) for r, theta in known.items()][-POINTS:]
     at, found = repeats / (repeats + 10.0), 0.0
     for u, theta in last:
         found = found + math.prod((at - v) / (u - v) for v, _ in last if v != u) * theta
